@@ -1,0 +1,1 @@
+"""The door: authentication, admission, replica choice and the model list."""

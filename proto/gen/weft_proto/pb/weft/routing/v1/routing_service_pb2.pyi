@@ -1,0 +1,69 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from weft_proto.pb.weft.types.v1 import model_pb2 as _model_pb2
+from weft_proto.pb.weft.types.v1 import node_pb2 as _node_pb2
+from weft_proto.pb.weft.types.v1 import replica_pb2 as _replica_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RouteRequest(_message.Message):
+    __slots__ = ("model", "max_wait", "suspect_replica_ids")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAIT_FIELD_NUMBER: _ClassVar[int]
+    SUSPECT_REPLICA_IDS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    max_wait: _duration_pb2.Duration
+    suspect_replica_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[str] = ..., max_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., suspect_replica_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RouteResponse(_message.Message):
+    __slots__ = ("replicas", "sequence")
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    replicas: _containers.RepeatedCompositeFieldContainer[_replica_pb2.Replica]
+    sequence: int
+    def __init__(self, replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class WatchFleetRequest(_message.Message):
+    __slots__ = ("gateway_id", "after_sequence")
+    GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    gateway_id: str
+    after_sequence: int
+    def __init__(self, gateway_id: _Optional[str] = ..., after_sequence: _Optional[int] = ...) -> None: ...
+
+class NodeHeard(_message.Message):
+    __slots__ = ("node_id", "age")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    AGE_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    age: _duration_pb2.Duration
+    def __init__(self, node_id: _Optional[str] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class WatchFleetResponse(_message.Message):
+    __slots__ = ("sequence", "full", "nodes", "replicas", "models", "removed_node_ids", "removed_replica_ids", "removed_models", "heard")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    FULL_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_NODE_IDS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_REPLICA_IDS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_MODELS_FIELD_NUMBER: _ClassVar[int]
+    HEARD_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    full: bool
+    nodes: _containers.RepeatedCompositeFieldContainer[_node_pb2.Node]
+    replicas: _containers.RepeatedCompositeFieldContainer[_replica_pb2.Replica]
+    models: _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]
+    removed_node_ids: _containers.RepeatedScalarFieldContainer[str]
+    removed_replica_ids: _containers.RepeatedScalarFieldContainer[str]
+    removed_models: _containers.RepeatedScalarFieldContainer[str]
+    heard: _containers.RepeatedCompositeFieldContainer[NodeHeard]
+    def __init__(self, sequence: _Optional[int] = ..., full: _Optional[bool] = ..., nodes: _Optional[_Iterable[_Union[_node_pb2.Node, _Mapping]]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ..., models: _Optional[_Iterable[_Union[_model_pb2.Model, _Mapping]]] = ..., removed_node_ids: _Optional[_Iterable[str]] = ..., removed_replica_ids: _Optional[_Iterable[str]] = ..., removed_models: _Optional[_Iterable[str]] = ..., heard: _Optional[_Iterable[_Union[NodeHeard, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,40 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Model(_message.Message):
+    __slots__ = ("name", "backend", "revision", "path", "context_size", "thread_count", "slot_count", "max_queue_count", "options", "size_bytes", "created_seconds")
+    class OptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_SIZE_FIELD_NUMBER: _ClassVar[int]
+    THREAD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SLOT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUEUE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CREATED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    backend: str
+    revision: str
+    path: str
+    context_size: int
+    thread_count: int
+    slot_count: int
+    max_queue_count: int
+    options: _containers.ScalarMap[str, str]
+    size_bytes: int
+    created_seconds: int
+    def __init__(self, name: _Optional[str] = ..., backend: _Optional[str] = ..., revision: _Optional[str] = ..., path: _Optional[str] = ..., context_size: _Optional[int] = ..., thread_count: _Optional[int] = ..., slot_count: _Optional[int] = ..., max_queue_count: _Optional[int] = ..., options: _Optional[_Mapping[str, str]] = ..., size_bytes: _Optional[int] = ..., created_seconds: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""The planner: fleet, placement and loads."""

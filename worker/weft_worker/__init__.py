@@ -1,0 +1,1 @@
+"""The muscle: agent, backend processes, engines and dialects."""
