@@ -42,9 +42,7 @@ class GetStatusRequest(betterproto2.Message):
     pass
 
 
-default_message_pool.register_message(
-    "weft.backend.v1", "GetStatusRequest", GetStatusRequest
-)
+default_message_pool.register_message("weft.backend.v1", "GetStatusRequest", GetStatusRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -53,9 +51,7 @@ class GetStatusResponse(betterproto2.Message):
     The state of a replica.
     """
 
-    replica: "__types__v1__.Replica | None" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    replica: "__types__v1__.Replica | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
     What the process serves.
     """
@@ -86,9 +82,7 @@ class GetStatusResponse(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "weft.backend.v1", "GetStatusResponse", GetStatusResponse
-)
+default_message_pool.register_message("weft.backend.v1", "GetStatusResponse", GetStatusResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -97,17 +91,13 @@ class LoadModelRequest(betterproto2.Message):
     Asks to load a model.
     """
 
-    model: "__types__v1__.Model | None" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    model: "__types__v1__.Model | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The model as the catalog has it.
     """
 
 
-default_message_pool.register_message(
-    "weft.backend.v1", "LoadModelRequest", LoadModelRequest
-)
+default_message_pool.register_message("weft.backend.v1", "LoadModelRequest", LoadModelRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -121,17 +111,13 @@ class LoadModelResponse(betterproto2.Message):
     From 0 to 1.
     """
 
-    replica: "__types__v1__.Replica | None" = betterproto2.field(
-        2, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    replica: "__types__v1__.Replica | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
     Set in the last update only.
     """
 
 
-default_message_pool.register_message(
-    "weft.backend.v1", "LoadModelResponse", LoadModelResponse
-)
+default_message_pool.register_message("weft.backend.v1", "LoadModelResponse", LoadModelResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -143,9 +129,7 @@ class UnloadModelRequest(betterproto2.Message):
     pass
 
 
-default_message_pool.register_message(
-    "weft.backend.v1", "UnloadModelRequest", UnloadModelRequest
-)
+default_message_pool.register_message("weft.backend.v1", "UnloadModelRequest", UnloadModelRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -157,9 +141,7 @@ class UnloadModelResponse(betterproto2.Message):
     pass
 
 
-default_message_pool.register_message(
-    "weft.backend.v1", "UnloadModelResponse", UnloadModelResponse
-)
+default_message_pool.register_message("weft.backend.v1", "UnloadModelResponse", UnloadModelResponse)
 
 
 class BackendServiceStub(betterproto2_grpclib.ServiceStub):
@@ -259,9 +241,7 @@ class BackendServiceBase(betterproto2_grpclib.ServiceBase):
     The life of one replica's process, from the router's side.
     """
 
-    async def load_model(
-        self, message: "LoadModelRequest"
-    ) -> "AsyncIterator[LoadModelResponse]":
+    async def load_model(self, message: "LoadModelRequest") -> "AsyncIterator[LoadModelResponse]":
         """
         Loads the model into a fresh process, telling its progress.
 
@@ -286,9 +266,7 @@ class BackendServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def unload_model(
-        self, message: "UnloadModelRequest"
-    ) -> "UnloadModelResponse":
+    async def unload_model(self, message: "UnloadModelRequest") -> "UnloadModelResponse":
         """
         Takes no new work, waits for what is in flight, and frees the model.
 

@@ -55,9 +55,7 @@ class InstallBackendRequest(betterproto2.Message):
     The node's command generation.
     """
 
-    model: "__types__v1__.Model | None" = betterproto2.field(
-        3, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    model: "__types__v1__.Model | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The model that the process will load.
     """
@@ -73,9 +71,7 @@ class InstallBackendRequest(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "weft.bus.v1", "InstallBackendRequest", InstallBackendRequest
-)
+default_message_pool.register_message("weft.bus.v1", "InstallBackendRequest", InstallBackendRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -84,9 +80,7 @@ class InstallBackendResponse(betterproto2.Message):
     Answer to InstallBackendRequest.
     """
 
-    replica: "__types__v1__.Replica | None" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    replica: "__types__v1__.Replica | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The process, listening and not yet loaded; unset on failure.
     """
@@ -97,9 +91,7 @@ class InstallBackendResponse(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "weft.bus.v1", "InstallBackendResponse", InstallBackendResponse
-)
+default_message_pool.register_message("weft.bus.v1", "InstallBackendResponse", InstallBackendResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -118,9 +110,7 @@ class LoadReport(betterproto2.Message):
     Rises with every report of one agent process.
     """
 
-    replicas: "list[ReplicaLoad]" = betterproto2.field(
-        3, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    replicas: "list[ReplicaLoad]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Changed replicas, or all of them in a report that is sent for want of change.
     """
@@ -128,6 +118,11 @@ class LoadReport(betterproto2.Message):
     agent_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
     Identity of the agent process, fresh at each start, so that a restart may begin from 1 again.
+    """
+
+    gone_replica_ids: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Replicas whose process ended since the last report: a hint that reaches gateways before the fleet's state does.
     """
 
 
@@ -155,9 +150,7 @@ class ReplicaLoad(betterproto2.Message):
     Requests that wait for a slot.
     """
 
-    picks: "list[SeenPicks]" = betterproto2.field(
-        4, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    picks: "list[SeenPicks]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Picks of each gateway that reached it.
     """
@@ -213,9 +206,7 @@ class StopBackendRequest(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "weft.bus.v1", "StopBackendRequest", StopBackendRequest
-)
+default_message_pool.register_message("weft.bus.v1", "StopBackendRequest", StopBackendRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -235,9 +226,7 @@ class StopBackendResponse(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "weft.bus.v1", "StopBackendResponse", StopBackendResponse
-)
+default_message_pool.register_message("weft.bus.v1", "StopBackendResponse", StopBackendResponse)
 
 
 from ...types import v1 as __types__v1__

@@ -3,12 +3,7 @@
 # plugin: python-betterproto2
 # This file has been @generated
 
-__all__ = (
-    "GetModelRequest",
-    "ListModelsRequest",
-    "OpenAiServiceBase",
-    "OpenAiServiceStub",
-)
+__all__ = ("GetModelRequest", "ListModelsRequest", "OpenAiServiceBase", "OpenAiServiceStub")
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -41,9 +36,7 @@ class GetModelRequest(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "weft.dialect.v1", "GetModelRequest", GetModelRequest
-)
+default_message_pool.register_message("weft.dialect.v1", "GetModelRequest", GetModelRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -55,9 +48,7 @@ class ListModelsRequest(betterproto2.Message):
     pass
 
 
-default_message_pool.register_message(
-    "weft.dialect.v1", "ListModelsRequest", ListModelsRequest
-)
+default_message_pool.register_message("weft.dialect.v1", "ListModelsRequest", ListModelsRequest)
 
 
 class OpenAiServiceStub(betterproto2_grpclib.ServiceStub):
@@ -169,9 +160,7 @@ class OpenAiServiceBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield ___google__api__.HttpBody()
 
-    async def list_models(
-        self, message: "ListModelsRequest"
-    ) -> "___google__api__.HttpBody":
+    async def list_models(self, message: "ListModelsRequest") -> "___google__api__.HttpBody":
         """
         Lists the models that the caller may use.
 
@@ -181,9 +170,7 @@ class OpenAiServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def get_model(
-        self, message: "GetModelRequest"
-    ) -> "___google__api__.HttpBody":
+    async def get_model(self, message: "GetModelRequest") -> "___google__api__.HttpBody":
         """
         Describes one model.
 
@@ -194,8 +181,7 @@ class OpenAiServiceBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def __rpc_create_chat_completion(
-        self,
-        stream: "grpclib.server.Stream[___google__api__.HttpBody, ___google__api__.HttpBody]",
+        self, stream: "grpclib.server.Stream[___google__api__.HttpBody, ___google__api__.HttpBody]"
     ) -> None:
         request = await stream.recv_message()
         assert request is not None
@@ -206,8 +192,7 @@ class OpenAiServiceBase(betterproto2_grpclib.ServiceBase):
         )
 
     async def __rpc_list_models(
-        self,
-        stream: "grpclib.server.Stream[ListModelsRequest, ___google__api__.HttpBody]",
+        self, stream: "grpclib.server.Stream[ListModelsRequest, ___google__api__.HttpBody]"
     ) -> None:
         request = await stream.recv_message()
         assert request is not None
@@ -215,8 +200,7 @@ class OpenAiServiceBase(betterproto2_grpclib.ServiceBase):
         await stream.send_message(response)
 
     async def __rpc_get_model(
-        self,
-        stream: "grpclib.server.Stream[GetModelRequest, ___google__api__.HttpBody]",
+        self, stream: "grpclib.server.Stream[GetModelRequest, ___google__api__.HttpBody]"
     ) -> None:
         request = await stream.recv_message()
         assert request is not None

@@ -128,16 +128,12 @@ class ChatRequest(betterproto2.Message):
     The model's name in the catalog.
     """
 
-    messages: "list[Message]" = betterproto2.field(
-        2, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    messages: "list[Message]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     The conversation so far; at least one message.
     """
 
-    sampling: "Sampling | None" = betterproto2.field(
-        3, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    sampling: "Sampling | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
     How to choose tokens and when to stop.
     """
@@ -155,23 +151,17 @@ class ChatResponse(betterproto2.Message):
         - event: What this step is.
     """
 
-    delta: "str | None" = betterproto2.field(
-        1, betterproto2.TYPE_STRING, optional=True, group="event"
-    )
+    delta: "str | None" = betterproto2.field(1, betterproto2.TYPE_STRING, optional=True, group="event")
     """
     Text that follows the text so far; always whole characters.
     """
 
-    finish: "Finish | None" = betterproto2.field(
-        2, betterproto2.TYPE_MESSAGE, optional=True, group="event"
-    )
+    finish: "Finish | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True, group="event")
     """
     The end.
     """
 
-    failure: "Failure | None" = betterproto2.field(
-        3, betterproto2.TYPE_MESSAGE, optional=True, group="event"
-    )
+    failure: "Failure | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True, group="event")
     """
     The end, by failure.
     """
@@ -213,9 +203,7 @@ class Finish(betterproto2.Message):
     Why generation ended.
     """
 
-    usage: "Usage | None" = betterproto2.field(
-        2, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    usage: "Usage | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
     Tokens used.
     """
@@ -230,9 +218,7 @@ class Message(betterproto2.Message):
     One message of a conversation.
     """
 
-    role: "Role" = betterproto2.field(
-        1, betterproto2.TYPE_ENUM, default_factory=lambda: Role(0)
-    )
+    role: "Role" = betterproto2.field(1, betterproto2.TYPE_ENUM, default_factory=lambda: Role(0))
     """
     Who said it.
     """
@@ -257,16 +243,12 @@ class Sampling(betterproto2.Message):
     How to choose tokens and when to stop. Unset fields take the engine's defaults.
     """
 
-    temperature: "float | None" = betterproto2.field(
-        1, betterproto2.TYPE_FLOAT, optional=True
-    )
+    temperature: "float | None" = betterproto2.field(1, betterproto2.TYPE_FLOAT, optional=True)
     """
     0 always takes the likeliest token; up to 2.
     """
 
-    top_p: "float | None" = betterproto2.field(
-        2, betterproto2.TYPE_FLOAT, optional=True
-    )
+    top_p: "float | None" = betterproto2.field(2, betterproto2.TYPE_FLOAT, optional=True)
     """
     Probability mass that is kept; above 0, up to 1.
     """
@@ -276,9 +258,7 @@ class Sampling(betterproto2.Message):
     Makes the answer repeatable on the same replica.
     """
 
-    max_tokens: "int | None" = betterproto2.field(
-        4, betterproto2.TYPE_UINT32, optional=True
-    )
+    max_tokens: "int | None" = betterproto2.field(4, betterproto2.TYPE_UINT32, optional=True)
     """
     How many tokens to generate at most; unset means up to the end of the context.
     """
@@ -293,16 +273,12 @@ class Sampling(betterproto2.Message):
     Generates on after the end-of-turn token, for measurements.
     """
 
-    frequency_penalty: "float | None" = betterproto2.field(
-        7, betterproto2.TYPE_FLOAT, optional=True
-    )
+    frequency_penalty: "float | None" = betterproto2.field(7, betterproto2.TYPE_FLOAT, optional=True)
     """
     Lowers the probability of tokens by how often they occurred; -2 to 2.
     """
 
-    presence_penalty: "float | None" = betterproto2.field(
-        8, betterproto2.TYPE_FLOAT, optional=True
-    )
+    presence_penalty: "float | None" = betterproto2.field(8, betterproto2.TYPE_FLOAT, optional=True)
     """
     Lowers the probability of tokens that occurred; -2 to 2.
     """
@@ -395,9 +371,7 @@ class InferenceServiceBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield ChatResponse()
 
-    async def __rpc_chat(
-        self, stream: "grpclib.server.Stream[ChatRequest, ChatResponse]"
-    ) -> None:
+    async def __rpc_chat(self, stream: "grpclib.server.Stream[ChatRequest, ChatResponse]") -> None:
         request = await stream.recv_message()
         assert request is not None
         await self._call_rpc_handler_server_stream(

@@ -42,24 +42,18 @@ class HeartbeatRequest(betterproto2.Message):
     The node's id.
     """
 
-    devices: "list[__types__v1__.Device]" = betterproto2.field(
-        2, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    devices: "list[__types__v1__.Device]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Devices with their memory of this moment.
     """
 
-    replicas: "list[__types__v1__.Replica]" = betterproto2.field(
-        3, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    replicas: "list[__types__v1__.Replica]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Every replica that the worker runs, in any state.
     """
 
 
-default_message_pool.register_message(
-    "weft.node.v1", "HeartbeatRequest", HeartbeatRequest
-)
+default_message_pool.register_message("weft.node.v1", "HeartbeatRequest", HeartbeatRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -75,9 +69,7 @@ class HeartbeatResponse(betterproto2.Message):
     The node's state.
     """
 
-    stop_replica_ids: "list[str]" = betterproto2.field(
-        2, betterproto2.TYPE_STRING, repeated=True
-    )
+    stop_replica_ids: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
     """
     Replicas that the worker must stop; no other may be stopped on account of this answer.
     """
@@ -88,19 +80,14 @@ class HeartbeatResponse(betterproto2.Message):
     """
 
     heartbeat_interval: "datetime.timedelta | None" = betterproto2.field(
-        4,
-        betterproto2.TYPE_MESSAGE,
-        unwrap=lambda: ___google__protobuf__.Duration,
-        optional=True,
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
     How long to wait until the next heartbeat.
     """
 
 
-default_message_pool.register_message(
-    "weft.node.v1", "HeartbeatResponse", HeartbeatResponse
-)
+default_message_pool.register_message("weft.node.v1", "HeartbeatResponse", HeartbeatResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -122,24 +109,18 @@ class RegisterNodeRequest(betterproto2.Message):
     labels: "dict[str, str]" = betterproto2.field(
         3,
         betterproto2.TYPE_MAP,
-        map_meta=betterproto2.map_meta(
-            betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
-        ),
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
     )
     """
     Labels that the worker declares.
     """
 
-    devices: "list[__types__v1__.Device]" = betterproto2.field(
-        4, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    devices: "list[__types__v1__.Device]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Devices with their memory; at least one.
     """
 
-    engines: "list[str]" = betterproto2.field(
-        5, betterproto2.TYPE_STRING, repeated=True
-    )
+    engines: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
     """
     Engines that it can start; at least one.
     """
@@ -149,17 +130,13 @@ class RegisterNodeRequest(betterproto2.Message):
     How many replicas of one model it may run; 0 means 1.
     """
 
-    replicas: "list[__types__v1__.Replica]" = betterproto2.field(
-        7, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    replicas: "list[__types__v1__.Replica]" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Replicas that run already, from before this registration.
     """
 
 
-default_message_pool.register_message(
-    "weft.node.v1", "RegisterNodeRequest", RegisterNodeRequest
-)
+default_message_pool.register_message("weft.node.v1", "RegisterNodeRequest", RegisterNodeRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -168,9 +145,7 @@ class RegisterNodeResponse(betterproto2.Message):
     The node's place in the fleet and what it needs to work.
     """
 
-    node: "__types__v1__.Node | None" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    node: "__types__v1__.Node | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The node as the fleet knows it now.
     """
@@ -191,10 +166,7 @@ class RegisterNodeResponse(betterproto2.Message):
     """
 
     heartbeat_interval: "datetime.timedelta | None" = betterproto2.field(
-        5,
-        betterproto2.TYPE_MESSAGE,
-        unwrap=lambda: ___google__protobuf__.Duration,
-        optional=True,
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
     How often to send a heartbeat.
@@ -206,9 +178,7 @@ class RegisterNodeResponse(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "weft.node.v1", "RegisterNodeResponse", RegisterNodeResponse
-)
+default_message_pool.register_message("weft.node.v1", "RegisterNodeResponse", RegisterNodeResponse)
 
 
 class NodeServiceStub(betterproto2_grpclib.ServiceStub):
@@ -278,9 +248,7 @@ class NodeServiceBase(betterproto2_grpclib.ServiceBase):
     What workers say about themselves. Workers call it through Envoy like any client, so one public port is enough.
     """
 
-    async def register_node(
-        self, message: "RegisterNodeRequest"
-    ) -> "RegisterNodeResponse":
+    async def register_node(self, message: "RegisterNodeRequest") -> "RegisterNodeResponse":
         """
         Adds the calling worker's node to the fleet, or brings it back under its old id, approval and labels.
 

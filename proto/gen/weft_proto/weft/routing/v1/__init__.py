@@ -45,10 +45,7 @@ class NodeHeard(betterproto2.Message):
     """
 
     age: "datetime.timedelta | None" = betterproto2.field(
-        2,
-        betterproto2.TYPE_MESSAGE,
-        unwrap=lambda: ___google__protobuf__.Duration,
-        optional=True,
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
     How long ago a router heard from it.
@@ -70,18 +67,13 @@ class RouteRequest(betterproto2.Message):
     """
 
     max_wait: "datetime.timedelta | None" = betterproto2.field(
-        2,
-        betterproto2.TYPE_MESSAGE,
-        unwrap=lambda: ___google__protobuf__.Duration,
-        optional=True,
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
     How long the caller is willing to wait; unset means the router's `load_wait`.
     """
 
-    suspect_replica_ids: "list[str]" = betterproto2.field(
-        3, betterproto2.TYPE_STRING, repeated=True
-    )
+    suspect_replica_ids: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
     """
     Replicas that the caller found unreachable just now; the router probes them before it offers them again.
     """
@@ -96,9 +88,7 @@ class RouteResponse(betterproto2.Message):
     The ready replicas of the model.
     """
 
-    replicas: "list[__types__v1__.Replica]" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    replicas: "list[__types__v1__.Replica]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Ready replicas; never empty.
     """
@@ -129,9 +119,7 @@ class WatchFleetRequest(betterproto2.Message):
     """
 
 
-default_message_pool.register_message(
-    "weft.routing.v1", "WatchFleetRequest", WatchFleetRequest
-)
+default_message_pool.register_message("weft.routing.v1", "WatchFleetRequest", WatchFleetRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -150,59 +138,43 @@ class WatchFleetResponse(betterproto2.Message):
     Whether this replaces everything that the caller knows.
     """
 
-    nodes: "list[__types__v1__.Node]" = betterproto2.field(
-        3, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    nodes: "list[__types__v1__.Node]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Nodes that are new or changed.
     """
 
-    replicas: "list[__types__v1__.Replica]" = betterproto2.field(
-        4, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    replicas: "list[__types__v1__.Replica]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Replicas that are new or changed.
     """
 
-    models: "list[__types__v1__.Model]" = betterproto2.field(
-        5, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    models: "list[__types__v1__.Model]" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Models that are new or changed.
     """
 
-    removed_node_ids: "list[str]" = betterproto2.field(
-        6, betterproto2.TYPE_STRING, repeated=True
-    )
+    removed_node_ids: "list[str]" = betterproto2.field(6, betterproto2.TYPE_STRING, repeated=True)
     """
     Nodes that left the fleet.
     """
 
-    removed_replica_ids: "list[str]" = betterproto2.field(
-        7, betterproto2.TYPE_STRING, repeated=True
-    )
+    removed_replica_ids: "list[str]" = betterproto2.field(7, betterproto2.TYPE_STRING, repeated=True)
     """
     Replicas that are gone.
     """
 
-    removed_models: "list[str]" = betterproto2.field(
-        8, betterproto2.TYPE_STRING, repeated=True
-    )
+    removed_models: "list[str]" = betterproto2.field(8, betterproto2.TYPE_STRING, repeated=True)
     """
     Models that left the catalog.
     """
 
-    heard: "list[NodeHeard]" = betterproto2.field(
-        9, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    heard: "list[NodeHeard]" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Nodes that were heard from since the last update.
     """
 
 
-default_message_pool.register_message(
-    "weft.routing.v1", "WatchFleetResponse", WatchFleetResponse
-)
+default_message_pool.register_message("weft.routing.v1", "WatchFleetResponse", WatchFleetResponse)
 
 
 class RoutingServiceStub(betterproto2_grpclib.ServiceStub):
@@ -291,9 +263,7 @@ class RoutingServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def watch_fleet(
-        self, message: "WatchFleetRequest"
-    ) -> "AsyncIterator[WatchFleetResponse]":
+    async def watch_fleet(self, message: "WatchFleetRequest") -> "AsyncIterator[WatchFleetResponse]":
         """
         Streams the fleet: first everything, then each change.
 
@@ -308,9 +278,7 @@ class RoutingServiceBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield WatchFleetResponse()
 
-    async def __rpc_route(
-        self, stream: "grpclib.server.Stream[RouteRequest, RouteResponse]"
-    ) -> None:
+    async def __rpc_route(self, stream: "grpclib.server.Stream[RouteRequest, RouteResponse]") -> None:
         request = await stream.recv_message()
         assert request is not None
         response = await self.route(request)

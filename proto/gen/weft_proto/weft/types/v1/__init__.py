@@ -209,9 +209,7 @@ class Model(betterproto2.Message):
     options: "dict[str, str]" = betterproto2.field(
         9,
         betterproto2.TYPE_MAP,
-        map_meta=betterproto2.map_meta(
-            betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
-        ),
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
     )
     """
     Free-form settings of the engine, such as `delay_ms` or `gpu_layers`.
@@ -247,9 +245,7 @@ class Node(betterproto2.Message):
     A person's name for it; unique in the fleet.
     """
 
-    state: "NodeState" = betterproto2.field(
-        3, betterproto2.TYPE_ENUM, default_factory=lambda: NodeState(0)
-    )
+    state: "NodeState" = betterproto2.field(3, betterproto2.TYPE_ENUM, default_factory=lambda: NodeState(0))
     """
     Where it stands in its life cycle.
     """
@@ -262,24 +258,18 @@ class Node(betterproto2.Message):
     labels: "dict[str, str]" = betterproto2.field(
         5,
         betterproto2.TYPE_MAP,
-        map_meta=betterproto2.map_meta(
-            betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
-        ),
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
     )
     """
     What selectors match against: declared by the worker, found on its hardware, or set by an admin.
     """
 
-    devices: "list[Device]" = betterproto2.field(
-        6, betterproto2.TYPE_MESSAGE, repeated=True
-    )
+    devices: "list[Device]" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     The devices that models can be placed on; never empty on a healthy node.
     """
 
-    engines: "list[str]" = betterproto2.field(
-        7, betterproto2.TYPE_STRING, repeated=True
-    )
+    engines: "list[str]" = betterproto2.field(7, betterproto2.TYPE_STRING, repeated=True)
     """
     Engines that its worker can start, by the names that model files use.
     """
@@ -290,20 +280,14 @@ class Node(betterproto2.Message):
     """
 
     create_time: "datetime.datetime | None" = betterproto2.field(
-        9,
-        betterproto2.TYPE_MESSAGE,
-        unwrap=lambda: ___google__protobuf__.Timestamp,
-        optional=True,
+        9, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
     When it registered first.
     """
 
     last_heartbeat_time: "datetime.datetime | None" = betterproto2.field(
-        10,
-        betterproto2.TYPE_MESSAGE,
-        unwrap=lambda: ___google__protobuf__.Timestamp,
-        optional=True,
+        10, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
     When a router last heard from it; unset if never.

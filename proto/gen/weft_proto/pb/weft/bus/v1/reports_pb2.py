@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19weft/bus/v1/reports.proto\x12\x0bweft.bus.v1\"b\n\tSeenPicks\x12\x1d\n\ngateway_id\x18\x01 \x01(\tR\tgatewayId\x12\x1e\n\ncontiguous\x18\x02 \x01(\x04R\ncontiguous\x12\x16\n\x06\x62\x65yond\x18\x03 \x03(\x04R\x06\x62\x65yond\"\xa5\x01\n\x0bReplicaLoad\x12\x1d\n\nreplica_id\x18\x01 \x01(\tR\treplicaId\x12&\n\x0fin_flight_count\x18\x02 \x01(\rR\rinFlightCount\x12!\n\x0cqueued_count\x18\x03 \x01(\rR\x0bqueuedCount\x12,\n\x05picks\x18\x04 \x03(\x0b\x32\x16.weft.bus.v1.SeenPicksR\x05picks\"\x92\x01\n\nLoadReport\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12\x1a\n\x08sequence\x18\x02 \x01(\x04R\x08sequence\x12\x34\n\x08replicas\x18\x03 \x03(\x0b\x32\x18.weft.bus.v1.ReplicaLoadR\x08replicas\x12\x19\n\x08\x61gent_id\x18\x04 \x01(\tR\x07\x61gentId\"*\n\x0c\x46leetChanged\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequenceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19weft/bus/v1/reports.proto\x12\x0bweft.bus.v1\"b\n\tSeenPicks\x12\x1d\n\ngateway_id\x18\x01 \x01(\tR\tgatewayId\x12\x1e\n\ncontiguous\x18\x02 \x01(\x04R\ncontiguous\x12\x16\n\x06\x62\x65yond\x18\x03 \x03(\x04R\x06\x62\x65yond\"\xa5\x01\n\x0bReplicaLoad\x12\x1d\n\nreplica_id\x18\x01 \x01(\tR\treplicaId\x12&\n\x0fin_flight_count\x18\x02 \x01(\rR\rinFlightCount\x12!\n\x0cqueued_count\x18\x03 \x01(\rR\x0bqueuedCount\x12,\n\x05picks\x18\x04 \x03(\x0b\x32\x16.weft.bus.v1.SeenPicksR\x05picks\"\xbc\x01\n\nLoadReport\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12\x1a\n\x08sequence\x18\x02 \x01(\x04R\x08sequence\x12\x34\n\x08replicas\x18\x03 \x03(\x0b\x32\x18.weft.bus.v1.ReplicaLoadR\x08replicas\x12\x19\n\x08\x61gent_id\x18\x04 \x01(\tR\x07\x61gentId\x12(\n\x10gone_replica_ids\x18\x05 \x03(\tR\x0egoneReplicaIds\"*\n\x0c\x46leetChanged\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequenceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLICALOAD']._serialized_start=143
   _globals['_REPLICALOAD']._serialized_end=308
   _globals['_LOADREPORT']._serialized_start=311
-  _globals['_LOADREPORT']._serialized_end=457
-  _globals['_FLEETCHANGED']._serialized_start=459
-  _globals['_FLEETCHANGED']._serialized_end=501
+  _globals['_LOADREPORT']._serialized_end=499
+  _globals['_FLEETCHANGED']._serialized_start=501
+  _globals['_FLEETCHANGED']._serialized_end=543
 # @@protoc_insertion_point(module_scope)

@@ -29,16 +29,18 @@ class ReplicaLoad(_message.Message):
     def __init__(self, replica_id: _Optional[str] = ..., in_flight_count: _Optional[int] = ..., queued_count: _Optional[int] = ..., picks: _Optional[_Iterable[_Union[SeenPicks, _Mapping]]] = ...) -> None: ...
 
 class LoadReport(_message.Message):
-    __slots__ = ("node_id", "sequence", "replicas", "agent_id")
+    __slots__ = ("node_id", "sequence", "replicas", "agent_id", "gone_replica_ids")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    GONE_REPLICA_IDS_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     sequence: int
     replicas: _containers.RepeatedCompositeFieldContainer[ReplicaLoad]
     agent_id: str
-    def __init__(self, node_id: _Optional[str] = ..., sequence: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaLoad, _Mapping]]] = ..., agent_id: _Optional[str] = ...) -> None: ...
+    gone_replica_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node_id: _Optional[str] = ..., sequence: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaLoad, _Mapping]]] = ..., agent_id: _Optional[str] = ..., gone_replica_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FleetChanged(_message.Message):
     __slots__ = ("sequence",)
