@@ -1,0 +1,52 @@
+"""Log files that child processes write to directly, kept small and readable only by their owner."""
+
+import os
+import shutil
+from pathlib import Path
+
+MAX_BYTES = 10 * 1024 * 1024
+KEPT = 2
+
+
+def open_log(path: Path) -> int:
+    """Open a log for a child to append to and return the descriptor, which the caller closes."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    trim(path)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def trim(path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> bool:
+    """Move a log's content to `path.1` once it is too large; say whether that happened.
+
+    The file is copied and truncated, not renamed: its writers hold it open for appending and would go
+    on writing to the renamed one. A line written between copy and truncation is lost; a log that has no
+    bound would cost more.
+    """
+    try:
+        if path.stat().st_size <= max_bytes:
+            return False
+    except FileNotFoundError:
+        return False
+    for number in range(kept, 1, -1):
+        older = _numbered(path, number - 1)
+        if older.exists():
+            older.replace(_numbered(path, number))
+    shutil.copy2(path, _numbered(path, 1))
+    os.truncate(path, 0)
+    return True
+
+
+def tail(path: Path, *, lines: int = 15, max_bytes: int = 16 * 1024) -> str:
+    """Return the last lines of a log, or nothing when there is none."""
+    try:
+        with path.open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - max_bytes))
+            text = log.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}")

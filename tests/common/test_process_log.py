@@ -1,0 +1,55 @@
+"""Logs of child processes stay within a bound and remain readable."""
+
+import os
+from pathlib import Path
+
+from weft_common.process_log import open_log, tail, trim
+
+
+def test_small_log_is_left_alone(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("short")
+
+    assert not trim(log, max_bytes=10)
+    assert log.read_text() == "short"
+
+
+def test_large_log_moves_aside_while_its_writer_goes_on(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    writer = open_log(log)
+    try:
+        os.write(writer, b"first\n")
+        assert trim(log, max_bytes=1)
+        os.write(writer, b"second\n")
+        assert trim(log, max_bytes=1)
+        os.write(writer, b"third\n")
+    finally:
+        os.close(writer)
+
+    assert [log.read_text(), (tmp_path / "a.log.1").read_text(), (tmp_path / "a.log.2").read_text()] == [
+        "third\n",
+        "second\n",
+        "first\n",
+    ]
+
+
+def test_oldest_log_is_dropped(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    for text in ("one", "two", "three", "four"):
+        log.write_text(text)
+        trim(log, max_bytes=1, kept=2)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.log", "a.log.1", "a.log.2"]
+    assert (tmp_path / "a.log.2").read_text() == "three"
+
+
+def test_tail_is_the_last_lines(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("\n".join(str(number) for number in range(100)))
+
+    assert tail(log, lines=2) == "98\n99"
+
+
+def test_log_that_does_not_exist_has_no_tail(tmp_path: Path) -> None:
+    assert tail(tmp_path / "none.log") == ""
+    assert not trim(tmp_path / "none.log")
