@@ -58,5 +58,5 @@ class LaunchDocument(BaseModel):
 
     @classmethod
     def from_line(cls, line: bytes) -> "LaunchDocument":
-        """Decode; raises pydantic.ValidationError, whose text may hold secrets and is not to be logged as it is."""
+        """Decode; raises pydantic.ValidationError: log its `errors(include_input=False)`, never its text."""
         return cls.model_validate_json(line)

@@ -1,0 +1,41 @@
+"""Failures in the words of foreign dialects: the one place where a WeftError becomes a REST error body.
+
+Replicas and gateways both refuse requests, and a client must not be able to tell which of them did.
+"""
+
+from collections.abc import Mapping
+
+import orjson
+
+from weft_common.errors import WeftError
+
+_TYPE_BY_STATUS: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    409: "invalid_request_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+# Where OpenAI has a code of its own, clients look for that one; elsewhere it is the reason in lower case.
+_CODE_BY_REASON: Mapping[str, str | None] = {
+    "INVALID_REQUEST": None,
+    "UNKNOWN_PATH": "unknown_url",
+    "INTERNAL": "internal_error",
+}
+
+
+def openai_error_body(error: WeftError) -> bytes:
+    """Encode a failure as OpenAI's complete error body; `param` is the first bad field."""
+    return orjson.dumps(
+        {
+            "error": {
+                "message": error.message,
+                "type": _TYPE_BY_STATUS.get(error.http_status, "server_error"),
+                "param": error.violations[0].field if error.violations else None,
+                "code": _CODE_BY_REASON.get(error.reason, error.reason.lower()),
+            }
+        }
+    )
