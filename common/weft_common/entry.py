@@ -1,0 +1,43 @@
+"""What the `__main__` of every part does: settings, log, event loop, signals."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
+
+from weft_common import logs
+from weft_common.rpc import runtime
+
+EX_CONFIG = 78  # sysexits.h: a configuration error
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def start(
+    part: str, settings_class: type[S], main: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]
+) -> int:
+    """Read the settings and run `main` until SIGTERM or SIGINT; a bad setting exits 78 before any port is bound."""
+    logs.configure(part)
+    try:
+        settings = settings_class()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "WEFT_" + "_".join(str(p) for p in problem["loc"]).upper()
+            print(f"{part}: {name}: {problem['msg']}", file=sys.stderr)
+        return EX_CONFIG
+    try:
+        runtime.run(_until_signalled(settings, main))
+    except Exception:
+        logging.getLogger(part).exception("part_crashed")
+        return 1
+    return 0
+
+
+async def _until_signalled(
+    settings: S, main: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]]
+) -> None:
+    await main(settings, runtime.stop_on_signals())

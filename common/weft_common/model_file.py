@@ -1,0 +1,80 @@
+"""Model files, `models/NAME.yaml`, as LocalAI's users know them.
+
+The fields that Weft reads are checked and have defaults here; others are left alone, so that files written for
+LocalAI load unchanged. `revision` identifies the content that matters to a backend.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from weft_common.errors import FieldViolation, InvalidRequest
+
+_DEFAULT_CONTEXT = 4096
+_DEFAULT_QUEUE = 64
+
+
+class Parameters(BaseModel):
+    """The `parameters` section."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: Annotated[
+        str, Field(min_length=1, description="Path of the weights; relative to the models folder.")
+    ]
+
+
+class ModelFile(BaseModel):
+    """One model file; context in tokens a slot, `parallel` in requests at once."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}$")]
+    backend: Annotated[str, Field(min_length=1)] = "llama-cpp"
+    parameters: Parameters
+    context_size: Annotated[int, Field(ge=64, le=10_000_000)] = _DEFAULT_CONTEXT
+    threads: Annotated[int, Field(ge=0, le=4096)] = 0
+    parallel: Annotated[int, Field(ge=1, le=4096)] = 1
+    max_queue: Annotated[int, Field(ge=0, le=100_000)] = _DEFAULT_QUEUE
+    options: dict[str, str] = {}
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _options(cls, value: object) -> object:
+        """LocalAI writes options as a list of `key:value`; a mapping is plainer; both are taken."""
+        if isinstance(value, list):
+            return dict(
+                str(item).split(":", 1) if ":" in str(item) else (str(item), "true") for item in value
+            )
+        if isinstance(value, Mapping):
+            return {str(k): str(v) for k, v in value.items()}
+        return value
+
+    def revision(self) -> str:
+        """Twelve hexadecimal digits that change with any field that a backend reads."""
+        raw = orjson.dumps(self.model_dump(), option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(raw).hexdigest()[:12]
+
+    def weights(self, folder: Path) -> Path:
+        """Where the weights are; engines without files keep the bare text."""
+        path = Path(self.parameters.model)
+        return path if path.is_absolute() or not (folder / path).exists() else folder / path
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Read one file; raises InvalidRequest that names the file and the field."""
+    try:
+        content = yaml.safe_load(path.read_text())
+        return ModelFile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        violation = FieldViolation(field, first["msg"])
+        raise InvalidRequest(f"{path.name}: {field}: {first['msg']}", violations=[violation]) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidRequest(f"{path.name} cannot be read: {error}") from error

@@ -1,0 +1,88 @@
+"""Builds a router from its settings and runs it until it is told to stop."""
+
+import asyncio
+import logging
+
+from weft_common.background import background
+from weft_common.bus import open_bus
+from weft_common.clock import SystemClock
+from weft_common.errors import PartUnavailable
+from weft_common.rpc import RpcServer, upb_stream, upb_unary
+from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
+from weft_router.catalog import Catalog
+from weft_router.fleet.fleet import Fleet
+from weft_router.loads import Loads
+from weft_router.probe import Probe
+from weft_router.registry import Registry
+from weft_router.services import NodeService, RoutingService
+from weft_router.settings import RouterSettings
+from weft_router.store.postgres import PostgresStore, open_store
+from weft_router.sync import FleetSync
+
+_GRACE_SECONDS = 1.0
+_PREPARE_RETRY_SECONDS = 0.1
+_SERVICE = "/weft.routing.v1.RoutingService/"
+
+_log = logging.getLogger(__name__)
+
+
+async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set; a crashed loop ends the process with its own exception."""
+    async with (
+        open_store(settings.postgres_url.get_secret_value()) as store,
+        open_bus(settings.nats_url.get_secret_value(), name="router") as bus,
+        asyncio.TaskGroup() as loads_group,
+    ):
+        fleet, clock = Fleet(), SystemClock()
+        sync = FleetSync(store, bus, fleet)
+        catalog = Catalog(settings.models_path, store=store, sync=sync, fleet=fleet, clock=clock)
+        loads = Loads(settings=settings, fleet=fleet, store=store, sync=sync, bus=bus, tasks=loads_group)
+        registry = Registry(settings=settings, fleet=fleet, store=store, sync=sync, clock=clock)
+        probe = Probe(fleet=fleet, store=store, sync=sync)
+        routing = RoutingService(
+            fleet=fleet, loads=loads, sync=sync, probe=probe, settings=settings, clock=clock
+        )
+        node_service = NodeService(registry=registry, loads=loads, settings=settings)
+        async with _server(settings, node_service, routing) as server:
+            async with background(_keep_level(store, sync), catalog.follow(), _announce(server, sync)):
+                await stop.wait()
+            sync.close()
+            await server.stop(_GRACE_SECONDS)
+        loads.close()
+
+
+def _server(settings: RouterSettings, node_service: NodeService, routing: RoutingService) -> RpcServer:
+    server = RpcServer(
+        services=[node_service],
+        upb=[
+            upb_unary(f"{_SERVICE}Route", routing.route, pb.RouteRequest),
+            upb_stream(f"{_SERVICE}WatchFleet", routing.watch_fleet, pb.WatchFleetRequest),
+        ],
+        mesh_secret=settings.mesh_secret.get_secret_value(),
+        mesh_only=[_SERVICE],
+    )
+    server.listen(settings.listen)
+    return server
+
+
+async def _keep_level(store: PostgresStore, sync: FleetSync) -> None:
+    """Prepare the database as soon as it can be reached, then follow it."""
+    complained = False
+    while True:
+        try:
+            await store.prepare()
+            break
+        except PartUnavailable as error:
+            if not complained:
+                _log.warning("database_not_reachable", extra={"error": str(error)})
+            complained = True
+            await asyncio.sleep(_PREPARE_RETRY_SECONDS)
+    await sync.follow()
+
+
+async def _announce(server: RpcServer, sync: FleetSync) -> None:
+    """Serve at once; say SERVING once the fleet is known."""
+    await server.start()
+    await sync.known.wait()
+    server.set_serving(True)
+    _log.info("router_ready")

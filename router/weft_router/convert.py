@@ -1,0 +1,159 @@
+"""Between the fleet's own values and the messages that other parts see."""
+
+from datetime import UTC, datetime
+
+import weft_proto.weft.types.v1 as types
+from weft_proto.pb.weft.routing.v1 import routing_service_pb2
+from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, replica_pb2
+from weft_router.fleet.entities import Changes, Device, Model, Node, NodeState, Replica, ReplicaState
+
+
+def node_pb(node: Node) -> node_pb2.Node:
+    """A node as gateways and the database see it; without its token."""
+    message = node_pb2.Node(
+        id=node.id,
+        name=node.name,
+        state=f"NODE_STATE_{node.state.name}",
+        address=node.address,
+        labels=node.labels,
+        devices=[
+            node_pb2.Device(
+                id=d.id,
+                name=d.name,
+                vendor=d.vendor,
+                total_memory_bytes=d.total_bytes,
+                free_memory_bytes=d.free_bytes,
+            )
+            for d in node.devices
+        ],
+        engines=node.engines,
+        max_replicas_per_model=node.max_replicas_per_model,
+    )
+    message.create_time.FromDatetime(datetime.fromtimestamp(node.create_seconds, UTC))
+    return message
+
+
+def node_message(node: Node) -> types.Node:
+    """A node as workers and admins see it."""
+    return types.Node.parse(node_pb(node).SerializeToString())
+
+
+def devices(messages: list[types.Device]) -> tuple[Device, ...]:
+    """Devices as a worker reports them."""
+    return tuple(Device(d.id, d.name, d.vendor, d.total_memory_bytes, d.free_memory_bytes) for d in messages)
+
+
+def replica_pb(replica: Replica) -> replica_pb2.Replica:
+    """A replica as gateways see it."""
+    return replica_pb2.Replica(
+        id=replica.id,
+        model=replica.model,
+        index=replica.index,
+        revision=replica.revision,
+        node_id=replica.node_id,
+        address=replica.address,
+        state=f"REPLICA_STATE_{replica.state.name}",
+        slot_count=replica.slot_count,
+        max_queue_count=replica.max_queue_count,
+        memory_bytes=replica.memory_bytes,
+        pid=replica.pid,
+    )
+
+
+def replica(message: types.Replica | replica_pb2.Replica, node_id: str) -> Replica:
+    """A replica as its worker reports it; the caller says which node it is on."""
+    name = replica_pb2.ReplicaState.Name(int(message.state)).removeprefix("REPLICA_STATE_")
+    return Replica(
+        id=message.id,
+        model=message.model,
+        index=message.index,
+        revision=message.revision,
+        node_id=node_id,
+        address=message.address,
+        state=ReplicaState[name],
+        slot_count=message.slot_count,
+        max_queue_count=message.max_queue_count,
+        memory_bytes=message.memory_bytes,
+        pid=message.pid,
+    )
+
+
+def model_pb(model: Model) -> model_pb2.Model:
+    """A model as gateways and backends see it."""
+    return model_pb2.Model(
+        name=model.name,
+        backend=model.backend,
+        revision=model.revision,
+        path=model.path,
+        context_size=model.context_size,
+        thread_count=model.thread_count,
+        slot_count=model.slot_count,
+        max_queue_count=model.max_queue_count,
+        options=model.options,
+        size_bytes=model.size_bytes,
+        created_seconds=model.created_seconds,
+    )
+
+
+def model_message(model: Model) -> types.Model:
+    """A model in a command to a worker."""
+    return types.Model.parse(model_pb(model).SerializeToString())
+
+
+def node_of(raw: bytes, *, state: str, approved: bool, token_sha256: bytes, generation: int) -> Node:
+    """A node as the database holds it."""
+    message = node_pb2.Node.FromString(raw)
+    return Node(
+        id=message.id,
+        name=message.name,
+        state=NodeState(state),
+        approved=approved,
+        address=message.address,
+        labels=dict(message.labels),
+        devices=tuple(
+            Device(d.id, d.name, d.vendor, d.total_memory_bytes, d.free_memory_bytes) for d in message.devices
+        ),
+        engines=tuple(message.engines),
+        max_replicas_per_model=message.max_replicas_per_model,
+        token_sha256=token_sha256,
+        generation=generation,
+        create_seconds=message.create_time.ToDatetime(UTC).timestamp(),
+    )
+
+
+def replica_of(raw: bytes) -> Replica:
+    """A replica as the database holds it."""
+    message = replica_pb2.Replica.FromString(raw)
+    return replica(message, message.node_id)
+
+
+def model_of(raw: bytes) -> Model:
+    """A model as the database holds it."""
+    message = model_pb2.Model.FromString(raw)
+    return Model(
+        name=message.name,
+        backend=message.backend,
+        revision=message.revision,
+        path=message.path,
+        context_size=message.context_size,
+        thread_count=message.thread_count,
+        slot_count=message.slot_count,
+        max_queue_count=message.max_queue_count,
+        options=dict(message.options),
+        size_bytes=message.size_bytes,
+        created_seconds=message.created_seconds,
+    )
+
+
+def update_pb(changes: Changes, *, full: bool) -> routing_service_pb2.WatchFleetResponse:
+    """A change as gateways see it."""
+    return routing_service_pb2.WatchFleetResponse(
+        sequence=changes.sequence,
+        full=full,
+        nodes=[node_pb(n) for n in changes.nodes],
+        replicas=[replica_pb(r) for r in changes.replicas],
+        models=[model_pb(m) for m in changes.models],
+        removed_node_ids=changes.gone_nodes,
+        removed_replica_ids=changes.gone_replicas,
+        removed_models=changes.gone_models,
+    )

@@ -1,0 +1,110 @@
+"""What the fleet consists of, as frozen values: nodes, replicas, models."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class NodeState(StrEnum):
+    """Where a node stands in its life cycle; see weft.types.v1.NodeState."""
+
+    PENDING = "pending"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    OFFLINE = "offline"
+    DRAINING = "draining"
+
+
+class ReplicaState(StrEnum):
+    """Where a replica stands in its life cycle; see weft.types.v1.ReplicaState."""
+
+    LOADING = "loading"
+    READY = "ready"
+    UNLOADING = "unloading"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Memory that models are placed on; a total of 0 bytes means unknown."""
+
+    id: str
+    name: str
+    vendor: str
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine that runs replicas; `approved` outlives its states, so that a return needs no second approval."""
+
+    id: str
+    name: str
+    state: NodeState
+    approved: bool
+    address: str
+    labels: Mapping[str, str]
+    devices: tuple[Device, ...]
+    engines: tuple[str, ...]
+    max_replicas_per_model: int
+    token_sha256: bytes
+    generation: int = 1
+    create_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One backend process that serves one revision of a model on a node."""
+
+    id: str
+    model: str
+    index: int
+    revision: str
+    node_id: str
+    address: str
+    state: ReplicaState
+    slot_count: int = 0
+    max_queue_count: int = 0
+    memory_bytes: int = 0
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a model file says, with defaults filled in; sizes in bytes, context in tokens a slot."""
+
+    name: str
+    backend: str
+    revision: str
+    path: str
+    context_size: int
+    thread_count: int
+    slot_count: int
+    max_queue_count: int
+    options: Mapping[str, str] = field(default_factory=dict)
+    size_bytes: int = 0
+    created_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Everything that changed above some sequence; `sequence` is the newest number among it."""
+
+    sequence: int = 0
+    nodes: tuple[Node, ...] = ()
+    replicas: tuple[Replica, ...] = ()
+    models: tuple[Model, ...] = ()
+    gone_nodes: tuple[str, ...] = ()
+    gone_replicas: tuple[str, ...] = ()
+    gone_models: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.nodes
+            or self.replicas
+            or self.models
+            or self.gone_nodes
+            or self.gone_replicas
+            or self.gone_models
+        )

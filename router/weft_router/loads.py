@@ -1,0 +1,239 @@
+"""Loading a model: one load at a time for each model, shared by everybody who waits for it.
+
+The load belongs to the router, not to the request that asked first: a client that leaves ends its own wait only.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+from weft_common.bus import Bus
+from weft_common.errors import LoadFailed, ModelLoading, NoCapacity, PartUnavailable, WeftError
+from weft_common.mesh_auth import mesh_metadata
+from weft_common.rpc import open_channel, stub
+from weft_proto.weft.backend.v1 import BackendServiceStub, LoadModelRequest
+from weft_proto.weft.bus.v1 import (
+    InstallBackendRequest,
+    InstallBackendResponse,
+    StopBackendRequest,
+)
+from weft_router import convert
+from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
+from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
+from weft_router.placement.place import Placed, Rejected, place
+from weft_router.placement.view import candidates, request_for
+from weft_router.settings import RouterSettings
+from weft_router.store.postgres import PlaceTaken, PostgresStore
+from weft_router.sync import FleetSync
+
+_PLACE_TRIES = 3
+_STOP_SECONDS = 10.0
+_SECONDS_PER_GIB = 20
+
+_log = logging.getLogger(__name__)
+
+
+class Loads:
+    """Runs loads inside `tasks`; state: `_flights` by model, `_reserved` bytes by node and
+    `_loading` replica ids of loads under way."""
+
+    def __init__(
+        self,
+        *,
+        settings: RouterSettings,
+        fleet: Fleet,
+        store: PostgresStore,
+        sync: FleetSync,
+        bus: Bus,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._settings = settings
+        self._fleet = fleet
+        self._store = store
+        self._sync = sync
+        self._bus = bus
+        self._tasks = tasks
+        self._flights: dict[str, asyncio.Future[None]] = {}
+        self._reserved: dict[str, int] = {}
+        self._loading: set[str] = set()
+        self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def under_way(self) -> frozenset[str]:
+        """Replicas that this router loads just now; reports of their workers must not touch their rows."""
+        return frozenset(self._loading)
+
+    async def ensure(self, model: Model, max_wait: float) -> None:
+        """Wait up to `max_wait` seconds until a load of the model has ended well; raises its error otherwise."""
+        flight = self._flights.get(model.name) or self._start(model)
+        try:
+            async with asyncio.timeout(max_wait):
+                await asyncio.shield(flight)
+        except TimeoutError:
+            raise ModelLoading(
+                f"Model '{model.name}' is still loading; try again shortly.", retry_after=timedelta(seconds=5)
+            ) from None
+
+    def close(self) -> None:
+        """End every load; what they hold heals by heartbeats."""
+        for task in self._running:
+            task.cancel()
+
+    def _start(self, model: Model) -> asyncio.Future[None]:
+        flight: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Without a waiter the outcome is in the log; asyncio must not complain that nobody read it.
+        flight.add_done_callback(lambda f: f.cancelled() or f.exception())
+        self._flights[model.name] = flight
+        task = self._tasks.create_task(self._fly(model, flight))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return flight
+
+    async def _fly(self, model: Model, flight: asyncio.Future[None]) -> None:
+        """Run one load and hand its outcome to whoever waits; nothing escapes to the task group."""
+        try:
+            await self._load(model)
+            self._land(model, flight, None)
+        except WeftError as error:
+            _log.warning(
+                "load_failed", extra={"model": model.name, "reason": error.reason, "error": str(error)}
+            )
+            self._land(model, flight, error)
+        except Exception as error:  # noqa: BLE001 (outermost edge of the load's task: its waiters must hear of it)
+            _log.exception("load_broke", extra={"model": model.name})
+            self._land(model, flight, LoadFailed(f"Loading '{model.name}' broke: {error}"))
+        finally:
+            self._flights.pop(model.name, None)
+            flight.cancel()
+
+    def _land(self, model: Model, flight: asyncio.Future[None], error: WeftError | None) -> None:
+        self._flights.pop(model.name, None)
+        if flight.done():
+            return
+        if error is None:
+            flight.set_result(None)
+        else:
+            flight.set_exception(error)
+
+    async def _load(self, model: Model) -> None:
+        node, replica = await self._reserve(model)
+        with self._held(replica, request_for(model).need_bytes):
+            try:
+                await self._bring_up(model, node, replica)
+            except WeftError:
+                await self._take_back(node, replica)
+                raise
+
+    async def _reserve(self, model: Model) -> tuple[Node, Replica]:
+        """Decide where the model goes and write that down, so that no other router decides the same."""
+        for _ in range(_PLACE_TRIES):
+            decision = place(request_for(model), candidates(self._fleet, self._reserved))
+            self._log_decision(model, decision)
+            if isinstance(decision, Rejected):
+                raise NoCapacity(
+                    f"No node can take '{model.name}': {decision.summary()}.",
+                    retry_after=timedelta(seconds=10),
+                )
+            replica = Replica(
+                id=f"r-{uuid.uuid4().hex[:12]}",
+                model=model.name,
+                index=decision.replica_index,
+                revision=model.revision,
+                node_id=decision.node.id,
+                address="",
+                state=ReplicaState.LOADING,
+            )
+            self._loading.add(replica.id)
+            try:
+                await self._store.put_replica(replica)
+            except PlaceTaken:
+                self._loading.discard(replica.id)
+                await self._sync.refresh()
+                continue
+            await self._sync.after_write()
+            return decision.node, replica
+        raise NoCapacity(f"'{model.name}' could not be placed: others are placing it too.")
+
+    def _log_decision(self, model: Model, decision: Placed | Rejected) -> None:
+        fields: dict[str, object] = {"model": model.name, "excluded": dict(decision.excluded)}
+        if isinstance(decision, Placed):
+            fields |= {"node": decision.node.name, "index": decision.replica_index}
+        fields["fleet"] = self._fleet.sequence
+        _log.info("placed" if isinstance(decision, Placed) else "placement_rejected", extra=fields)
+
+    async def _bring_up(self, model: Model, node: Node, replica: Replica) -> None:
+        started = await self._install(model, node, replica)
+        ready = await self._load_into(model, started)
+        state = move_replica(replica.state, ReplicaEvent.LOADED, f"{replica.id} of {replica.model}")
+        await self._store.put_replica(
+            replace(
+                ready,
+                id=replica.id,
+                node_id=node.id,
+                index=replica.index,
+                revision=model.revision,
+                state=state,
+            )
+        )
+        await self._sync.after_write()
+        _log.info("model_loaded", extra={"model": model.name, "node": node.name, "replica": replica.id})
+
+    async def _install(self, model: Model, node: Node, replica: Replica) -> Replica:
+        """Have the worker start a process."""
+        request = InstallBackendRequest(
+            operation_id=replica.id,
+            generation=node.generation,
+            model=convert.model_message(model),
+            replica_index=replica.index,
+            replica_id=replica.id,
+        )
+        raw = await self._bus.request(
+            f"weft.node.{node.id}.backend.install",
+            bytes(request),
+            self._settings.install_timeout.total_seconds(),
+        )
+        response = InstallBackendResponse.parse(raw)
+        if response.error or response.replica is None:
+            raise LoadFailed(f"Node '{node.name}' could not start '{model.name}': {response.error}")
+        return convert.replica(response.replica, node.id)
+
+    async def _load_into(self, model: Model, replica: Replica) -> Replica:
+        """Have the process load the model; raises LoadFailed with the engine's own words."""
+        size_gib = model.size_bytes / (1 << 30)
+        deadline = self._settings.load_timeout.total_seconds() + _SECONDS_PER_GIB * size_gib
+        metadata = mesh_metadata(self._settings.mesh_secret.get_secret_value())
+        async with open_channel(replica.address) as channel:
+            backend = stub(BackendServiceStub, channel, metadata=metadata, stream_timeout=deadline)
+            async for update in backend.load_model(LoadModelRequest(model=convert.model_message(model))):
+                if update.replica is not None:
+                    return replace(convert.replica(update.replica, replica.node_id), address=replica.address)
+        raise LoadFailed(f"The backend of '{model.name}' ended before the model was loaded.")
+
+    async def _take_back(self, node: Node, replica: Replica) -> None:
+        """Free everything that a failed load holds; what cannot be reached now heals by heartbeats."""
+        stop = StopBackendRequest(generation=node.generation, replica_id=replica.id, force=True)
+        try:
+            await self._bus.request(f"weft.node.{node.id}.backend.stop", bytes(stop), _STOP_SECONDS)
+        except WeftError as error:
+            _log.warning("stop_not_delivered", extra={"replica": replica.id, "error": str(error)})
+        try:
+            await self._store.remove_replicas([replica.id])
+            await self._sync.after_write()
+        except PartUnavailable as error:
+            _log.warning("replica_not_removed", extra={"replica": replica.id, "error": str(error)})
+
+    @contextmanager
+    def _held(self, replica: Replica, need_bytes: int) -> Iterator[None]:
+        """Hold the replica's row, and memory that heartbeats do not show yet, while it loads."""
+        node_id = replica.node_id
+        self._reserved[node_id] = self._reserved.get(node_id, 0) + need_bytes
+        try:
+            yield
+        finally:
+            self._reserved[node_id] -= need_bytes
+            self._loading.discard(replica.id)

@@ -1,0 +1,44 @@
+"""What a router is told from outside; every field is an environment variable with the prefix WEFT_."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class RouterSettings(BaseSettings):
+    """Settings of one router process."""
+
+    model_config = SettingsConfigDict(env_prefix="WEFT_", frozen=True, extra="ignore")
+
+    listen: Annotated[str, Field(description="host:port of the gRPC server.")]
+    postgres_url: Annotated[SecretStr, Field(description="postgresql:// URL of the durable state.")]
+    nats_url: Annotated[SecretStr, Field(description="nats:// URL of the bus, with credentials.")]
+    nats_advertise_url: Annotated[
+        SecretStr | None, Field(description="NATS URL that workers are given; unset: the same as nats_url.")
+    ] = None
+    mesh_secret: Annotated[SecretStr, Field(description="Key of tickets and internal calls, hexadecimal.")]
+    registration_token: Annotated[SecretStr, Field(description="What a worker must present to join.")]
+    models_path: Annotated[Path, Field(description="Folder of model files.")]
+    local_node_name: Annotated[
+        str, Field(description="A node that needs no approval: the worker of this machine.")
+    ] = ""
+    auto_approve_nodes: Annotated[
+        bool, Field(description="Let every node in without an admin's approval.")
+    ] = False
+    heartbeat_interval: Annotated[
+        timedelta, Field(description="How often workers report.", gt=timedelta(0), le=timedelta(minutes=5))
+    ] = timedelta(seconds=10)
+    load_wait: Annotated[
+        timedelta, Field(description="How long a request waits for a load at most.", gt=timedelta(0))
+    ] = timedelta(seconds=60)
+    install_timeout: Annotated[
+        timedelta,
+        Field(description="How long a worker may take to start a backend process.", gt=timedelta(0)),
+    ] = timedelta(seconds=60)
+    load_timeout: Annotated[
+        timedelta,
+        Field(description="How long a load may take beside 20 s per GiB of weights.", gt=timedelta(0)),
+    ] = timedelta(minutes=5)

@@ -1,0 +1,128 @@
+"""Keep the fleet in memory level with PostgreSQL, and everybody who watches level with it.
+
+NATS only hints that something moved; a poll finds whatever a lost hint would have told.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+from weft_common.bus import Bus
+from weft_common.errors import PartUnavailable, ReplicaClosing
+from weft_proto.pb.weft.bus.v1 import reports_pb2
+from weft_proto.pb.weft.routing.v1 import routing_service_pb2
+from weft_router import convert
+from weft_router.fleet.fleet import Fleet
+from weft_router.store.postgres import PostgresStore
+
+CHANGED_SUBJECT = "weft.fleet.changed"
+_POLL_SECONDS = 2.0
+_WATCHER_QUEUE = 1024
+
+_log = logging.getLogger(__name__)
+
+Update = routing_service_pb2.WatchFleetResponse
+
+
+class FleetSync:
+    """Owns the way from the database to memory to watchers; state: `_watchers`, `known`."""
+
+    def __init__(self, store: PostgresStore, bus: Bus, fleet: Fleet) -> None:
+        self._store = store
+        self._bus = bus
+        self._fleet = fleet
+        self._reading = asyncio.Lock()
+        self._watchers: set[asyncio.Queue[Update | None]] = set()
+        self._hint = asyncio.Event()
+        # Set once the state of the database was read for the first time.
+        self.known = asyncio.Event()
+
+    async def refresh(self) -> None:
+        """Read what changed and pass it on; raises PartUnavailable while the database cannot be reached."""
+        async with self._reading:
+            changes = await self._store.read_changes(self._fleet.sequence)
+            self._fleet.apply(changes)
+        self.known.set()
+        if changes:
+            self._publish(convert.update_pb(changes, full=False))
+
+    async def after_write(self) -> None:
+        """Follow an own write at once and hint to the other routers."""
+        await self.refresh()
+        await self._bus.publish(
+            CHANGED_SUBJECT, reports_pb2.FleetChanged(sequence=self._fleet.sequence).SerializeToString()
+        )
+
+    async def follow(self) -> None:
+        """Refresh for ever: at every hint, and every two seconds for want of one."""
+        async with self._bus.subscribe(CHANGED_SUBJECT, self._hear_hint):
+            reachable = True
+            while True:
+                try:
+                    await self.refresh()
+                    reachable = True
+                except PartUnavailable as error:
+                    if reachable:
+                        _log.warning("fleet_not_readable", extra={"error": str(error)})
+                    reachable = False
+                await self._wait_for_hint()
+
+    def heard(self, node_id: str) -> None:
+        """Tell watchers that a node was heard from just now."""
+        update = Update()
+        update.heard.add(node_id=node_id).age.FromNanoseconds(0)
+        self._publish(update)
+
+    async def watch(self, now: float) -> AsyncIterator[Update]:
+        """Everything, then each change; ends when the reader is too slow or the router stops."""
+        with self._watcher() as queue:
+            yield self._full(now)
+            while (update := await queue.get()) is not None:
+                yield update
+        raise ReplicaClosing("This router ends the watch; watch again, here or elsewhere.")
+
+    def close(self) -> None:
+        """End every watch."""
+        for queue in list(self._watchers):
+            self._drop(queue)
+
+    def _full(self, now: float) -> Update:
+        update = convert.update_pb(self._fleet.everything(), full=True)
+        for node_id, seconds in self._fleet.heard.items():
+            update.heard.add(node_id=node_id).age.FromMilliseconds(int((now - seconds) * 1000))
+        return update
+
+    @contextmanager
+    def _watcher(self) -> Iterator[asyncio.Queue[Update | None]]:
+        queue: asyncio.Queue[Update | None] = asyncio.Queue(_WATCHER_QUEUE)
+        self._watchers.add(queue)
+        try:
+            yield queue
+        finally:
+            self._watchers.discard(queue)
+
+    def _publish(self, update: Update) -> None:
+        for queue in list(self._watchers):
+            if queue.full():
+                self._drop(queue)
+            else:
+                queue.put_nowait(update)
+
+    def _drop(self, queue: asyncio.Queue[Update | None]) -> None:
+        """A watcher that cannot keep up starts anew from a full update."""
+        self._watchers.discard(queue)
+        while not queue.empty():
+            queue.get_nowait()
+        queue.put_nowait(None)
+
+    async def _hear_hint(self, payload: bytes) -> None:
+        self._hint.set()
+
+    async def _wait_for_hint(self) -> None:
+        try:
+            async with asyncio.timeout(_POLL_SECONDS):
+                await self._hint.wait()
+        except TimeoutError:
+            pass
+        self._hint.clear()
