@@ -1,0 +1,25 @@
+"""gRPC for Weft: betterproto2 and upb messages on grpc.aio, with errors, deadlines, health and reflection.
+
+`Any` is at home here and nowhere else: the generated code, grpc.aio and the handlers meet in this package.
+"""
+
+from weft_common.rpc.client import Responses, RpcClient, open_channel, stub
+from weft_common.rpc.context import CallContext, call_scope, current_call
+from weft_common.rpc.handlers import upb_stream, upb_unary
+from weft_common.rpc.server import RpcServer, serve_until
+from weft_common.rpc.serving import Method
+
+__all__ = [
+    "CallContext",
+    "Method",
+    "Responses",
+    "RpcClient",
+    "RpcServer",
+    "call_scope",
+    "current_call",
+    "open_channel",
+    "serve_until",
+    "stub",
+    "upb_stream",
+    "upb_unary",
+]

@@ -1,0 +1,68 @@
+"""What a server serves: methods of generated services and of upb classes, by path, as grpc.aio handlers."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import grpc
+from betterproto2.grpclib import ServiceBase
+from grpclib.const import Cardinality, Handler
+
+from weft_common.rpc.serving import Guard, Method, answer_once, answer_stream
+
+
+def upb_unary(path: str, fn: Callable[[Any], Any], request_class: Any | None) -> Method:
+    """Serve an rpc with upb classes: `async fn(request) -> message`; without a class, `fn` gets the bytes."""
+    return Method(path, Cardinality.UNARY_UNARY, fn, _parser(request_class))
+
+
+def upb_stream(path: str, fn: Callable[[Any], Any], request_class: Any | None) -> Method:
+    """Serve a server stream with upb classes: `fn(request)` is an async iterator of messages or bytes."""
+    return Method(path, Cardinality.UNARY_STREAM, fn, _parser(request_class))
+
+
+def service_methods(service: ServiceBase) -> Iterable[Method]:
+    """List the rpcs of a generated service; the handlers that it has for grpclib only lend us their names."""
+    mapping: Mapping[str, Handler] = service.__mapping__()  # type: ignore[attr-defined]
+    for path, handler in mapping.items():
+        name = handler.func.__name__.partition("__rpc_")[2]
+        request_type: Any = handler.request_type
+        yield Method(path, handler.cardinality, getattr(service, name), request_type.FromString)
+
+
+class Routes:
+    """All rpcs of a server by their paths; a path that is not here becomes UNIMPLEMENTED."""
+
+    def __init__(self, methods: Iterable[Method], guards: Mapping[str, Guard]) -> None:
+        """`guards` has one per path that is not open to everybody."""
+        self._handlers = {m.path: _handler(m, guards.get(m.path, _open)) for m in methods}
+
+    def service(self, handler_call_details: Any) -> Any:
+        """Find the handler of a call; the name is grpc.GenericRpcHandler's."""
+        return self._handlers.get(handler_call_details.method)
+
+
+def _parser(request_class: Any | None) -> Callable[[bytes], Any]:
+    return bytes if request_class is None else request_class.FromString
+
+
+def _open(call: object) -> None:
+    """Let everybody in."""
+
+
+def _handler(method: Method, guard: Guard) -> Any:
+    # No (de)serialisers for grpc: it would answer UNKNOWN to a malformed message, and we say InvalidRequest.
+    async def once(source: Any, context: Any) -> bytes:
+        return await answer_once(method, guard, source, context)
+
+    async def stream(source: Any, context: Any) -> None:
+        await answer_stream(method, guard, source, context)
+
+    match method.cardinality:
+        case Cardinality.UNARY_UNARY:
+            return grpc.unary_unary_rpc_method_handler(once)
+        case Cardinality.UNARY_STREAM:
+            return grpc.unary_stream_rpc_method_handler(stream)
+        case Cardinality.STREAM_UNARY:
+            return grpc.stream_unary_rpc_method_handler(once)
+        case Cardinality.STREAM_STREAM:
+            return grpc.stream_stream_rpc_method_handler(stream)

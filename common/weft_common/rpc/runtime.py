@@ -1,0 +1,28 @@
+"""The event loop of every process, and the signals that end it."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # there is none for Windows
+    new_event_loop = asyncio.new_event_loop  # type: ignore[assignment]  # the base class of uvloop's
+
+T = TypeVar("T")
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a process's main coroutine under uvloop; where there is no uvloop, under plain asyncio."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(main)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Get an event that SIGTERM and SIGINT set; called once, inside the running loop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop

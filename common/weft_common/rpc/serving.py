@@ -1,0 +1,129 @@
+"""Serves one call: guard, parse, run the method, send its answers, and turn what it raises into a status."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import grpc
+from grpclib.const import Cardinality
+from grpclib.exceptions import GRPCError
+
+from weft_common import logs
+from weft_common.errors import InternalError, InvalidRequest, WeftError
+from weft_common.rpc.context import CallContext, call_scope
+from weft_common.rpc.status import to_status
+from weft_common.rpc.wire import cancelled_from_outside, to_bytes
+
+Guard = Callable[[CallContext], None]
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One rpc: where it is, its kind, the function behind it, and how its requests are read."""
+
+    path: str
+    cardinality: Cardinality
+    fn: Callable[[Any], Any]
+    parse: Callable[[bytes], Any]
+
+
+async def answer_once(method: Method, guard: Guard, source: Any, context: Any) -> bytes:
+    """Serve a call that has one answer."""
+    with call_scope(_open_call(context)) as call:
+        try:
+            guard(call)
+            answer = to_bytes(await method.fn(_requests(method, source)))
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the outermost edge of an rpc)
+            await _fail(method, call, context, error)
+        await _send_initial(call, context)
+        context.set_trailing_metadata(call.trailing())
+        return answer
+
+
+async def answer_stream(method: Method, guard: Guard, source: Any, context: Any) -> None:
+    """Serve a call that has many answers; the method's generator is closed before this ends, in any case."""
+    with call_scope(_open_call(context)) as call:
+        try:
+            guard(call)
+            await _stream(method.fn(_requests(method, source)), call, context)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the outermost edge of an rpc)
+            await _fail(method, call, context, error)
+        context.set_trailing_metadata(call.trailing())
+
+
+def _open_call(context: Any) -> CallContext:
+    # Keys that end in -bin hold bytes; none of ours does.
+    metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+    logs.request_id.set(metadata.get("x-request-id", ""))
+    return CallContext(metadata, peer=context.peer(), time_remaining=context.time_remaining)
+
+
+def _requests(method: Method, source: Any) -> Any:
+    if method.cardinality in (Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM):
+        return _parse(method, source)
+    return _parse_each(method, source)
+
+
+async def _parse_each(method: Method, source: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for raw in source:
+        yield _parse(method, raw)
+
+
+def _parse(method: Method, raw: bytes) -> Any:
+    try:
+        return method.parse(raw)
+    except Exception as error:  # what the codecs raise for a broken message is not documented
+        raise InvalidRequest(f"The message for {method.path} is not what its proto says.") from error
+
+
+async def _stream(answers: Any, call: CallContext, context: Any) -> None:
+    if not hasattr(answers, "__aiter__"):
+        await answers  # a method without a `yield` is no generator; it can only end or raise
+        return
+    async with AsyncExitStack() as stack:
+        if hasattr(answers, "aclose"):
+            stack.push_async_callback(answers.aclose)
+        async for message in answers:
+            raw = to_bytes(message)
+            await _send_initial(call, context)
+            await context.write(raw)
+
+
+async def _send_initial(call: CallContext, context: Any) -> None:
+    # By hand only where there is something to send: otherwise it travels in the first message's own batch.
+    if pairs := call.take_initial():
+        await context.send_initial_metadata(pairs)
+
+
+async def _fail(method: Method, call: CallContext, context: Any, error: BaseException) -> NoReturn:
+    """End the call with the status of `error`; before the first message that is a Trailers-Only answer."""
+    if isinstance(error, asyncio.CancelledError) and cancelled_from_outside():
+        raise error
+    if context.done() or context.cancelled():
+        raise asyncio.CancelledError from error
+    cause = _sole_cause(error)
+    if isinstance(cause, GRPCError):  # what the generated base raises for a method that nobody wrote
+        await context.abort(_code(cause.status.value), cause.message or "", call.trailing())
+    status = to_status(cause if isinstance(cause, WeftError) else _unforeseen(method, cause))
+    await context.abort(status.code, status.details, (*call.trailing(), *status.trailing_metadata))
+    raise AssertionError("abort always raises")
+
+
+def _sole_cause(error: BaseException) -> BaseException:
+    """Look into groups of one, as a TaskGroup inside a handler raises them."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _unforeseen(method: Method, cause: BaseException) -> WeftError:
+    _logger.error("rpc_failed", exc_info=cause, extra={"rpc": method.path})
+    return InternalError(f"{method.path} failed in a way that nobody foresaw; the server's log says more.")
+
+
+def _code(number: int) -> Any:
+    return next((code for code in grpc.StatusCode if code.value[0] == number), grpc.StatusCode.UNKNOWN)
