@@ -1,7 +1,7 @@
 """What a backend process and its agent say to each other over the lease socket: one JSON object a line.
 
 The backend connects and says `hello`, then `state` on every change and `load` whenever its load changed
-(at most every 20 ms) and every second unchanged. The agent may say `stop`. The open socket is the lease itself:
+(at most every 20 ms) and every second unchanged. The agent may say `stop`. The open socket is the lease:
 nothing is renewed. An agent that does not know the hello's token, pid and start time closes the socket.
 """
 

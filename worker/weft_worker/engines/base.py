@@ -1,0 +1,113 @@
+"""What a backend process asks of an engine: load a model, generate from a conversation, close."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+Progress = Callable[[float], None]
+
+
+class Role(StrEnum):
+    """Who said a message."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class FinishReason(StrEnum):
+    """Why generation ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineModel:
+    """What an engine has to know about the model that it loads."""
+
+    name: str
+    path: str
+    context_size: int
+    """Tokens that each slot must be able to hold, prompt and answer together."""
+    thread_count: int = 0
+    """0 lets the engine choose."""
+    slot_count: int = 1
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to choose tokens and when to stop; None takes the engine's default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One answer to generate; checked before, so that an engine finds only values it can use."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Text that follows the text so far; whole characters, one token or as many as have gathered."""
+
+    text: str
+    token_count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of the prompt, of the answer, and of the prompt as found in the engine's cache."""
+
+    prompt_token_count: int
+    completion_token_count: int
+    cached_token_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of an answer."""
+
+    reason: FinishReason
+    usage: Usage
+
+
+class Engine(Protocol):
+    """One model in this process; made without arguments, loaded once, closed once."""
+
+    async def load(self, model: EngineModel, progress: Progress) -> None:
+        """Load the model, telling rising fractions on the event loop; raises LoadFailed with the cause."""
+        ...
+
+    def generate(self, generation: Generation) -> AsyncGenerator[Delta | Finished, None]:
+        """Yield deltas, then one Finished; a stop string and what follows it are never part of a delta.
+
+        The caller runs at most `slot_count` at once. Cancelling or closing the generator ends the work, and
+        returns when the slot is free again. Raises InvalidRequest, ContextLengthExceeded or EngineFailed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Free the model; what still generates ends with EngineFailed. Without effect if nothing is loaded."""
+        ...

@@ -1,0 +1,36 @@
+"""Finds engines by the names that model files use, among the installed entry points `weft.engines`."""
+
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+
+from weft_common.errors import LoadFailed
+from weft_worker.engines.base import Engine
+
+GROUP = "weft.engines"
+
+# LocalAI's model files load unchanged, and people write llama.cpp in more than one way.
+ALIASES: Mapping[str, str] = {"llamacpp": "llama-cpp", "llama.cpp": "llama-cpp", "llama": "llama-cpp"}
+
+
+def engine_names() -> tuple[str, ...]:
+    """List every name under which an installed engine can be asked for; imports none of them."""
+    installed = {point.name for point in entry_points(group=GROUP)}
+    return tuple(sorted(installed | {alias for alias, name in ALIASES.items() if name in installed}))
+
+
+def create_engine(backend: str) -> Engine:
+    """Make the engine that a model file names; raises LoadFailed where there is none or it cannot be imported."""
+    point = _find(backend)
+    if point is None:
+        raise LoadFailed(f"There is no engine {backend!r} here; installed: {', '.join(engine_names())}.")
+    try:
+        kind = point.load()
+    except Exception as error:  # an engine's import runs native code of others and may fail in any way
+        raise LoadFailed(f"The engine {backend!r} is unavailable on this node: {error}") from error
+    engine: Engine = kind()
+    return engine
+
+
+def _find(backend: str) -> EntryPoint | None:
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    return points.get(backend) or points.get(ALIASES.get(backend, backend))
