@@ -1,0 +1,100 @@
+"""Admit a request: find the replica that serves it, waiting for a load where none is ready."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from weft_common.choice import Choice, choose
+from weft_common.clock import Clock
+from weft_common.errors import ModelNotFound, PartUnavailable
+from weft_common.ticket import Ticket, replica_name, sign
+from weft_gateway.fleet_view import FleetView, Target
+from weft_gateway.routers import Routers
+from weft_gateway.settings import GatewaySettings
+from weft_proto.pb.weft.types.v1 import replica_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Where a request goes, as the headers that Envoy and the replica act on; a value that could be granted ahead."""
+
+    headers: Mapping[str, str]
+
+
+class Admission:
+    """Decides on the gateway's view of the fleet; asks a router only where the view has no answer."""
+
+    def __init__(self, *, view: FleetView, routers: Routers, settings: GatewaySettings, clock: Clock) -> None:
+        self._view = view
+        self._routers = routers
+        self._settings = settings
+        self._clock = clock
+
+    async def admit(self, model: str, principal: str, request_id: str) -> Admitted:
+        """Find a replica; raises ModelNotFound and whatever a router refuses with."""
+        self._require_model(model)
+        choice = choose(self._view.targets(model), self._view.gateway_id)
+        if choice is None:
+            choice = await self._after_routing(model)
+        return self._admitted(choice, principal, request_id)
+
+    def _require_model(self, model: str) -> None:
+        if not self._view.known:
+            raise PartUnavailable(
+                "This gateway does not know the fleet yet: no router can be reached.",
+                retry_after=timedelta(seconds=1),
+                metadata={"part": "router"},
+            )
+        if model not in self._view.models:
+            raise ModelNotFound(f"The model '{model}' does not exist or you do not have access to it.")
+
+    async def _after_routing(self, model: str) -> Choice[Target]:
+        """Have a router load the model, or look at replicas that seem gone; everybody then picks for himself."""
+        try:
+            answer = await self._routers.route(
+                model,
+                max_wait=self._settings.load_wait.total_seconds(),
+                suspects=self._view.suspects(model),
+            )
+        except PartUnavailable:
+            # Nobody can tell whether the silent ones live; trying them is better than refusing.
+            choice = choose(self._view.silent_targets(model), self._view.gateway_id)
+            if choice is None:
+                raise
+            return choice
+        self._view.merge(answer.replicas)
+        targets = self._view.targets(model) or self._view.silent_targets(model)
+        choice = choose(targets, self._view.gateway_id)
+        if choice is None:
+            raise PartUnavailable(
+                f"Model '{model}' was loaded and is gone again; try again.", retry_after=timedelta(seconds=1)
+            )
+        return choice
+
+    def _admitted(self, choice: Choice[Target], principal: str, request_id: str) -> Admitted:
+        now = self._clock.wall()
+        targets = [choice.primary] if choice.fallback is None else [choice.primary, choice.fallback]
+        ticket = Ticket(
+            request_id=request_id,
+            replicas=tuple(_name(t.replica) for t in targets),
+            principal=principal,
+            expiry=now + self._settings.ticket_lifetime.total_seconds(),
+        )
+        number = choice.primary.load.pick(self._clock.monotonic())
+        deadline = now + self._settings.request_timeout.total_seconds()
+        headers = {
+            "x-weft-destination": choice.primary.replica.address,
+            "x-weft-pick": f"{self._view.gateway_id}/{number}",
+            "x-weft-principal": principal,
+            "x-weft-deadline": str(int(deadline * 1000)),
+            "x-weft-ticket": sign(ticket, self._settings.mesh_secret.get_secret_value()),
+        }
+        if choice.fallback is not None:
+            headers["x-weft-fallback"] = choice.fallback.replica.address
+        else:
+            headers["x-envoy-max-retries"] = "0"
+        return Admitted(headers)
+
+
+def _name(replica: replica_pb2.Replica) -> str:
+    return replica_name(replica.model, replica.index, replica.revision, replica.id)

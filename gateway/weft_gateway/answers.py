@@ -1,0 +1,74 @@
+"""Check's answers as Envoy takes them."""
+
+import base64
+import math
+from collections.abc import Mapping
+
+from envoy.config.core.v3 import base_pb2
+from envoy.service.auth.v3 import external_auth_pb2
+from envoy.type.v3 import http_status_pb2
+from google.rpc import code_pb2, status_pb2
+
+from weft_common.dialect_errors import openai_error_body
+from weft_common.errors import WeftError
+from weft_common.rpc.status import to_status
+
+_OVERWRITE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+def allow(headers: Mapping[str, str]) -> external_auth_pb2.CheckResponse:
+    """Let a request pass with these headers, whatever the client sent under their names."""
+    return external_auth_pb2.CheckResponse(
+        status=status_pb2.Status(code=code_pb2.OK),
+        ok_response=external_auth_pb2.OkHttpResponse(headers=_options(headers)),
+    )
+
+
+def refuse_rest(error: WeftError) -> external_auth_pb2.CheckResponse:
+    """Answer a REST request in OpenAI's error shape."""
+    headers = {"content-type": "application/json"}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
+    return _denied(error, error.http_status, headers, openai_error_body(error).decode())
+
+
+def refuse_grpc(error: WeftError) -> external_auth_pb2.CheckResponse:
+    """Answer a gRPC call with the status that the same refusal has elsewhere."""
+    status = to_status(error)
+    headers = {
+        "content-type": "application/grpc",
+        "grpc-status": str(error.code.value[0]),
+        "grpc-message": _percent_encoded(error.message),
+    }
+    for key, value in status.trailing_metadata:
+        raw = value if isinstance(value, bytes) else value.encode()
+        headers[key] = base64.b64encode(raw).rstrip(b"=").decode() if key.endswith("-bin") else raw.decode()
+    return _denied(error, error.http_status, headers, "")
+
+
+def _denied(
+    error: WeftError, http_status: int, headers: Mapping[str, str], body: str
+) -> external_auth_pb2.CheckResponse:
+    return external_auth_pb2.CheckResponse(
+        # Any code but OK refuses; the client never sees this one.
+        status=status_pb2.Status(code=code_pb2.PERMISSION_DENIED, message=error.reason),
+        denied_response=external_auth_pb2.DeniedHttpResponse(
+            status=http_status_pb2.HttpStatus(code=http_status),
+            headers=_options(headers),
+            body=body,
+        ),
+    )
+
+
+def _options(headers: Mapping[str, str]) -> list[base_pb2.HeaderValueOption]:
+    return [
+        base_pb2.HeaderValueOption(
+            header=base_pb2.HeaderValue(key=key, value=value), append_action=_OVERWRITE
+        )
+        for key, value in headers.items()
+    ]
+
+
+def _percent_encoded(text: str) -> str:
+    """grpc-message's encoding: printable ASCII but for the percent sign, the rest as UTF-8 bytes in hexadecimal."""
+    return "".join(chr(b) if 0x20 <= b <= 0x7E and b != 0x25 else f"%{b:02X}" for b in text.encode())

@@ -1,0 +1,80 @@
+"""Builds a gateway from its settings and runs it until it is told to stop."""
+
+import asyncio
+import logging
+import uuid
+
+from envoy.service.auth.v3 import external_auth_pb2
+
+from weft_common.background import background
+from weft_common.bus import open_bus
+from weft_common.clock import SystemClock
+from weft_common.rpc import RpcServer, upb_unary
+from weft_gateway import check
+from weft_gateway.admission import Admission
+from weft_gateway.fleet_view import FleetView
+from weft_gateway.keys import KeyRing
+from weft_gateway.models_api import OpenAIModels
+from weft_gateway.routers import open_routers
+from weft_gateway.settings import GatewaySettings
+from weft_gateway.watch import follow_fleet, follow_loads
+from weft_proto.pb.weft.dialect.v1 import openai_service_pb2
+
+_GRACE_SECONDS = 1.0
+_MODELS = "/weft.dialect.v1.OpenAIService/"
+# What Envoy's port serves, so what reflection lists, whichever part answers.
+PUBLIC_SERVICES = (
+    "weft.inference.v1.InferenceService",
+    "weft.dialect.v1.OpenAIService",
+    "weft.node.v1.NodeService",
+    "weft.routing.v1.RoutingService",
+    "weft.backend.v1.BackendService",
+)
+
+_log = logging.getLogger(__name__)
+
+
+async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set; a crashed loop ends the process with its own exception."""
+    clock = SystemClock()
+    view = FleetView(clock, f"g-{uuid.uuid4().hex[:12]}")
+    keys = KeyRing(settings.keys_file)
+    secret = settings.mesh_secret.get_secret_value()
+    async with (
+        open_bus(settings.nats_url.get_secret_value(), name="gateway") as bus,
+        open_routers(settings.routers, secret) as routers,
+    ):
+        admission = Admission(view=view, routers=routers, settings=settings, clock=clock)
+        synced = asyncio.Event()
+        async with (
+            _server(settings, check.Check(keys=keys, admission=admission), OpenAIModels(view)) as server,
+            background(
+                follow_fleet(routers, view, synced),
+                follow_loads(bus, view),
+                keys.follow(),
+                _announce(server, synced),
+            ),
+        ):
+            await stop.wait()
+            await server.stop(_GRACE_SECONDS)
+
+
+def _server(settings: GatewaySettings, authorization: check.Check, models: OpenAIModels) -> RpcServer:
+    server = RpcServer(
+        upb=[
+            upb_unary(check.PATH, authorization.check, external_auth_pb2.CheckRequest),
+            upb_unary(f"{_MODELS}ListModels", models.list_models, openai_service_pb2.ListModelsRequest),
+            upb_unary(f"{_MODELS}GetModel", models.get_model, openai_service_pb2.GetModelRequest),
+        ],
+        reflected=PUBLIC_SERVICES,
+    )
+    server.listen(settings.listen)
+    return server
+
+
+async def _announce(server: RpcServer, synced: asyncio.Event) -> None:
+    """Serve at once; say SERVING once the fleet is known."""
+    await server.start()
+    await synced.wait()
+    server.set_serving(True)
+    _log.info("gateway_ready")

@@ -1,0 +1,58 @@
+"""Find the model that a request names, without judging the rest: the replica checks the body it works on."""
+
+from collections.abc import Mapping
+
+import orjson
+from google.protobuf.message import DecodeError
+
+from weft_common.errors import FieldViolation, InvalidRequest
+from weft_proto.pb.weft.inference.v1 import inference_service_pb2
+
+_FRAME_HEADER = 5
+
+
+def model_of_json(body: bytes) -> str:
+    """The `model` of a JSON body; raises InvalidRequest that says what is wrong with it."""
+    if not body:
+        raise InvalidRequest("The request has no body: send a JSON object with 'model' and 'messages'.")
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    model = document.get("model")
+    if model is None:
+        raise _bad_model("you must provide a model parameter")
+    if not isinstance(model, str) or not model:
+        raise _bad_model("model: Input should be a valid string")
+    return model
+
+
+def model_of_frame(body: bytes, metadata: Mapping[str, str]) -> str:
+    """The model of a gRPC call: metadata `x-weft-model`, or the field of the one message in its frame."""
+    named = metadata.get("x-weft-model")
+    if named:
+        return named
+    try:
+        request = inference_service_pb2.ChatRequest.FromString(_message_of(body))
+    except DecodeError as error:
+        raise InvalidRequest("The message is not what its proto says.") from error
+    if not request.model:
+        raise _bad_model("model: name a model in the message or in metadata x-weft-model")
+    return request.model
+
+
+def _message_of(frame: bytes) -> bytes:
+    if len(frame) < _FRAME_HEADER:
+        raise InvalidRequest("The call carries no message.")
+    if frame[0] != 0:
+        raise InvalidRequest("Compressed messages are not taken: send this call without compression.")
+    size = int.from_bytes(frame[1:_FRAME_HEADER], "big")
+    if len(frame) != _FRAME_HEADER + size:
+        raise InvalidRequest("The call must carry exactly one message.")
+    return frame[_FRAME_HEADER:]
+
+
+def _bad_model(problem: str) -> InvalidRequest:
+    return InvalidRequest(problem, violations=[FieldViolation("model", problem)])

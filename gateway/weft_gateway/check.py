@@ -1,0 +1,56 @@
+"""Envoy's one question about a request: who is it, may they, where does it go."""
+
+import logging
+from collections.abc import Mapping
+
+from envoy.service.auth.v3 import external_auth_pb2
+
+from weft_common.errors import InvalidRequest, UnknownPath, WeftError
+from weft_common.logs import decision
+from weft_gateway import answers
+from weft_gateway.admission import Admission
+from weft_gateway.bodies import model_of_frame, model_of_json
+from weft_gateway.keys import KeyRing
+from weft_gateway.routes import Route, allowed_method, route_of
+
+PATH = "/envoy.service.auth.v3.Authorization/Check"
+
+_log = logging.getLogger(__name__)
+
+
+class Check:
+    """envoy.service.auth.v3.Authorization; a refusal is a complete answer in the dialect of the path."""
+
+    def __init__(self, *, keys: KeyRing, admission: Admission) -> None:
+        self._keys = keys
+        self._admission = admission
+
+    async def check(self, request: external_auth_pb2.CheckRequest) -> external_auth_pb2.CheckResponse:
+        http = request.attributes.request.http
+        headers: Mapping[str, str] = http.headers
+        is_grpc = headers.get("content-type", "").startswith("application/grpc")
+        try:
+            return await self._decide(http.method, http.path, headers, http.raw_body or http.body.encode())
+        except WeftError as error:
+            decision(_log, "refused", {"path": http.path.partition("?")[0], "reason": error.reason})
+            return answers.refuse_grpc(error) if is_grpc else answers.refuse_rest(error)
+
+    async def _decide(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> external_auth_pb2.CheckResponse:
+        route = route_of(path)
+        if route is Route.UNKNOWN:
+            raise UnknownPath(
+                f"Unknown request URL: {method} {path.partition('?')[0]}. See the API's documentation."
+            )
+        if route is Route.NODE:
+            return answers.allow({})
+        principal = self._keys.authenticate(headers)
+        if route is Route.GATEWAY:
+            return answers.allow({"x-weft-principal": principal.name})
+        expected = allowed_method(route)
+        if expected is not None and method != expected:
+            raise InvalidRequest(f"Not allowed to {method} on {path.partition('?')[0]} (use {expected}).")
+        model = model_of_json(body) if route is Route.OPENAI_INFERENCE else model_of_frame(body, headers)
+        admitted = await self._admission.admit(model, principal.name, headers.get("x-request-id", ""))
+        return answers.allow(admitted.headers)

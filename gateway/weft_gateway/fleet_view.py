@@ -1,0 +1,197 @@
+"""The fleet as one gateway knows it; every request is decided on this, without asking anybody.
+
+State: everything in `FleetView`; its writers are `apply` (a router's updates), `merge` (a Route answer), `load` and
+`gone` (workers' reports). What a request reads is prepared per model when something changes, so that a pick costs
+no more in a large fleet than in a small one.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from weft_common.clock import Clock
+from weft_gateway.load_view import LoadView
+from weft_proto.pb.weft.bus.v1 import reports_pb2
+from weft_proto.pb.weft.routing.v1 import routing_service_pb2
+from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, replica_pb2
+
+HEARD_SECONDS = 30.0
+
+Update = routing_service_pb2.WatchFleetResponse
+
+
+@dataclass(slots=True)
+class Target:
+    """A replica that may serve, with what choice looks at; `now` of a choice is the clock's."""
+
+    replica: replica_pb2.Replica
+    node: node_pb2.Node
+    load: LoadView
+    clock: Clock
+
+    @property
+    def replica_id(self) -> str:
+        return self.replica.id
+
+    @property
+    def in_flight_count(self) -> int:
+        return self.load.in_flight_count(self.clock.monotonic())
+
+    @property
+    def last_used(self) -> float:
+        return self.load.last_used
+
+    @property
+    def free_memory_bytes(self) -> int:
+        return max((d.free_memory_bytes for d in self.node.devices), default=0)
+
+
+@dataclass(slots=True)
+class FleetView:
+    """Nodes, replicas and models by identity, and ready targets by model."""
+
+    clock: Clock
+    gateway_id: str
+    sequence: int = 0
+    known: bool = False
+    models: dict[str, model_pb2.Model] = field(default_factory=dict)
+    _nodes: dict[str, node_pb2.Node] = field(default_factory=dict)
+    _replicas: dict[str, replica_pb2.Replica] = field(default_factory=dict)
+    _loads: dict[str, LoadView] = field(default_factory=dict)
+    _heard: dict[str, float] = field(default_factory=dict)
+    _gone: dict[str, float] = field(default_factory=dict)
+    _targets: dict[str, list[Target]] = field(default_factory=dict)
+
+    def apply(self, update: Update) -> None:
+        """Take a router's update; a full one from the past is passed over, so that time never runs back."""
+        if update.full and update.sequence < self.sequence:
+            self._hear(update)
+            return
+        if update.full:
+            self._replace_all(update)
+        touched = self._put(update.nodes, update.replicas, update.models)
+        touched |= self._remove(update)
+        self.sequence = max(self.sequence, update.sequence)
+        self.known = True
+        self._hear(update)
+        self._prepare(touched)
+
+    def merge(self, replicas: Iterable[replica_pb2.Replica]) -> None:
+        """Take the replicas of a Route answer, which may be ahead of the watch."""
+        fresh = list(replicas)
+        for replica in fresh:
+            self._gone.pop(replica.id, None)
+        self._prepare(self._put((), fresh, ()))
+
+    def load(self, report: reports_pb2.LoadReport) -> None:
+        """Take a worker's report of how busy its replicas are."""
+        now = self.clock.monotonic()
+        self._heard[report.node_id] = now
+        for entry in report.replicas:
+            own = next((p for p in entry.picks if p.gateway_id == self.gateway_id), None)
+            view = self._loads.get(entry.replica_id)
+            if view is not None:
+                busy = entry.in_flight_count + entry.queued_count
+                view.report(busy, own.contiguous if own else 0, own.beyond if own else (), now)
+        self.gone(report.gone_replica_ids)
+
+    def gone(self, replica_ids: Iterable[str]) -> None:
+        """Stop using replicas whose process ended; the fleet's own state follows a moment later."""
+        touched = set()
+        for replica_id in replica_ids:
+            self._gone[replica_id] = self.clock.monotonic()
+            if replica_id in self._replicas:
+                touched.add(self._replicas[replica_id].model)
+        self._prepare(touched)
+
+    def targets(self, model: str) -> list[Target]:
+        """Ready replicas of the model on nodes that were heard from lately."""
+        now = self.clock.monotonic()
+        return [
+            t for t in self._targets.get(model, ()) if now - self._heard.get(t.node.id, -1e9) <= HEARD_SECONDS
+        ]
+
+    def silent_targets(self, model: str) -> list[Target]:
+        """Ready replicas of the model whose nodes were not heard from lately."""
+        now = self.clock.monotonic()
+        return [
+            t for t in self._targets.get(model, ()) if now - self._heard.get(t.node.id, -1e9) > HEARD_SECONDS
+        ]
+
+    def suspects(self, model: str) -> list[str]:
+        """Replicas of the model that a router should look at before it offers them again."""
+        gone = [i for i in self._gone if i in self._replicas and self._replicas[i].model == model]
+        return gone + [t.replica_id for t in self.silent_targets(model)]
+
+    def node_of(self, replica_id: str) -> node_pb2.Node | None:
+        """The node that a replica runs on."""
+        replica = self._replicas.get(replica_id)
+        return self._nodes.get(replica.node_id) if replica else None
+
+    def _replace_all(self, update: Update) -> None:
+        self.models = {}
+        self._nodes = {}
+        self._replicas = {}
+        self._targets = {}
+
+    def _put(
+        self,
+        nodes: Iterable[node_pb2.Node],
+        replicas: Iterable[replica_pb2.Replica],
+        models: Iterable[model_pb2.Model],
+    ) -> set[str]:
+        touched = set()
+        for node in nodes:
+            self._nodes[node.id] = node
+            touched |= {r.model for r in self._replicas.values() if r.node_id == node.id}
+        for replica in replicas:
+            self._replicas[replica.id] = replica
+            self._loads.setdefault(replica.id, LoadView())
+            touched.add(replica.model)
+        for model in models:
+            self.models[model.name] = model
+            touched.add(model.name)
+        return touched
+
+    def _remove(self, update: Update) -> set[str]:
+        touched = set(update.removed_models)
+        for name in update.removed_models:
+            self.models.pop(name, None)
+        for replica_id in update.removed_replica_ids:
+            replica = self._replicas.pop(replica_id, None)
+            self._gone.pop(replica_id, None)
+            if replica is not None:
+                touched.add(replica.model)
+        for node_id in update.removed_node_ids:
+            self._nodes.pop(node_id, None)
+            self._heard.pop(node_id, None)
+            touched |= {r.model for r in self._replicas.values() if r.node_id == node_id}
+        self._loads = {i: load for i, load in self._loads.items() if i in self._replicas}
+        self._gone = {i: time for i, time in self._gone.items() if i in self._replicas}
+        return touched
+
+    def _hear(self, update: Update) -> None:
+        now = self.clock.monotonic()
+        for heard in update.heard:
+            moment = now - heard.age.ToTimedelta().total_seconds()
+            self._heard[heard.node_id] = max(moment, self._heard.get(heard.node_id, moment))
+
+    def _prepare(self, models: Iterable[str]) -> None:
+        for name in models:
+            self._targets[name] = list(self._ready(name))
+            if not self._targets[name]:
+                del self._targets[name]
+
+    def _ready(self, name: str) -> Iterator[Target]:
+        model = self.models.get(name)
+        for replica in self._replicas.values() if model else ():
+            node = self._nodes.get(replica.node_id)
+            if (
+                replica.model == name
+                and model is not None
+                and replica.revision == model.revision
+                and replica.state == replica_pb2.REPLICA_STATE_READY
+                and replica.id not in self._gone
+                and node is not None
+                and node.state == node_pb2.NODE_STATE_HEALTHY
+            ):
+                yield Target(replica, node, self._loads[replica.id], self.clock)

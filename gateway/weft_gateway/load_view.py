@@ -1,0 +1,56 @@
+"""How busy a replica is, as one gateway knows it: the replica's last report plus own picks that no report has covered.
+
+Nothing is ever released over the network, so no count can leak: a report that covers a pick replaces it, and a pick
+that no report covers (its client left before Envoy connected, say) goes by age once reports flow again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+STALE_SECONDS = 2.0
+# Without reports nothing tells when a pick has ended; older ones say little about the present.
+_FORGET_SECONDS = 60.0
+_MAX_PICKS = 16_384
+
+
+@dataclass(slots=True)
+class LoadView:
+    """State of one replica's load; times are seconds of the gateway's monotonic clock."""
+
+    last_used: float = 0.0
+    _next_pick: int = 1
+    _uncovered: dict[int, float] = field(default_factory=dict)
+    _reported_count: int = 0
+    _report_time: float = float("-inf")
+    _resumed_time: float = float("-inf")
+
+    def pick(self, now: float) -> int:
+        """Count a request that is about to be sent; returns its number, which travels with it."""
+        number = self._next_pick
+        self._next_pick += 1
+        if len(self._uncovered) >= _MAX_PICKS:
+            del self._uncovered[next(iter(self._uncovered))]
+        self._uncovered[number] = now
+        self.last_used = now
+        return number
+
+    def report(self, busy_count: int, contiguous: int, beyond: Iterable[int], now: float) -> None:
+        """Take a report: requests at the replica, in flight and queued, and which of our picks it has seen."""
+        if now - self._report_time > STALE_SECONDS:
+            self._resumed_time = now
+        self._reported_count, self._report_time = busy_count, now
+        seen = set(beyond)
+        flowing = now - self._resumed_time >= STALE_SECONDS
+        self._uncovered = {
+            number: time
+            for number, time in self._uncovered.items()
+            if number > contiguous and number not in seen and not (flowing and now - time > STALE_SECONDS)
+        }
+
+    def in_flight_count(self, now: float) -> int:
+        """Requests that are there or on their way; own picks alone while reports are missing."""
+        if now - self._report_time <= STALE_SECONDS:
+            return self._reported_count + len(self._uncovered)
+        while self._uncovered and now - next(iter(self._uncovered.values())) > _FORGET_SECONDS:
+            del self._uncovered[next(iter(self._uncovered))]
+        return len(self._uncovered)

@@ -1,0 +1,51 @@
+"""Which question a request's path asks; the table behind every Check."""
+
+from collections.abc import Mapping
+from enum import Enum
+
+_REFLECTION = ("/grpc.reflection.v1.ServerReflection/", "/grpc.reflection.v1alpha.ServerReflection/")
+_INFERENCE_RPCS = "/weft.inference.v1.InferenceService/"
+
+
+class Route(Enum):
+    """What a path needs."""
+
+    # A JSON body that names a model; a replica answers in OpenAI's dialect.
+    OPENAI_INFERENCE = "openai_inference"
+    # A gRPC frame whose message names a model; a replica answers.
+    GRPC_INFERENCE = "grpc_inference"
+    # Anything that a key holder may ask a gateway: model lists, reflection, health.
+    GATEWAY = "gateway"
+    # Workers: the router checks the token that they carry.
+    NODE = "node"
+    UNKNOWN = "unknown"
+
+
+_EXACT: Mapping[str, Route] = {
+    "/v1/chat/completions": Route.OPENAI_INFERENCE,
+    "/v1/models": Route.GATEWAY,
+    "/weft.dialect.v1.OpenAIService/ListModels": Route.GATEWAY,
+    "/weft.dialect.v1.OpenAIService/GetModel": Route.GATEWAY,
+}
+_PREFIXES: Mapping[str, Route] = {
+    _INFERENCE_RPCS: Route.GRPC_INFERENCE,
+    "/v1/models/": Route.GATEWAY,
+    "/grpc.health.v1.Health/": Route.GATEWAY,
+    **dict.fromkeys(_REFLECTION, Route.GATEWAY),
+    "/api/node/": Route.NODE,
+    "/weft.node.v1.NodeService/": Route.NODE,
+}
+
+
+def route_of(path: str) -> Route:
+    """Look a request's path up; the query is no part of it."""
+    bare = path.partition("?")[0]
+    exact = _EXACT.get(bare)
+    if exact is not None:
+        return exact
+    return next((route for prefix, route in _PREFIXES.items() if bare.startswith(prefix)), Route.UNKNOWN)
+
+
+def allowed_method(route: Route) -> str | None:
+    """The one HTTP method that a route takes, where there is only one."""
+    return "POST" if route in (Route.OPENAI_INFERENCE, Route.GRPC_INFERENCE) else None

@@ -1,0 +1,41 @@
+"""What a gateway is told from outside; every field is an environment variable with the prefix WEFT_."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class GatewaySettings(BaseSettings):
+    """Settings of one gateway process."""
+
+    model_config = SettingsConfigDict(env_prefix="WEFT_", frozen=True, extra="ignore")
+
+    listen: Annotated[str, Field(description="host:port of the gRPC server that Envoy asks.")]
+    routers: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(min_length=1, description="host:port of every router, with commas between."),
+    ]
+    nats_url: Annotated[SecretStr, Field(description="nats:// URL of the bus, with credentials.")]
+    mesh_secret: Annotated[SecretStr, Field(description="Key of tickets and internal calls, hexadecimal.")]
+    keys_file: Annotated[Path, Field(description="keys.yaml: names and SHA-256 digests of API keys.")]
+    load_wait: Annotated[
+        timedelta, Field(description="How long a request waits for a load at most.", gt=timedelta(0))
+    ] = timedelta(seconds=60)
+    request_timeout: Annotated[
+        timedelta, Field(description="How long a request may take from end to end.", gt=timedelta(0))
+    ] = timedelta(hours=1)
+    ticket_lifetime: Annotated[
+        timedelta,
+        Field(description="How long a replica accepts a ticket after it was signed.", gt=timedelta(0)),
+    ] = timedelta(minutes=2)
+
+    @field_validator("routers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value

@@ -1,0 +1,47 @@
+"""Feeds the view: the watch on a router, and load reports from the bus."""
+
+import asyncio
+import logging
+
+from google.protobuf.message import DecodeError
+
+from weft_common.bus import Bus
+from weft_common.errors import WeftError
+from weft_gateway.fleet_view import FleetView
+from weft_gateway.routers import Routers
+from weft_proto.pb.weft.bus.v1 import reports_pb2
+
+_LOADS = "weft.load.*"
+_RETRY_SECONDS = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+async def follow_fleet(routers: Routers, view: FleetView, synced: asyncio.Event) -> None:
+    """Watch the fleet for ever, at one router after the other."""
+    turn, complained = 0, False
+    while True:
+        try:
+            async for update in routers.watch(view.gateway_id, view.sequence, turn):
+                view.apply(update)
+                synced.set()
+                complained = False
+        except WeftError as error:
+            if not complained:
+                _log.warning("watch_ended", extra={"error": str(error)})
+            complained = True
+        turn += 1
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def follow_loads(bus: Bus, view: FleetView) -> None:
+    """Take load reports for ever."""
+
+    async def take(payload: bytes) -> None:
+        try:
+            view.load(reports_pb2.LoadReport.FromString(payload))
+        except DecodeError:
+            _log.warning("load_report_malformed", extra={"bytes": len(payload)})
+
+    async with bus.subscribe(_LOADS, take):
+        await asyncio.Event().wait()
