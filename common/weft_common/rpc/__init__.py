@@ -3,11 +3,12 @@
 `Any` is at home here and nowhere else: the generated code, grpc.aio and the handlers meet in this package.
 """
 
-from weft_common.rpc.client import Responses, RpcClient, open_channel, stub
+from weft_common.rpc.client import Responses, RpcClient, open_channel
 from weft_common.rpc.context import CallContext, call_scope, current_call
 from weft_common.rpc.handlers import upb_stream, upb_unary
 from weft_common.rpc.server import RpcServer, serve_until
 from weft_common.rpc.serving import Method
+from weft_common.rpc.stubs import stub
 
 __all__ = [
     "CallContext",

@@ -1,23 +1,20 @@
-"""Calls other parts: channels with Weft's options, and generated stubs over them that raise WeftError."""
+"""Calls other parts by the paths of their rpcs; whatever goes wrong is a WeftError."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack
 
 import grpc
-from betterproto2.grpclib import ServiceStub
 
 from weft_common.errors import InternalError, PartUnavailable, WeftError
 from weft_common.rpc.status import from_rpc_error
 from weft_common.rpc.wire import LIMITS, cancelled_from_outside, to_bytes
 
-S = TypeVar("S", bound=ServiceStub)
 R = TypeVar("R")
 Metadata = Mapping[str, str] | Iterable[tuple[str, str]]
-OnMetadata = Callable[[Mapping[str, str]], None]
 Source = AsyncIterable[Any] | Iterable[Any]
+OnMetadata = Callable[[Mapping[str, str]], None]
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     *LIMITS,
@@ -36,46 +33,39 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 @asynccontextmanager
-async def open_channel(target: str) -> AsyncIterator[Any]:
+async def open_channel(target: str) -> AsyncIterator[grpc.aio.Channel]:
     """Open a channel to `host:port` or `unix:path`; leaving the block ends its calls with PartUnavailable."""
     async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
         yield channel
 
 
-def stub(
-    kind: type[S],
-    channel: Any,
-    *,
-    metadata: Metadata = (),
-    timeout: float | None = None,
-    stream_timeout: float | None = None,
-    on_metadata: OnMetadata | None = None,
-) -> S:
-    """Make a generated stub call through grpc.aio; what it raises is a WeftError.
+class CallOptions(TypedDict, total=False):
+    """What a single call may ask for: its own timeout in seconds, and metadata that joins the client's.
 
-    `timeout` bounds calls that are answered once, `stream_timeout` those that stream their answers; each call
-    may give its own. A call's own metadata is added to `metadata`.
+    `deadline` is in the signatures of generated stubs; it is grpclib's and has no user here.
     """
-    client = RpcClient(
-        channel, metadata=metadata, timeout=timeout, stream_timeout=stream_timeout, on_metadata=on_metadata
-    )
-    made: S = _aio_class(kind)(client)
-    return made
+
+    timeout: float | None
+    metadata: Metadata | None
+    deadline: None
 
 
 class RpcClient:
-    """Calls rpcs by path, with betterproto2 or upb messages; bytes come back where `response_class` is bytes."""
+    """Calls rpcs with betterproto2 or upb messages; bytes come back where `response_class` is bytes.
+
+    `timeout` bounds calls that are answered once, `stream_timeout` those whose answers stream. `on_metadata` hears
+    the initial metadata at the first answer and the trailing metadata of a success.
+    """
 
     def __init__(
         self,
-        channel: Any,
+        channel: grpc.aio.Channel,
         *,
         metadata: Metadata = (),
         timeout: float | None = None,
         stream_timeout: float | None = None,
         on_metadata: OnMetadata | None = None,
     ) -> None:
-        """`on_metadata` hears the initial metadata at the first answer, the trailing metadata at a success."""
         self._channel = channel
         self._metadata = _pairs(metadata)
         self._timeout = timeout
@@ -83,42 +73,64 @@ class RpcClient:
         self._on_metadata = on_metadata
 
     async def unary(
-        self,
-        path: str,
-        request: Any,
-        response_class: type[R],
-        *,
-        timeout: float | None = None,
-        metadata: Metadata | None = None,
+        self, path: str, request: Any, response_class: type[R], **options: Unpack[CallOptions]
     ) -> R:
-        """Call an rpc that answers once; `request` is a message, or an iterable of them for a client stream."""
-        source = _Source(request)
-        with _weft_errors(path, source):
-            start = self._channel.stream_unary if source.many else self._channel.unary_unary
-            call = start(path)(source.request(), **self._options(timeout or self._timeout, metadata))
+        """Send one message, get one."""
+        start = self._channel.unary_unary(path)
+        return await self._once(start, path, _Requests(one=request), response_class, **options)
+
+    async def upload(
+        self, path: str, requests: Source, response_class: type[R], **options: Unpack[CallOptions]
+    ) -> R:
+        """Stream messages, get one."""
+        start = self._channel.stream_unary(path)
+        return await self._once(start, path, _Requests(many=requests), response_class, **options)
+
+    def stream(
+        self, path: str, request: Any, response_class: type[R], **options: Unpack[CallOptions]
+    ) -> "Responses[R]":
+        """Send one message, get a stream."""
+        start = self._channel.unary_stream(path)
+        return self._many(start, path, _Requests(one=request), response_class, **options)
+
+    def exchange(
+        self, path: str, requests: Source, response_class: type[R], **options: Unpack[CallOptions]
+    ) -> "Responses[R]":
+        """Stream messages both ways."""
+        start = self._channel.stream_stream(path)
+        return self._many(start, path, _Requests(many=requests), response_class, **options)
+
+    async def _once(
+        self,
+        start: Any,
+        path: str,
+        requests: "_Requests",
+        response_class: type[R],
+        **options: Unpack[CallOptions],
+    ) -> R:
+        with _weft_errors(path, requests):
+            call = start(requests.source(), **self._arguments(self._timeout, options))
             raw = await call
             await self._tell(call.initial_metadata)
             await self._tell(call.trailing_metadata)
         return _parse(response_class, raw, path)
 
-    def stream(
+    def _many(
         self,
+        start: Any,
         path: str,
-        request: Any,
+        requests: "_Requests",
         response_class: type[R],
-        *,
-        timeout: float | None = None,
-        metadata: Metadata | None = None,
+        **options: Unpack[CallOptions],
     ) -> "Responses[R]":
-        """Call an rpc that streams its answers; closing or dropping the `Responses` cancels the call."""
-        source = _Source(request)
-        with _weft_errors(path, source):
-            start = self._channel.stream_stream if source.many else self._channel.unary_stream
-            call = start(path)(source.request(), **self._options(timeout or self._stream_timeout, metadata))
-        return Responses(call, source, path, response_class, self._tell)
+        with _weft_errors(path, requests):
+            call = start(requests.source(), **self._arguments(self._stream_timeout, options))
+        return Responses(call, requests, path, response_class, self._tell)
 
-    def _options(self, timeout: float | None, metadata: Metadata | None) -> dict[str, Any]:
-        return {"timeout": timeout, "metadata": (*self._metadata, *_pairs(metadata or ()))}
+    def _arguments(self, timeout: float | None, options: CallOptions) -> dict[str, Any]:
+        own = options.get("timeout")
+        metadata = (*self._metadata, *_pairs(options.get("metadata") or ()))
+        return {"timeout": timeout if own is None else own, "metadata": metadata}
 
     async def _tell(self, metadata: Callable[[], Awaitable[Any]]) -> None:
         if self._on_metadata is not None and (pairs := await metadata()):
@@ -131,13 +143,13 @@ class Responses(Generic[R]):
     def __init__(
         self,
         call: Any,
-        source: "_Source",
+        requests: "_Requests",
         path: str,
         response_class: type[R],
         tell: Callable[[Callable[[], Awaitable[Any]]], Awaitable[None]],
     ) -> None:
         self._call = call
-        self._source = source
+        self._requests = requests
         self._path = path
         self._response_class = response_class
         self._tell = tell
@@ -147,7 +159,7 @@ class Responses(Generic[R]):
         return self
 
     async def __anext__(self) -> R:
-        with _weft_errors(self._path, self._source):
+        with _weft_errors(self._path, self._requests):
             raw = await self._call.read()
             if not self._begun:
                 self._begun = True
@@ -169,74 +181,29 @@ class Responses(Generic[R]):
         self.cancel()
 
 
-class _Source:
-    """The requests of a call, one or many; state: `error`, what the caller's own iterator raised."""
+class _Requests:
+    """What a call sends, one message or many; state: `error`, what the caller's own iterator raised."""
 
-    def __init__(self, request: Any) -> None:
-        self._request = request
-        self.many = isinstance(request, AsyncIterable | Iterable) and not isinstance(request, bytes)
+    def __init__(self, *, one: Any = None, many: Source | None = None) -> None:
+        self._one = one
+        self._many = many
         self.error: Exception | None = None
 
-    def request(self) -> Any:
-        return self._each() if self.many else to_bytes(self._request)
+    def source(self) -> Any:
+        """Give grpc.aio bytes, or an iterator of them."""
+        return to_bytes(self._one) if self._many is None else self._each(self._many)
 
-    async def _each(self) -> AsyncIterator[bytes]:
+    async def _each(self, many: Source) -> AsyncIterator[bytes]:
         try:
-            if isinstance(self._request, AsyncIterable):
-                async for message in self._request:
+            if isinstance(many, AsyncIterable):
+                async for message in many:
                     yield to_bytes(message)
             else:
-                for message in self._request:
+                for message in many:
                     yield to_bytes(message)
         except Exception as error:
-            self.error = error  # grpc.aio would only log it and cancel the call
+            self.error = error  # grpc.aio only logs it and cancels the call
             raise
-
-
-class _AioStub:
-    """Stands in a generated stub where it would talk to grpclib; `deadline` is grpclib's and has no user."""
-
-    def __init__(self, client: RpcClient) -> None:
-        self._client = client
-
-    async def _unary_unary(
-        self, route: str, request: Any, response_type: type[R], *, deadline: None = None, **options: Any
-    ) -> R:
-        return await self._client.unary(route, request, response_type, **options)
-
-    def _unary_stream(
-        self, route: str, request: Any, response_type: type[R], *, deadline: None = None, **options: Any
-    ) -> Responses[R]:
-        return self._client.stream(route, request, response_type, **options)
-
-    async def _stream_unary(
-        self,
-        route: str,
-        requests: Source,
-        _: Any,
-        response_type: type[R],
-        *,
-        deadline: None = None,
-        **options: Any,
-    ) -> R:
-        return await self._client.unary(route, requests, response_type, **options)
-
-    def _stream_stream(
-        self,
-        route: str,
-        requests: Source,
-        _: Any,
-        response_type: type[R],
-        *,
-        deadline: None = None,
-        **options: Any,
-    ) -> Responses[R]:
-        return self._client.stream(route, requests, response_type, **options)
-
-
-@cache
-def _aio_class(kind: type[S]) -> Any:
-    return type(kind.__name__, (_AioStub, kind), {})
 
 
 def _pairs(metadata: Metadata) -> tuple[tuple[str, str], ...]:
@@ -254,7 +221,7 @@ def _parse(response_class: type[R], raw: bytes, path: str) -> R:
 
 
 @contextmanager
-def _weft_errors(path: str, source: _Source) -> Iterator[None]:
+def _weft_errors(path: str, requests: _Requests) -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
@@ -264,7 +231,7 @@ def _weft_errors(path: str, source: _Source) -> Iterator[None]:
     except asyncio.CancelledError as error:
         if cancelled_from_outside():
             raise
-        raise source.error or _closed(path) from error
+        raise requests.error or _closed(path) from error
 
 
 def _closed(path: str) -> WeftError:

@@ -40,7 +40,7 @@ async def answer_once(method: Method, guard: Guard, source: Any, context: Any) -
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the outermost edge of an rpc)
             await _fail(method, call, context, error)
         await _send_initial(call, context)
-        context.set_trailing_metadata(call.trailing())
+        _set_trailing(call, context)
         return answer
 
 
@@ -52,7 +52,7 @@ async def answer_stream(method: Method, guard: Guard, source: Any, context: Any)
             await _stream(method.fn(_requests(method, source)), call, context)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the outermost edge of an rpc)
             await _fail(method, call, context, error)
-        context.set_trailing_metadata(call.trailing())
+        _set_trailing(call, context)
 
 
 def _open_call(context: Any) -> CallContext:
@@ -99,13 +99,20 @@ async def _send_initial(call: CallContext, context: Any) -> None:
         await context.send_initial_metadata(pairs)
 
 
+def _set_trailing(call: CallContext, context: Any) -> None:
+    if pairs := call.trailing():
+        context.set_trailing_metadata(pairs)
+
+
 async def _fail(method: Method, call: CallContext, context: Any, error: BaseException) -> NoReturn:
     """End the call with the status of `error`; before the first message that is a Trailers-Only answer."""
     if isinstance(error, asyncio.CancelledError) and cancelled_from_outside():
         raise error
-    if context.done() or context.cancelled():
-        raise asyncio.CancelledError from error
     cause = _sole_cause(error)
+    if context.cancelled() or context.done():
+        if not isinstance(cause, WeftError | grpc.aio.BaseError):
+            _unforeseen(method, cause)
+        raise asyncio.CancelledError from error  # nobody is left to tell
     if isinstance(cause, GRPCError):  # what the generated base raises for a method that nobody wrote
         await context.abort(_code(cause.status.value), cause.message or "", call.trailing())
     status = to_status(cause if isinstance(cause, WeftError) else _unforeseen(method, cause))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import islice
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -21,8 +22,8 @@ from weft_common.errors import (
 # The text travels twice (grpc-message and details, percent-encoded and base64), and clients refuse more than
 # 8 KiB of metadata in their default settings; an engine's own words can be longer than that.
 _MESSAGE_BYTES = 2_000
-_VIOLATIONS = 8
-_VIOLATION_BYTES = 200
+_ENTRIES = 8
+_ENTRY_BYTES = 200
 
 
 def to_status(error: WeftError) -> grpc.Status:
@@ -39,22 +40,23 @@ def from_rpc_error(error: grpc.aio.AioRpcError, path: str) -> WeftError:
 
 
 def _cut(text: str, size: int) -> str:
-    raw = text.encode()
-    return text if len(raw) <= size else raw[: size - 3].decode(errors="ignore") + "…"
+    raw = text.encode(errors="replace")
+    return raw.decode() if len(raw) <= size else raw[: size - 3].decode(errors="ignore") + "…"
 
 
 def _details(error: WeftError) -> Iterator[Message]:
-    yield error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    facts = {key: _cut(value, _ENTRY_BYTES) for key, value in islice(error.metadata.items(), _ENTRIES)}
+    yield error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts)
     if error.retry_after is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromTimedelta(error.retry_after)
         yield retry
     if error.violations:
         bad = error_details_pb2.BadRequest()
-        for violation in error.violations[:_VIOLATIONS]:
+        for violation in error.violations[:_ENTRIES]:
             bad.field_violations.add(
-                field=_cut(violation.field, _VIOLATION_BYTES),
-                description=_cut(violation.description, _VIOLATION_BYTES),
+                field=_cut(violation.field, _ENTRY_BYTES),
+                description=_cut(violation.description, _ENTRY_BYTES),
             )
         yield bad
 
