@@ -1,0 +1,67 @@
+# Everything a newcomer needs: `make up` runs Weft on this machine, `make test` installs what the tests need and passes.
+# `make up` takes arguments: make up ARGS="--port 9000".
+
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: install up test check lint types unit e2e gen format breaking-baseline bench clean
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Weft needs Python 3.11 or newer on PATH (or: make PYTHON=/path/to/python)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed tests/paced_engine/pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' ./tests/paced_engine
+	@touch $@
+
+up: install
+	$(BIN)/weft up $(ARGS)
+
+test: .venv/.installed-dev check unit e2e
+
+# What needs no running part: style, types, architecture, and whether generated files are what the sources say.
+check: .venv/.installed-dev lint types
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code proto
+	$(BIN)/buf breaking proto --against proto/baseline.binpb
+	$(BIN)/python tools/generate.py --check
+
+types:
+	$(BIN)/mypy
+
+unit: .venv/.installed-dev
+	$(BIN)/python -m pytest -m 'not e2e'
+
+e2e: .venv/.installed-dev
+	$(BIN)/python -m pytest -m e2e tests/e2e
+
+gen: .venv/.installed-dev
+	$(BIN)/python tools/generate.py
+
+format: .venv/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/buf format -w proto
+
+# Moves the line that `buf breaking` defends; run it on purpose, when a release has made the old contract history.
+breaking-baseline: .venv/.installed-dev
+	$(BIN)/buf build proto -o proto/baseline.binpb
+
+bench: .venv/.installed-dev
+	$(BIN)/python -m pytest tests/bench -m bench
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
