@@ -1,0 +1,151 @@
+"""Runs generations on xllamacpp: a thread for each slot, and never more calls in the library than slots."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from weft_common.errors import EngineFailed, InvalidRequest, WeftError
+from weft_worker.engines.base import Delta, EngineModel, Finished, Generation, Progress
+from weft_worker.engines.llamacpp.feed import Feed
+from weft_worker.engines.llamacpp.native import Threads, open_server
+from weft_worker.engines.llamacpp.weights import check_weights, default_thread_count, is_small, read_ahead
+from weft_worker.engines.llamacpp.wire import Answer, encode_request
+
+_READ_AHEAD_SHARE = 0.9
+_CANCEL_SECONDS = 30.0
+_logger = logging.getLogger(__name__)
+
+
+class LlamaCppEngine:
+    """A GGUF model in llama.cpp; state: what was loaded."""
+
+    def __init__(self) -> None:
+        self._loaded: _Loaded | None = None
+
+    async def load(self, model: EngineModel, progress: Progress) -> None:
+        """Load a GGUF file."""
+        path = Path(model.path)
+        size_bytes = await asyncio.to_thread(check_weights, path)
+        await read_ahead(path, size_bytes, lambda fraction: progress(fraction * _READ_AHEAD_SHARE))
+        count = model.thread_count or default_thread_count(size_bytes)
+        threads = Threads(count, warm_up=not is_small(size_bytes))
+        server = await asyncio.to_thread(open_server, model, threads)
+        self._loaded = _Loaded(
+            server=[server],
+            slots=asyncio.Semaphore(model.slot_count),
+            threads=ThreadPoolExecutor(model.slot_count, thread_name_prefix="llamacpp"),
+        )
+        progress(1.0)
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Delta | Finished, None]:
+        """Answer a conversation; tokens that gathered while the loop was busy come as one delta."""
+        loaded = self._loaded
+        if loaded is None:
+            raise EngineFailed("The model is not loaded.")
+        async with loaded.slots:
+            loop = asyncio.get_running_loop()
+            call = _Call(loaded, encode_request(generation), _Feed(loop))
+            returned = loop.run_in_executor(loaded.threads, call.run)
+            try:
+                async for event in _events(call.feed):
+                    yield event
+            finally:
+                call.cancelled.set()
+                await _settle(returned)
+
+    async def close(self) -> None:
+        """Free the model, once the calls that still run have noticed."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is None:
+            return
+        loaded.closing.set()
+        async with asyncio.timeout(_CANCEL_SECONDS):
+            await asyncio.to_thread(loaded.threads.shutdown, wait=True, cancel_futures=True)
+            # The only reference: the server is destroyed in that thread.
+            await asyncio.to_thread(loaded.server.clear)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """The library's server in a list of one, and what keeps calls beyond its slots out of it.
+
+    A call too many would wait inside, where it gets no callback and so cannot be cancelled. The threads are our
+    own: the loop's executor has few, shared with everybody.
+    """
+
+    server: list[Any]
+    slots: asyncio.Semaphore
+    threads: ThreadPoolExecutor
+    closing: Event = field(default_factory=Event)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Last item of a feed, with the failure of the call if there was one."""
+
+    failure: WeftError | None
+
+
+_Feed = Feed[str | _End]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request in the library; runs in a thread of the pool."""
+
+    loaded: _Loaded
+    body: str
+    feed: _Feed
+    cancelled: Event = field(default_factory=Event)
+
+    def run(self) -> None:
+        """Return when the library has let go of the slot; never raises."""
+        self.feed.put(_End(self._failure()))
+
+    def _failure(self) -> WeftError | None:
+        try:
+            if not self._over():
+                self._server_call()(self.body, self._on_chunk)
+        except ValueError as error:
+            return InvalidRequest(f"llama.cpp cannot use the request: {error}")
+        except Exception as error:  # the outermost edge of a thread; native code of others
+            _logger.exception("engine_call_failed")
+            return EngineFailed(f"llama.cpp failed: {error}")
+        return EngineFailed("The model was closed meanwhile.") if self.loaded.closing.is_set() else None
+
+    def _server_call(self) -> Callable[[str, Callable[[str], bool]], None]:
+        call: Callable[[str, Callable[[str], bool]], None] = self.loaded.server[0].handle_chat_completions
+        return call
+
+    def _on_chunk(self, chunk: str) -> bool:
+        """Say whether to stop; does nothing that could raise, which the library would swallow."""
+        return not self.feed.put(chunk) or self._over()
+
+    def _over(self) -> bool:
+        return self.cancelled.is_set() or self.loaded.closing.is_set()
+
+
+async def _events(feed: _Feed) -> AsyncGenerator[Delta | Finished, None]:
+    answer = Answer()
+    while True:
+        items = await feed.take()
+        end = items.pop() if isinstance(items[-1], _End) else None
+        if delta := answer.read([item for item in items if isinstance(item, str)]):
+            yield delta
+        if isinstance(end, _End):
+            if end.failure is not None:
+                raise end.failure
+            yield answer.finish()
+            return
+
+
+async def _settle(returned: asyncio.Future[None]) -> None:
+    """Wait until the thread is out of the library, which a cancelled call leaves at its next chunk."""
+    _, late = await asyncio.wait([returned], timeout=_CANCEL_SECONDS)
+    if late:
+        _logger.error("engine_cancel_late", extra={"waited_seconds": _CANCEL_SECONDS})

@@ -1,0 +1,49 @@
+"""Carries items from one worker thread to the event loop, waking it once for whatever has gathered."""
+
+import asyncio
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Feed(Generic[T]):
+    """One producer in a thread, one consumer on the loop; state: the items, and whether a wake-up is under way.
+
+    Its bound is the producer's: a generation ends with the slot's context. Waiting for a slow consumer instead
+    would not help, since the library goes on generating into a queue of its own.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._items: deque[T] = deque()
+        self._gathered = asyncio.Event()
+        self._waking = False
+
+    def put(self, item: T) -> bool:
+        """Add an item, from the thread; False once nobody can take it any more."""
+        self._items.append(item)
+        if self._waking:
+            return True
+        self._waking = True
+        try:
+            self._loop.call_soon_threadsafe(self._gathered.set)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
+
+    async def take(self) -> list[T]:
+        """Wait for items and take all that there are; no deadline, since the caller may always cancel."""
+        while True:
+            await self._gathered.wait()
+            self._gathered.clear()
+            # In this order: an item that comes after the drain finds the flag down and wakes the loop again.
+            self._waking = False
+            if items := self._drain():
+                return items
+
+    def _drain(self) -> list[T]:
+        items = []
+        while self._items:
+            items.append(self._items.popleft())
+        return items

@@ -1,0 +1,116 @@
+"""Opens xllamacpp's server: its parameters, its own HTTP door kept shut, and its words when it fails."""
+
+import os
+import re
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import xllamacpp
+
+from weft_common.errors import LoadFailed
+from weft_worker.engines.base import EngineModel
+
+_ERRORS_ONLY = 1
+_PREFILL_STEP_TOKENS = 512
+_LAST_WORDS = b"exiting due to"
+_LAST_WORDS_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """How to compute: `count` threads; `warm_up` runs the model once, to touch all weights."""
+
+    count: int
+    warm_up: bool
+
+
+def open_server(model: EngineModel, threads: Threads) -> Any:
+    """Load the model; blocks, and holds the interpreter's lock. Raises LoadFailed with the library's reason."""
+    with _native_stderr() as log:
+        try:
+            return xllamacpp.Server(_parameters(model, threads))
+        except RuntimeError as error:
+            cause = failure_cause(_last_words(log)) or str(error)
+            raise LoadFailed(f"llama.cpp could not load {model.path}: {cause}.") from error
+
+
+def failure_cause(log: str) -> str | None:
+    """Find the line of llama.cpp's log that says why a load failed."""
+    lines = re.findall(r"^\S+ E (.*\S)", log, re.MULTILINE)
+    telling = [
+        line.partition("error loading model: ")[2] for line in lines if "error loading model: " in line
+    ]
+    # The first line is the deepest; "failed to load model from PATH" on top of it adds nothing.
+    told = [
+        *(line for line in telling if not line.startswith("llama_model_loader: failed")),
+        *lines,
+        *telling,
+    ]
+    return told[0].rstrip(".") if told else None
+
+
+def _parameters(model: EngineModel, threads: Threads) -> Any:
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = model.path
+    parameters.model_alias = {model.name}
+    parameters.n_parallel = model.slot_count
+    # Slots share the context evenly and never each other's part: a request's limit does not depend on its
+    # neighbours, and attention looks at its own tokens only, as it would not with `kv_unified`.
+    parameters.n_ctx = model.context_size * model.slot_count
+    parameters.kv_unified = False
+    # The context is as the catalog says; fitting it to free memory would load the model twice and change it.
+    parameters.fit_params = False
+    # The library's cache of old prompts would take up to 8 GiB that placement knows nothing of.
+    parameters.cache_ram_mib = 0
+    # Progress is told, and cancelling noticed, between these steps of a long prompt.
+    parameters.n_batch = parameters.n_ubatch = _PREFILL_STEP_TOKENS
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads.count
+    parameters.warmup = threads.warm_up
+    # Text comes as the model wrote it: reasoning and calls of tools have no place in the contract yet, and what
+    # was generated must not vanish.
+    parameters.force_pure_content_parser = True
+    parameters.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+    parameters.verbosity = _ERRORS_ONLY
+    _shut_http_door(parameters)
+    return parameters
+
+
+def _shut_http_door(parameters: Any) -> None:
+    """The library always listens on a local port: no other user of this machine may use it or look in."""
+    parameters.api_keys = [secrets.token_hex(32)]
+    parameters.ui = False
+    parameters.endpoint_slots = False
+    parameters.endpoint_props = False
+    parameters.n_threads_http = 1
+
+
+@contextmanager
+def _native_stderr() -> Iterator[BinaryIO]:
+    """Keep what native code writes to stderr in a file meanwhile, and pass it on afterwards."""
+    sys.stderr.flush()
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield log
+        finally:
+            os.dup2(real, 2)
+            log.seek(0)
+            os.write(real, log.read())
+            os.close(real)
+
+
+def _last_words(log: BinaryIO) -> str:
+    """Read the log of a failed load; the library writes it from a thread of its own, a moment late."""
+    for _ in range(int(_LAST_WORDS_SECONDS / 0.01)):
+        log.seek(0)
+        if _LAST_WORDS in (text := log.read()):
+            break
+        time.sleep(0.01)
+    return text.decode(errors="replace")
