@@ -1,2 +1,120 @@
-function envoy_on_request(handle) end
-function envoy_on_response(handle) end
+-- The last word on every answer (and the first on every request): correlation ids, errors in the caller's dialect,
+-- statuses that gRPC cannot say. EXPOSE_NODE is set by weft_common.envoy_config.
+
+-- As weft_common.dialect_errors has it; a test compares the two.
+local TYPE_BY_STATUS = {
+  ["401"] = "authentication_error",
+  ["403"] = "permission_error",
+  ["429"] = "rate_limit_error",
+}
+local CODE_BY_REASON = {INVALID_REQUEST = "null", UNKNOWN_PATH = '"unknown_url"', INTERNAL = '"internal_error"'}
+
+local SIXTYFOUR = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+local DIGITS = {}
+for position = 1, 64 do
+  DIGITS[SIXTYFOUR:byte(position)] = position - 1
+end
+
+-- Four digits are three bytes; padding counts as zeros that are cut off again. Nil where the text is not base64.
+local function decode_base64(text)
+  local padding = #text:match("=*$")
+  local digits = text:gsub("=", "A")
+  if #digits % 4 ~= 0 or digits:find("[^%w+/]") then
+    return nil
+  end
+  local bytes = digits:gsub("....", function(four)
+    local a, b, c, d = four:byte(1, 4)
+    local number = ((DIGITS[a] * 64 + DIGITS[b]) * 64 + DIGITS[c]) * 64 + DIGITS[d]
+    return string.char(math.floor(number / 65536), math.floor(number / 256) % 256, number % 256)
+  end)
+  return bytes:sub(1, #bytes - padding)
+end
+
+-- Short and of harmless characters: the id goes into logs of ours and of others.
+local function is_sane(id)
+  return id ~= nil and id ~= "" and #id <= 128 and not id:find("[^%w._:/+=@-]")
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local id = headers:get("x-correlation-id")
+  if not is_sane(id) then
+    id = headers:get("x-request-id")
+    headers:replace("x-correlation-id", id)
+  end
+  handle:streamInfo():dynamicMetadata():set("weft", "correlation_id", id)
+end
+
+-- Takes a header off the answer and into the access log.
+local function note(headers, metadata, name, key)
+  local value = headers:get(name)
+  if value == nil then
+    return
+  end
+  metadata:set("weft", key, value)
+  if key ~= "node" or not EXPOSE_NODE then
+    headers:remove(name)
+  end
+end
+
+-- What the transcoder makes of a gRPC error that nobody put into OpenAI's words: google.rpc.Status. The message stays
+-- in its JSON escapes. Anything else (refusals from Check, Envoy's own answers) is in shape already.
+local function openai_error(status, body)
+  local message = body:match('^{"code":%d+,"message":"(.-)","details":%[')
+  if message == nil then
+    return nil
+  end
+  local reason = body:match('"reason":"([A-Z_]+)"')
+  local code = reason and (CODE_BY_REASON[reason] or '"' .. reason:lower() .. '"') or "null"
+  local kind = TYPE_BY_STATUS[status] or (status >= "500" and "server_error" or "invalid_request_error")
+  return '{"error":{"message":"' .. message .. '","type":"' .. kind .. '","param":null,"code":' .. code .. "}}"
+end
+
+-- Only errors and empty answers reach this: holding the body of a stream would break it.
+local function reshape(handle, shape, status, error_body)
+  local body = handle:body(true)
+  if error_body ~= nil then
+    body:setBytes(error_body)
+  elseif status == "204" then
+    body:setBytes("")
+  elseif shape == "openai" then
+    local shaped = openai_error(status, body:getBytes(0, body:length()))
+    if shaped ~= nil then
+      body:setBytes(shaped)
+    end
+  end
+end
+
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local metadata = handle:streamInfo():dynamicMetadata()
+  note(headers, metadata, "x-weft-node", "node")
+  note(headers, metadata, "x-weft-replica", "replica")
+  local ours = metadata:get("weft")
+  if ours ~= nil then
+    headers:replace("x-correlation-id", ours["correlation_id"])
+  end
+
+  local override = headers:get("x-weft-http-status")
+  local encoded = headers:get("x-weft-error")
+  headers:remove("x-weft-http-status")
+  headers:remove("x-weft-error")
+  local shape = handle:metadata():get("shape")
+  if shape == nil then
+    return  -- gRPC: status and details say it all
+  end
+  if override ~= nil and override:find("^[2-5]%d%d$") then
+    headers:replace(":status", override)
+  end
+  local status = headers:get(":status")
+  if status == "204" then
+    headers:remove("content-type")
+  elseif status < "400" then
+    return
+  end
+  local error_body = encoded and decode_base64(encoded)
+  if error_body then
+    headers:replace("content-type", "application/json")
+  end
+  reshape(handle, shape, status, error_body)
+end

