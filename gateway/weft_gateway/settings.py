@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from weft_common.duration import Duration
+
 
 class GatewaySettings(BaseSettings):
     """Settings of one gateway process."""
@@ -23,13 +25,13 @@ class GatewaySettings(BaseSettings):
     mesh_secret: Annotated[SecretStr, Field(description="Key of tickets and internal calls, hexadecimal.")]
     keys_file: Annotated[Path, Field(description="keys.yaml: names and SHA-256 digests of API keys.")]
     load_wait: Annotated[
-        timedelta, Field(description="How long a request waits for a load at most.", gt=timedelta(0))
+        Duration, Field(description="How long a request waits for a load at most.", gt=timedelta(0))
     ] = timedelta(seconds=60)
     request_timeout: Annotated[
-        timedelta, Field(description="How long a request may take from end to end.", gt=timedelta(0))
+        Duration, Field(description="How long a request may take from end to end.", gt=timedelta(0))
     ] = timedelta(hours=1)
     ticket_lifetime: Annotated[
-        timedelta,
+        Duration,
         Field(description="How long a replica accepts a ticket after it was signed.", gt=timedelta(0)),
     ] = timedelta(minutes=2)
 

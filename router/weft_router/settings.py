@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from weft_common.duration import Duration
+
 
 class RouterSettings(BaseSettings):
     """Settings of one router process."""
@@ -29,16 +31,16 @@ class RouterSettings(BaseSettings):
         bool, Field(description="Let every node in without an admin's approval.")
     ] = False
     heartbeat_interval: Annotated[
-        timedelta, Field(description="How often workers report.", gt=timedelta(0), le=timedelta(minutes=5))
+        Duration, Field(description="How often workers report.", gt=timedelta(0), le=timedelta(minutes=5))
     ] = timedelta(seconds=10)
     load_wait: Annotated[
-        timedelta, Field(description="How long a request waits for a load at most.", gt=timedelta(0))
+        Duration, Field(description="How long a request waits for a load at most.", gt=timedelta(0))
     ] = timedelta(seconds=60)
     install_timeout: Annotated[
-        timedelta,
+        Duration,
         Field(description="How long a worker may take to start a backend process.", gt=timedelta(0)),
     ] = timedelta(seconds=60)
     load_timeout: Annotated[
-        timedelta,
+        Duration,
         Field(description="How long a load may take beside 20 s per GiB of weights.", gt=timedelta(0)),
     ] = timedelta(minutes=5)

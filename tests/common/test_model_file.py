@@ -1,0 +1,65 @@
+"""Model files as LocalAI's users know them."""
+
+from pathlib import Path
+
+import pytest
+
+from weft_common.errors import InvalidRequest
+from weft_common.model_file import read_model_file
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "m.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_are_filled_in_and_foreign_fields_are_left_alone(tmp_path: Path) -> None:
+    file = read_model_file(
+        write(tmp_path, "name: llama3\nparameters: {model: x.gguf, top_k: 40}\nf16: true\nmmap: false\n")
+    )
+    assert (file.backend, file.context_size, file.parallel, file.threads) == ("llama-cpp", 4096, 1, 0)
+
+
+def test_options_may_be_a_list_as_in_localai_or_a_mapping(tmp_path: Path) -> None:
+    listed = read_model_file(write(tmp_path, "name: a\nparameters: {model: x}\noptions: ['gpu:1', flash]\n"))
+    mapped = read_model_file(
+        write(tmp_path, "name: a\nparameters: {model: x}\noptions: {gpu: 1, flash: 'true'}\n")
+    )
+    assert listed.options == mapped.options == {"gpu": "1", "flash": "true"}
+
+
+def test_the_revision_changes_with_what_a_backend_reads_and_with_nothing_else(tmp_path: Path) -> None:
+    base = read_model_file(write(tmp_path, "name: a\nparameters: {model: x}\n")).revision()
+    same = read_model_file(write(tmp_path, "f16: true\nname: a\nparameters: {model: x}\n")).revision()
+    other = read_model_file(write(tmp_path, "name: a\nparameters: {model: y}\n")).revision()
+    assert base == same != other
+
+
+def test_weights_are_looked_for_beside_the_file_unless_absolute(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    file = read_model_file(write(tmp_path, "name: a\nparameters: {model: x.gguf}\n"))
+    assert file.weights(tmp_path) == tmp_path / "x.gguf"
+    away = read_model_file(write(tmp_path, "name: a\nparameters: {model: /elsewhere/x.gguf}\n"))
+    assert away.weights(tmp_path) == Path("/elsewhere/x.gguf")
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("name: a\n", "parameters"),
+        ("name: ' '\nparameters: {model: x}\n", "name"),
+        ("name: a\nparameters: {model: x}\nparallel: 0\n", "parallel"),
+        ("name: a\nparameters: {model: x}\ncontext_size: many\n", "context_size"),
+    ],
+)
+def test_a_bad_field_is_named(tmp_path: Path, text: str, field: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"m.yaml: {field}") as caught:
+        read_model_file(write(tmp_path, text))
+    assert caught.value.violations[0].field == field
+
+
+@pytest.mark.parametrize("text", ["{", "", "- a"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"m\.yaml"):
+        read_model_file(write(tmp_path, text))

@@ -1,0 +1,114 @@
+"""The gateway's view: what is a target, and that time never runs back."""
+
+from typing import Any
+
+import pytest
+
+from tests.gateway.builders import a_full_update, a_model, a_node, a_replica, a_view, an_update
+from weft_common.clock import ManualClock
+from weft_gateway.fleet_view import FleetView
+from weft_proto.pb.weft.bus.v1 import reports_pb2
+
+
+def targets(view: FleetView, model: str = "m") -> list[str]:
+    return [t.replica_id for t in view.targets(model)]
+
+
+def test_a_ready_replica_on_a_healthy_node_that_was_heard_is_a_target() -> None:
+    view = a_view()
+    view.apply(a_full_update())
+    assert targets(view) == ["r-1"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"nodes": [a_node(state="NODE_STATE_PENDING")]},
+        {"nodes": [a_node(state="NODE_STATE_DRAINING")]},
+        {"nodes": []},
+        {"replicas": [a_replica(state="REPLICA_STATE_LOADING")]},
+        {"replicas": [a_replica(revision="old")]},
+        {"models": []},
+    ],
+)
+def test_anything_less_is_no_target(fields: dict[str, Any]) -> None:
+    view = a_view()
+    view.apply(a_full_update(**fields))
+    assert targets(view) == []
+
+
+def test_changes_follow_in_any_order() -> None:
+    view = a_view()
+    view.apply(an_update(1, replicas=[a_replica()]))
+    view.apply(an_update(2, models=[a_model()]))
+    view.apply(an_update(3, nodes=[a_node()], heard=("n-1",)))
+    assert targets(view) == ["r-1"]
+    view.apply(an_update(4, nodes=[a_node(state="NODE_STATE_DRAINING")]))
+    assert targets(view) == []
+    view.apply(an_update(5, nodes=[a_node()]))
+    view.apply(an_update(6, removed_replica_ids=["r-1"]))
+    assert targets(view) == []
+
+
+def test_a_full_update_from_the_past_is_passed_over_but_its_liveness_counts() -> None:
+    clock = ManualClock()
+    view = a_view(clock)
+    view.apply(a_full_update(5))
+    clock.advance(31)
+    view.apply(a_full_update(4, replicas=[]))
+    assert (targets(view), view.sequence) == (["r-1"], 5)
+
+
+def test_a_full_update_replaces_everything() -> None:
+    view = a_view()
+    view.apply(a_full_update(5))
+    view.apply(a_full_update(6, replicas=[a_replica("r-2")]))
+    assert targets(view) == ["r-2"]
+
+
+def test_a_node_that_is_silent_for_thirty_seconds_is_suspect() -> None:
+    clock = ManualClock()
+    view = a_view(clock)
+    view.apply(a_full_update())
+    clock.advance(30.5)
+    assert (targets(view), view.suspects("m")) == ([], ["r-1"])
+    view.load(reports_pb2.LoadReport(node_id="n-1"))
+    assert (targets(view), view.suspects("m")) == (["r-1"], [])
+
+
+def test_reports_reach_the_load_of_their_replica_with_this_gateways_picks() -> None:
+    view = a_view(gateway_id="g-1")
+    view.apply(a_full_update())
+    (target,) = view.targets("m")
+    target.load.pick(0.0)
+    picks = [
+        reports_pb2.SeenPicks(gateway_id="g-0", contiguous=9),
+        reports_pb2.SeenPicks(gateway_id="g-1", contiguous=0),
+    ]
+    entry = reports_pb2.ReplicaLoad(replica_id="r-1", in_flight_count=2, queued_count=1, picks=picks)
+    view.load(reports_pb2.LoadReport(node_id="n-1", replicas=[entry]))
+    assert target.in_flight_count == 2 + 1 + 1
+
+
+def test_a_replica_whose_process_ended_is_no_target_and_suspect_until_the_fleet_knows() -> None:
+    view = a_view()
+    view.apply(a_full_update())
+    view.load(reports_pb2.LoadReport(node_id="n-1", gone_replica_ids=["r-1"]))
+    assert (targets(view), view.suspects("m")) == ([], ["r-1"])
+    view.apply(an_update(2, removed_replica_ids=["r-1"]))
+    assert view.suspects("m") == []
+
+
+def test_a_routers_answer_counts_before_the_watch_brings_it() -> None:
+    view = a_view()
+    view.apply(a_full_update(replicas=[]))
+    view.merge([a_replica()])
+    assert targets(view) == ["r-1"]
+
+
+def test_a_load_outlives_changes_of_its_replica() -> None:
+    view = a_view()
+    view.apply(a_full_update())
+    view.targets("m")[0].load.pick(1_000.0)
+    view.apply(an_update(2, replicas=[a_replica(memory_bytes=5)]))
+    assert view.targets("m")[0].in_flight_count == 1

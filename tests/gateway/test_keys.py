@@ -1,0 +1,79 @@
+"""API keys of a file."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from weft_common.errors import InvalidApiKey
+from weft_gateway.keys import KeyRing, Principal
+
+
+def write(file: Path, *names: str, extra: str = "") -> None:
+    entries = "".join(
+        f"- {{name: {name}, sha256: {hashlib.sha256(f'sk-{name}'.encode()).hexdigest()}{extra}}}\n"
+        for name in names
+    )
+    stamp = file.stat().st_mtime_ns if file.exists() else 0
+    file.write_text(f"keys:\n{entries}")
+    os.utime(file, ns=(stamp + 1, stamp + 1))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "keys.yaml"
+
+
+def ring(file: Path) -> KeyRing:
+    made = KeyRing(file)
+    made.read()
+    return made
+
+
+def test_a_key_stands_for_its_principal(file: Path) -> None:
+    write(file, "alice", extra=", weight: 2, priority: 1")
+    assert ring(file).authenticate({"authorization": "Bearer sk-alice"}) == Principal("alice", 2, 1)
+
+
+@pytest.mark.parametrize("value", ["bearer sk-alice", "Bearer  sk-alice "])
+def test_the_scheme_is_taken_in_any_case(file: Path, value: str) -> None:
+    write(file, "alice")
+    assert ring(file).authenticate({"authorization": value}).name == "alice"
+
+
+@pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", "Basic sk-alice", "sk-alice"])
+def test_no_key_is_refused_as_such(file: Path, value: str) -> None:
+    write(file, "alice")
+    with pytest.raises(InvalidApiKey, match="didn't provide"):
+        ring(file).authenticate({"authorization": value})
+
+
+def test_a_wrong_key_is_refused(file: Path) -> None:
+    write(file, "alice")
+    with pytest.raises(InvalidApiKey, match="Incorrect"):
+        ring(file).authenticate({"authorization": "Bearer sk-bob"})
+
+
+def test_a_changed_file_is_read_again(file: Path) -> None:
+    write(file, "alice")
+    keys = ring(file)
+    write(file, "bob")
+    keys.read()
+    assert keys.authenticate({"authorization": "Bearer sk-bob"}).name == "bob"
+    with pytest.raises(InvalidApiKey):
+        keys.authenticate({"authorization": "Bearer sk-alice"})
+
+
+@pytest.mark.parametrize(
+    "content", ["keys: [{name: a}]", "{", "nonsense", "keys: [{name: a, sha256: short}]"]
+)
+def test_a_broken_file_leaves_the_keys_as_they_were_and_its_content_out_of_the_log(
+    file: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(file, "alice")
+    keys = ring(file)
+    file.write_text(content + "\n# sk-secret")
+    keys.read()
+    assert keys.authenticate({"authorization": "Bearer sk-alice"}).name == "alice"
+    assert "sk-secret" not in caplog.text

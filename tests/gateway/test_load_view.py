@@ -1,0 +1,58 @@
+"""In-flight counts out of reports and own picks, which heal by themselves."""
+
+from weft_gateway.load_view import LoadView
+
+
+def test_own_picks_count_until_a_report_covers_them() -> None:
+    view = LoadView()
+    assert [view.pick(0.0), view.pick(0.0), view.pick(0.0)] == [1, 2, 3]
+    assert view.in_flight_count(0.0) == 3
+    view.report(2, contiguous=2, beyond=[], now=0.1)
+    assert view.in_flight_count(0.1) == 2 + 1
+
+
+def test_picks_beyond_a_hole_are_covered_too() -> None:
+    view = LoadView()
+    for _ in range(3):
+        view.pick(0.0)
+    view.report(2, contiguous=0, beyond=[1, 3], now=0.1)
+    assert view.in_flight_count(0.1) == 2 + 1
+
+
+def test_a_request_that_ended_is_gone_with_the_next_report() -> None:
+    view = LoadView()
+    view.pick(0.0)
+    view.report(1, contiguous=1, beyond=[], now=0.1)
+    view.report(0, contiguous=1, beyond=[], now=0.2)
+    assert view.in_flight_count(0.2) == 0
+
+
+def test_requests_of_other_gateways_count() -> None:
+    view = LoadView()
+    view.report(5, contiguous=0, beyond=[], now=0.0)
+    assert view.in_flight_count(0.0) == 5
+
+
+def test_a_pick_that_never_arrives_goes_two_seconds_after_reports_flow_again() -> None:
+    view = LoadView()
+    view.pick(0.0)
+    for tenth in range(1, 40):
+        view.report(0, contiguous=0, beyond=[], now=tenth / 10)
+        expected = 1 if tenth / 10 - 0.1 < 2 else 0
+        assert view.in_flight_count(tenth / 10) == expected, tenth
+
+
+def test_while_reports_are_missing_own_picks_are_the_only_weight() -> None:
+    view = LoadView()
+    view.report(9, contiguous=0, beyond=[], now=0.0)
+    view.pick(0.5)
+    assert view.in_flight_count(1.9) == 10
+    assert view.in_flight_count(2.1) == 1
+
+
+def test_picks_without_any_report_do_not_count_for_ever() -> None:
+    view = LoadView()
+    view.pick(0.0)
+    view.pick(30.0)
+    assert view.in_flight_count(59.0) == 2
+    assert view.in_flight_count(61.0) == 1

@@ -1,0 +1,33 @@
+"""The table of paths."""
+
+import pytest
+
+from weft_gateway.routes import Route, allowed_method, route_of
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/v1/chat/completions", Route.OPENAI_INFERENCE),
+        ("/v1/chat/completions?x=1", Route.OPENAI_INFERENCE),
+        ("/v1/models", Route.GATEWAY),
+        ("/v1/models/a/b", Route.GATEWAY),
+        ("/weft.inference.v1.InferenceService/Chat", Route.GRPC_INFERENCE),
+        ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Route.GATEWAY),
+        ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Route.GATEWAY),
+        ("/grpc.health.v1.Health/Check", Route.GATEWAY),
+        ("/api/node/register", Route.NODE),
+        ("/weft.node.v1.NodeService/Heartbeat", Route.NODE),
+        ("/", Route.UNKNOWN),
+        ("/v1/modelsx", Route.UNKNOWN),
+        ("/weft.routing.v1.RoutingService/WatchFleet", Route.UNKNOWN),
+        ("/weft.backend.v1.BackendService/UnloadModel", Route.UNKNOWN),
+    ],
+)
+def test_paths_have_their_route(path: str, route: Route) -> None:
+    assert route_of(path) is route
+
+
+def test_inference_is_posted() -> None:
+    assert allowed_method(Route.OPENAI_INFERENCE) == allowed_method(Route.GRPC_INFERENCE) == "POST"
+    assert allowed_method(Route.GATEWAY) is None

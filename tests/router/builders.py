@@ -1,0 +1,54 @@
+"""Builders of fleet values for tests; every field has a sensible default."""
+
+from typing import Any
+
+from weft_router.fleet.entities import Device, Model, Node, NodeState, Replica, ReplicaState
+
+GIB = 1 << 30
+
+
+def a_device(free_gib: float = 8, total_gib: float = 16, **fields: Any) -> Device:
+    values = {"id": "cpu", "name": "CPU", "vendor": "cpu"} | fields
+    return Device(**values, total_bytes=int(total_gib * GIB), free_bytes=int(free_gib * GIB))
+
+
+def a_node(name: str = "one", *, free_gib: float = 8, **fields: Any) -> Node:
+    values: dict[str, Any] = {
+        "id": f"n-{name}",
+        "name": name,
+        "state": NodeState.HEALTHY,
+        "approved": True,
+        "address": "127.0.0.1:50051",
+        "labels": {"node.name": name},
+        "devices": (a_device(free_gib),),
+        "engines": ("llama-cpp",),
+        "max_replicas_per_model": 1,
+        "token_sha256": b"",
+    }
+    return Node(**(values | fields))
+
+
+def a_model(name: str = "m", **fields: Any) -> Model:
+    values: dict[str, Any] = {
+        "backend": "llama-cpp",
+        "revision": "rev1",
+        "path": "/m.gguf",
+        "context_size": 1280,
+        "thread_count": 1,
+        "slot_count": 4,
+        "max_queue_count": 16,
+    }
+    return Model(name=name, **(values | fields))
+
+
+def a_replica(replica_id: str = "r-1", **fields: Any) -> Replica:
+    values: dict[str, Any] = {
+        "model": "m",
+        "index": 0,
+        "revision": "rev1",
+        "node_id": "n-one",
+        "address": "127.0.0.1:50052",
+        "state": ReplicaState.READY,
+        "slot_count": 4,
+    }
+    return Replica(id=replica_id, **(values | fields))
