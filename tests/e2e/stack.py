@@ -1,0 +1,161 @@
+"""A whole Weft on this machine, driven as a user drives it: by the `weft` command and its JSON."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+WEFT = Path(sys.executable).parent / "weft"
+BUF = Path(sys.executable).parent / "buf"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def eventually(check: Any, *, seconds: float = 10.0, what: str = "") -> Any:
+    """Poll until `check` returns something true, and return that."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = check()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or check}"
+        time.sleep(0.05)
+
+
+@dataclass
+class Part:
+    """One line of `weft status`."""
+
+    name: str
+    pid: int
+    state: str
+    address: str
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal to the process that does the work."""
+        os.kill(self.pid, number)
+
+
+@dataclass
+class Stack:
+    """A running (or stopped) Weft in a home of its own."""
+
+    home: Path
+    port: int
+
+    def weft(self, *arguments: str, timeout: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run the `weft` command."""
+        return subprocess.run(
+            [str(WEFT), *arguments],
+            env={**os.environ, "WEFT_HOME": str(self.home), **env},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def up(self, *arguments: str, **env: str) -> None:
+        """Start and wait until it serves."""
+        done = self.weft("up", "-d", "--port", str(self.port), *arguments, timeout=90, **env)
+        assert done.returncode == 0, f"weft up failed:\n{done.stdout}\n{done.stderr}\n{self.logs()}"
+
+    def down(self) -> None:
+        """Stop everything."""
+        self.weft("down")
+
+    def logs(self) -> str:
+        """The ends of all logs, for a failure's report."""
+        files = sorted(p for p in self.home.rglob("*.log") if p.is_file() and p.stat().st_size)
+        return "\n".join(f"--- {f}\n{f.read_text(errors='replace')[-3000:]}" for f in files)
+
+    def status(self) -> dict[str, Any]:
+        """`weft status --json`."""
+        document: dict[str, Any] = json.loads(self.weft("status", "--json").stdout)
+        return document
+
+    def parts(self, prefix: str = "") -> list[Part]:
+        """Running parts whose name begins so."""
+        return [
+            Part(**p)
+            for p in self.status()["parts"]
+            if p["name"].startswith(prefix) and p["state"] != "stopped"
+        ]
+
+    def part(self, prefix: str) -> Part:
+        """The one part whose name begins so."""
+        (part,) = self.parts(prefix)
+        return part
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def key(self) -> str:
+        return (self.home / "key").read_text().strip()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"}
+
+    def client(self, **options: Any) -> httpx.Client:
+        """A plain HTTP client with the key."""
+        return httpx.Client(base_url=self.url, headers=self.headers, timeout=60, **options)
+
+    def chat(self, model: str = "weft-tiny", prompt: str = "Hello", **fields: Any) -> httpx.Response:
+        """One buffered chat."""
+        body = {"model": model, "messages": [{"role": "user", "content": prompt}], **fields}
+        with self.client() as client:
+            return client.post("/v1/chat/completions", json=body)
+
+    @contextlib.contextmanager
+    def stream(self, model: str, *, http2: bool = False, **fields: Any) -> Iterator[Iterator[bytes]]:
+        """One streamed chat as its raw pieces."""
+        body = {"model": model, "messages": [{"role": "user", "content": "go"}], "stream": True, **fields}
+        with (
+            self.client(http1=not http2, http2=http2) as client,
+            client.stream("POST", "/v1/chat/completions", json=body) as response,
+        ):
+            assert response.status_code == 200, response.read()
+            yield response.iter_raw()
+
+    def buf_curl(self, path: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`buf curl` with reflection through Envoy."""
+        auth = f"authorization: Bearer {self.key}"
+        command = [str(BUF), "curl", "--protocol", "grpc", "--http2-prior-knowledge", "-H", auth]
+        return subprocess.run(
+            [*command, "--reflect-header", auth, *arguments, f"{self.url}{path}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def add_model(self, name: str, backend: str = "paced", **fields: Any) -> None:
+        """Write a model file and wait until it is in the catalog."""
+        document = {"name": name, "backend": backend, "parameters": {"model": "none"}, **fields}
+        (self.home / "models").mkdir(exist_ok=True)
+        (self.home / "models" / f"{name}.yaml").write_text(json.dumps(document))
+
+        def listed() -> bool:
+            with self.client() as client:
+                return client.get(f"/v1/models/{name}").status_code == 200
+
+        eventually(listed, what=f"{name} in the catalog")

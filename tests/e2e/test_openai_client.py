@@ -1,0 +1,103 @@
+"""The client that most users have, against the real thing."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from openai import OpenAI
+
+from tests.e2e.stack import Stack
+
+pytestmark = pytest.mark.e2e
+
+ASK = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0) as made:
+        yield made
+
+
+def test_a_buffered_chat_answers_with_usage(client: OpenAI) -> None:
+    answer = client.chat.completions.create(model="weft-tiny", messages=ASK, temperature=0)
+    (choice,) = answer.choices
+    assert choice.message.role == "assistant"
+    assert "Paris" in (choice.message.content or "")
+    assert choice.finish_reason == "stop"
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens > 0
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+
+def test_a_streamed_chat_says_the_same_in_pieces(client: OpenAI) -> None:
+    whole = client.chat.completions.create(model="weft-tiny", messages=ASK, temperature=0)
+    chunks = list(
+        client.chat.completions.create(
+            model="weft-tiny",
+            messages=ASK,
+            temperature=0,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    assert chunks[0].choices[0].delta.role == "assistant"
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == whole.choices[0].message.content
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage is not None
+    assert whole.usage is not None
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+    assert all(c.usage is None for c in chunks[:-1])
+
+
+def test_a_thousand_tokens_arrive_as_they_are_made(client: OpenAI) -> None:
+    began = time.monotonic()
+    arrivals = [
+        time.monotonic()
+        for chunk in client.chat.completions.create(
+            model="weft-tiny", messages=ASK, max_tokens=1000, stream=True, extra_body={"ignore_eos": True}
+        )
+        if chunk.choices and chunk.choices[0].delta.content
+    ]
+    duration = arrivals[-1] - began
+    assert len(arrivals) > 500
+    assert len(set(arrivals)) >= 20
+    assert arrivals[0] - began < 0.2 * duration
+
+
+def test_seed_and_temperature_zero_repeat(client: OpenAI) -> None:
+    def answer(**sampling: float) -> str | None:
+        made = client.chat.completions.create(
+            model="weft-tiny",
+            messages=[{"role": "user", "content": "Tell me a story."}],
+            max_tokens=40,
+            **sampling,
+        )
+        return made.choices[0].message.content
+
+    assert answer(temperature=0, seed=1) == answer(temperature=0, seed=1)
+    assert answer(temperature=1.5, seed=7) == answer(temperature=1.5, seed=7)
+    assert answer(temperature=1.5, seed=7) != answer(temperature=1.5, seed=8)
+
+
+def test_stop_strings_end_the_answer_and_are_no_part_of_it(client: OpenAI) -> None:
+    answer = client.chat.completions.create(model="weft-tiny", messages=ASK, temperature=0, stop=["Paris"])
+    assert "Paris" not in (answer.choices[0].message.content or "")
+    assert answer.choices[0].finish_reason == "stop"
+
+
+def test_max_completion_tokens_bounds_the_answer(client: OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="weft-tiny", messages=ASK, max_completion_tokens=2, extra_body={"ignore_eos": True}
+    )
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 2
+
+
+def test_models_are_listed_and_described(client: OpenAI) -> None:
+    assert "weft-tiny" in [m.id for m in client.models.list()]
+    model = client.models.retrieve("weft-tiny")
+    assert (model.id, model.object, model.owned_by) == ("weft-tiny", "model", "weft")
