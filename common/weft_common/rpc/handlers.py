@@ -1,5 +1,6 @@
 """What a server serves: methods of generated services and of upb classes, by path, as grpc.aio handlers."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -30,15 +31,46 @@ def service_methods(service: ServiceBase) -> Iterable[Method]:
 
 
 class Routes:
-    """All rpcs of a server by their paths; a path that is not here becomes UNIMPLEMENTED."""
+    """All rpcs of a server by their paths; a path that is not here becomes UNIMPLEMENTED; state: `_running`."""
 
     def __init__(self, methods: Iterable[Method], guards: Mapping[str, Guard]) -> None:
         """`guards` has one per path that is not open to everybody."""
-        self._handlers = {m.path: _handler(m, guards.get(m.path, _open)) for m in methods}
+        self._running: set[asyncio.Task[Any]] = set()
+        self._handlers = {m.path: self._handler(m, guards.get(m.path, _open)) for m in methods}
 
     def service(self, handler_call_details: Any) -> Any:
         """Find the handler of a call; the name is grpc.GenericRpcHandler's."""
         return self._handlers.get(handler_call_details.method)
+
+    async def ended(self, timeout: float) -> None:
+        """Wait for the ends of calls that were cancelled: grpc.aio itself leaves their `finally` blocks behind."""
+        if others := self._running - {asyncio.current_task()}:
+            await asyncio.wait(others, timeout=timeout)
+
+    def _handler(self, method: Method, guard: Guard) -> Any:
+        # No (de)serialisers for grpc: it would answer UNKNOWN to a malformed message, and we say InvalidRequest.
+        async def once(source: Any, context: Any) -> bytes:
+            self._note()
+            return await answer_once(method, guard, source, context)
+
+        async def stream(source: Any, context: Any) -> None:
+            self._note()
+            await answer_stream(method, guard, source, context)
+
+        match method.cardinality:
+            case Cardinality.UNARY_UNARY:
+                return grpc.unary_unary_rpc_method_handler(once)
+            case Cardinality.UNARY_STREAM:
+                return grpc.unary_stream_rpc_method_handler(stream)
+            case Cardinality.STREAM_UNARY:
+                return grpc.stream_unary_rpc_method_handler(once)
+            case Cardinality.STREAM_STREAM:
+                return grpc.stream_stream_rpc_method_handler(stream)
+
+    def _note(self) -> None:
+        if task := asyncio.current_task():
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
 
 
 def _parser(request_class: Any | None) -> Callable[[bytes], Any]:
@@ -47,22 +79,3 @@ def _parser(request_class: Any | None) -> Callable[[bytes], Any]:
 
 def _open(call: object) -> None:
     """Let everybody in."""
-
-
-def _handler(method: Method, guard: Guard) -> Any:
-    # No (de)serialisers for grpc: it would answer UNKNOWN to a malformed message, and we say InvalidRequest.
-    async def once(source: Any, context: Any) -> bytes:
-        return await answer_once(method, guard, source, context)
-
-    async def stream(source: Any, context: Any) -> None:
-        await answer_stream(method, guard, source, context)
-
-    match method.cardinality:
-        case Cardinality.UNARY_UNARY:
-            return grpc.unary_unary_rpc_method_handler(once)
-        case Cardinality.UNARY_STREAM:
-            return grpc.unary_stream_rpc_method_handler(stream)
-        case Cardinality.STREAM_UNARY:
-            return grpc.stream_unary_rpc_method_handler(once)
-        case Cardinality.STREAM_STREAM:
-            return grpc.stream_stream_rpc_method_handler(stream)

@@ -30,6 +30,8 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     # the work is the server's own queue, which can refuse with a reason.
     ("grpc.max_concurrent_streams", 10_000),
 )
+# What a cancelled handler gets for its `finally` blocks.
+_END_SECONDS = 1.0
 
 
 class RpcServer:
@@ -56,8 +58,8 @@ class RpcServer:
         self._health = health.Health(names)
         own = [*self._health.methods(), *reflection.reflection_methods(_listed(names, reflected))]
         self._server: Any = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=max_concurrent_rpcs)
-        routes = Routes([*methods.values(), *own], _guards(methods, mesh_secret, mesh_only))
-        self._server.add_generic_rpc_handlers((routes,))
+        self._routes = Routes([*methods.values(), *own], _guards(methods, mesh_secret, mesh_only))
+        self._server.add_generic_rpc_handlers((self._routes,))
         self._started = False
 
     async def __aenter__(self) -> Self:
@@ -84,9 +86,10 @@ class RpcServer:
         self._health.set(serving=serving)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Say NOT_SERVING, take no new calls, and cancel those that are left after the grace."""
+        """Say NOT_SERVING, take no new calls, and cancel what is left after the grace."""
         self._health.close()
         await self._server.stop(grace_seconds or None)
+        await self._routes.ended(_END_SECONDS)
 
 
 async def serve_until(

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -31,15 +31,20 @@ class Method:
     parse: Callable[[bytes], Any]
 
 
+class _CallerLeftError(Exception):
+    """An answer could not be sent, because the call has ended already."""
+
+
 async def answer_once(method: Method, guard: Guard, source: Any, context: Any) -> bytes:
     """Serve a call that has one answer."""
     with call_scope(_open_call(context)) as call:
         try:
             guard(call)
             answer = to_bytes(await method.fn(_requests(method, source)))
+            with _caller_may_leave():
+                await _send_initial(call, context)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (the outermost edge of an rpc)
             await _fail(method, call, context, error)
-        await _send_initial(call, context)
         _set_trailing(call, context)
         return answer
 
@@ -89,14 +94,23 @@ async def _stream(answers: Any, call: CallContext, context: Any) -> None:
             stack.push_async_callback(answers.aclose)
         async for message in answers:
             raw = to_bytes(message)
-            await _send_initial(call, context)
-            await context.write(raw)
+            with _caller_may_leave():
+                await _send_initial(call, context)
+                await context.write(raw)
 
 
 async def _send_initial(call: CallContext, context: Any) -> None:
     # By hand only where there is something to send: otherwise it travels in the first message's own batch.
     if pairs := call.take_initial():
         await context.send_initial_metadata(pairs)
+
+
+@contextmanager
+def _caller_may_leave() -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.BaseError as error:  # the call ended, and grpc will cancel this task a moment later
+        raise _CallerLeftError from error
 
 
 def _set_trailing(call: CallContext, context: Any) -> None:
@@ -109,10 +123,12 @@ async def _fail(method: Method, call: CallContext, context: Any, error: BaseExce
     if isinstance(error, asyncio.CancelledError) and cancelled_from_outside():
         raise error
     cause = _sole_cause(error)
-    if context.cancelled() or context.done():
-        if not isinstance(cause, WeftError | grpc.aio.BaseError):
+    if isinstance(cause, _CallerLeftError):
+        raise asyncio.CancelledError from error
+    if context.cancelled() or context.done():  # nobody is left to tell
+        if not isinstance(cause, WeftError):
             _unforeseen(method, cause)
-        raise asyncio.CancelledError from error  # nobody is left to tell
+        raise asyncio.CancelledError from error
     if isinstance(cause, GRPCError):  # what the generated base raises for a method that nobody wrote
         await context.abort(_code(cause.status.value), cause.message or "", call.trailing())
     status = to_status(cause if isinstance(cause, WeftError) else _unforeseen(method, cause))
