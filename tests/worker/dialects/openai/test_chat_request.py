@@ -1,0 +1,220 @@
+"""The chat completion body: what is taken, what becomes of it, and which field a refusal names."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from weft_common.errors import InvalidRequest
+from weft_worker.dialects.openai.chat_request import ChatCompletionRequest, parse_chat_request
+from weft_worker.engines.base import Generation, Message, Role, Sampling
+
+USER = {"role": "user", "content": "Hi"}
+
+
+def _parse(**fields: Any) -> ChatCompletionRequest:
+    return parse_chat_request(orjson.dumps({"model": "m", "messages": [USER], **fields}))
+
+
+def _generation(**fields: Any) -> Generation:
+    return _parse(**fields).to_generation()
+
+
+def _refused_field(**fields: Any) -> str:
+    with pytest.raises(InvalidRequest) as caught:
+        _parse(**fields)
+    field = caught.value.violations[0].field
+    assert field in caught.value.message
+    return field
+
+
+def test_the_smallest_body_leaves_everything_to_the_engine() -> None:
+    assert _generation() == Generation((Message(Role.USER, "Hi"),), Sampling())
+
+
+def test_all_sampling_parameters_arrive() -> None:
+    generation = _generation(
+        temperature=0,
+        top_p=0.5,
+        seed=-7,
+        max_tokens=9,
+        stop=["a", "b"],
+        ignore_eos=True,
+        frequency_penalty=1,
+        presence_penalty=-0.5,
+    )
+    assert generation.sampling == Sampling(
+        temperature=0.0,
+        top_p=0.5,
+        seed=-7,
+        max_tokens=9,
+        stop=("a", "b"),
+        ignore_eos=True,
+        frequency_penalty=1.0,
+        presence_penalty=-0.5,
+    )
+
+
+def test_nulls_are_the_same_as_nothing() -> None:
+    nothing = dict.fromkeys(
+        [
+            "stream",
+            "stream_options",
+            "max_tokens",
+            "max_completion_tokens",
+            "temperature",
+            "top_p",
+            "seed",
+            "stop",
+            "n",
+            "frequency_penalty",
+            "presence_penalty",
+            "response_format",
+            "logprobs",
+            "top_logprobs",
+            "logit_bias",
+            "tools",
+            "user",
+            "ignore_eos",
+            "modalities",
+        ]
+    )
+    assert _generation(**nothing) == _generation()
+
+
+def test_fields_that_ask_for_what_is_there_anyway_are_taken() -> None:
+    assert (
+        _generation(
+            n=1,
+            logprobs=False,
+            tools=[],
+            logit_bias={},
+            response_format={"type": "text"},
+            modalities=["text"],
+            tool_choice="none",
+            user="u",
+            some_field_of_tomorrow={"a": 1},
+        )
+        == _generation()
+    )
+
+
+def test_max_completion_tokens_goes_before_max_tokens() -> None:
+    assert _generation(max_tokens=5, max_completion_tokens=7).sampling.max_tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("stop", "expected"), [("x", ("x",)), (["x"], ("x",)), (["", "y"], ("y",)), ("", ())]
+)
+def test_stop_is_a_string_or_a_list(stop: object, expected: tuple[str, ...]) -> None:
+    assert _generation(stop=stop).sampling.stop == expected
+
+
+def test_a_developer_speaks_as_the_system() -> None:
+    generation = _generation(messages=[{"role": "developer", "content": "Be brief."}, USER])
+    assert generation.messages[0] == Message(Role.SYSTEM, "Be brief.")
+
+
+def test_text_parts_are_joined() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert _generation(messages=[{"role": "user", "content": parts}]).messages == (Message(Role.USER, "ab"),)
+
+
+def test_an_answer_can_be_sent_back_as_it_came() -> None:
+    answer = {"role": "assistant", "content": "Hello", "refusal": None, "annotations": [], "tool_calls": None}
+    generation = _generation(messages=[USER, answer, {"role": "assistant", "content": None}, USER])
+    assert [message.content for message in generation.messages] == ["Hi", "Hello", "", "Hi"]
+
+
+def test_usage_in_a_stream_is_asked_for_by_its_options() -> None:
+    assert _parse(stream=True, stream_options={"include_usage": True}).include_usage
+    assert not _parse(stream=True, stream_options={}).include_usage
+    assert not _parse(stream=True).include_usage
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"max_tokens": "abc"}, "max_tokens"),
+        ({"max_tokens": "5"}, "max_tokens"),
+        ({"max_tokens": True}, "max_tokens"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_completion_tokens": -1}, "max_completion_tokens"),
+        ({"temperature": 2.1}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"top_p": -0.1}, "top_p"),
+        ({"seed": 2**63}, "seed"),
+        ({"seed": "x"}, "seed"),
+        ({"n": 2}, "n"),
+        ({"stop": ["x"] * 17}, "stop"),
+        ({"stop": 5}, "stop"),
+        ({"stop": [5]}, "stop.0"),
+        ({"stream": "yes"}, "stream"),
+        ({"stream": True, "stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
+        ({"frequency_penalty": 3}, "frequency_penalty"),
+        ({"presence_penalty": -3}, "presence_penalty"),
+        ({"ignore_eos": "true"}, "ignore_eos"),
+        ({"model": ""}, "model"),
+        ({"model": None}, "model"),
+        ({"user": 1}, "user"),
+        ({"messages": []}, "messages"),
+        ({"messages": "Hi"}, "messages"),
+        ({"messages": ["Hi"]}, "messages.0"),
+        ({"messages": [{"role": "robot", "content": "Hi"}]}, "messages.0.role"),
+        ({"messages": [{"content": "Hi"}]}, "messages.0.role"),
+        ({"messages": [USER, {"role": "user"}]}, "messages.1"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": [5]}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": [{"type": []}]}]}, "messages.0.content"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+    ],
+)
+def test_a_bad_value_is_refused_by_the_name_of_its_field(fields: dict[str, Any], field: str) -> None:
+    assert _refused_field(**fields) == field
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"logprobs": True}, "logprobs"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"logit_bias": {"50256": -100}}, "logit_bias"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"messages": [{"role": "tool", "content": "4", "tool_call_id": "c"}]}, "messages.0"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"id": "c"}]}]}, "messages.0.tool_calls"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content"),
+    ],
+)
+def test_what_is_not_there_yet_is_refused_rather_than_ignored(fields: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest, match="supported yet"):
+        _parse(**fields)
+    assert _refused_field(**fields) == field
+
+
+def test_stream_options_need_a_stream() -> None:
+    with pytest.raises(InvalidRequest, match="only allowed when 'stream' is enabled"):
+        _parse(stream_options={"include_usage": True})
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"model": "m", "messages": [}', b'{"seed": NaN'])
+def test_malformed_json_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="could not be parsed as JSON") as caught:
+        parse_chat_request(body)
+    assert caught.value.violations == ()
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"text"', b"null", b"5"])
+def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="The body of the request cannot be used"):
+        parse_chat_request(body)
+
+
+def test_a_refusal_does_not_repeat_what_the_client_wrote() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        _parse(max_tokens="my secret", messages=[{"role": "my secret", "content": 5}])
+    assert "secret" not in caught.value.message

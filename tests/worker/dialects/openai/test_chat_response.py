@@ -1,0 +1,102 @@
+"""OpenAI's answers, exact to the null."""
+
+import orjson
+import pytest
+
+from weft_common.errors import EngineFailed
+from weft_worker.dialects.openai.chat_response import ChunkWriter, Completion, completion_object
+from weft_worker.engines.base import Finished, FinishReason, Usage
+
+COMPLETION = Completion("chatcmpl-1", 1_700_000_000, "weft-tiny", "fp_abc")
+FINISHED = Finished(FinishReason.LENGTH, Usage(5, 2, 3))
+USAGE = {
+    "prompt_tokens": 5,
+    "completion_tokens": 2,
+    "total_tokens": 7,
+    "prompt_tokens_details": {"cached_tokens": 3, "audio_tokens": 0},
+    "completion_tokens_details": {
+        "reasoning_tokens": 0,
+        "audio_tokens": 0,
+        "accepted_prediction_tokens": 0,
+        "rejected_prediction_tokens": 0,
+    },
+}
+
+
+def _chunk(**fields: object) -> dict[str, object]:
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1_700_000_000,
+        "model": "weft-tiny",
+        "service_tier": "default",
+        "system_fingerprint": "fp_abc",
+        **fields,
+    }
+
+
+def _choice(delta: dict[str, object], finish_reason: str | None = None) -> list[dict[str, object]]:
+    return [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}]
+
+
+def _events(raw: bytes) -> list[object]:
+    assert raw.endswith(b"\n\n")
+    lines = raw.decode().removesuffix("\n\n").split("\n\n")
+    assert all(line.startswith("data: ") and "\n" not in line for line in lines)
+    return [text if (text := line[6:]) == "[DONE]" else orjson.loads(text) for line in lines]
+
+
+def test_a_whole_answer() -> None:
+    assert orjson.loads(completion_object(COMPLETION, "Hi", FINISHED)) == {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": "weft-tiny",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "Hi", "refusal": None, "annotations": []},
+                "logprobs": None,
+                "finish_reason": "length",
+            }
+        ],
+        "usage": USAGE,
+        "service_tier": "default",
+        "system_fingerprint": "fp_abc",
+    }
+
+
+def test_a_stream_opens_with_the_role_and_ends_with_the_reason_and_one_done() -> None:
+    writer = ChunkWriter(COMPLETION, include_usage=False)
+    assert _events(writer.start()) == [
+        _chunk(choices=_choice({"role": "assistant", "content": "", "refusal": None}))
+    ]
+    assert _events(writer.delta("Hi")) == [_chunk(choices=_choice({"content": "Hi"}))]
+    assert _events(writer.end(FINISHED)) == [_chunk(choices=_choice({}, "length")), "[DONE]"]
+
+
+def test_usage_is_null_until_its_own_chunk_where_it_was_asked_for() -> None:
+    writer = ChunkWriter(COMPLETION, include_usage=True)
+    assert _events(writer.delta("Hi")) == [_chunk(choices=_choice({"content": "Hi"}), usage=None)]
+    assert _events(writer.end(FINISHED)) == [
+        _chunk(choices=_choice({}, "length"), usage=None),
+        _chunk(choices=[], usage=USAGE),
+        "[DONE]",
+    ]
+
+
+@pytest.mark.parametrize("text", ['"', "\\", "\n\n", "data: ", "é😀\u2028", "\x00", "@", '"@"'])
+@pytest.mark.parametrize("model", ["m", 'a"@"b', "\n"])
+def test_any_text_and_any_model_name_survive(text: str, model: str) -> None:
+    writer = ChunkWriter(Completion("chatcmpl-1", 0, model, "fp"), include_usage=False)
+    (event,) = _events(writer.delta(text))
+    assert isinstance(event, dict)
+    assert event["model"] == model
+    assert event["choices"] == _choice({"content": text})
+
+
+def test_a_failure_is_an_error_event_without_done() -> None:
+    writer = ChunkWriter(COMPLETION, include_usage=True)
+    assert _events(writer.failure(EngineFailed("It broke."))) == [
+        {"error": {"message": "It broke.", "type": "server_error", "param": None, "code": "engine_failed"}}
+    ]

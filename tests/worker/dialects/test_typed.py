@@ -1,0 +1,84 @@
+"""weft.inference.v1 to and from an engine's words."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from weft_common.errors import EngineFailed, InvalidRequest
+from weft_proto.pb.weft.inference.v1 import inference_service_pb2 as pb
+from weft_worker.dialects.typed import read_chat_request, write_delta, write_failure, write_finish
+from weft_worker.engines.base import Finished, FinishReason, Generation, Message, Role, Sampling, Usage
+
+USER = pb.Message(role=pb.ROLE_USER, content="Hi")
+
+
+def test_a_bare_request_leaves_everything_to_the_engine() -> None:
+    request = pb.ChatRequest(messages=[USER])
+    assert read_chat_request(request) == Generation((Message(Role.USER, "Hi"),), Sampling())
+
+
+def test_everything_arrives() -> None:
+    sampling = pb.Sampling(
+        temperature=0,
+        top_p=0.5,
+        seed=-3,
+        max_tokens=4,
+        stop=["a", ""],
+        ignore_eos=True,
+        frequency_penalty=1,
+        presence_penalty=-1,
+    )
+    system = pb.Message(role=pb.ROLE_SYSTEM, content="Be brief.", name="boss")
+    assert read_chat_request(pb.ChatRequest(messages=[system, USER], sampling=sampling)) == Generation(
+        (Message(Role.SYSTEM, "Be brief.", "boss"), Message(Role.USER, "Hi")),
+        Sampling(
+            temperature=0,
+            top_p=0.5,
+            seed=-3,
+            max_tokens=4,
+            stop=("a",),
+            ignore_eos=True,
+            frequency_penalty=1,
+            presence_penalty=-1,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "field"),
+    [
+        (lambda r: r.ClearField("messages"), "messages"),
+        (lambda r: r.messages.add(content="x"), "messages.1.role"),
+        (lambda r: r.messages.add(role=9), "messages.1.role"),
+        (lambda r: setattr(r.sampling, "temperature", 2.5), "sampling.temperature"),
+        (lambda r: setattr(r.sampling, "temperature", math.nan), "sampling.temperature"),
+        (lambda r: setattr(r.sampling, "top_p", -0.1), "sampling.top_p"),
+        (lambda r: setattr(r.sampling, "max_tokens", 0), "sampling.max_tokens"),
+        (lambda r: setattr(r.sampling, "frequency_penalty", 3), "sampling.frequency_penalty"),
+        (lambda r: setattr(r.sampling, "presence_penalty", -3), "sampling.presence_penalty"),
+        (lambda r: r.sampling.stop.extend("abcdefghijklmnopq"), "sampling.stop"),
+    ],
+)
+def test_a_bad_value_is_refused_by_the_name_of_its_field(
+    spoil: Callable[[pb.ChatRequest], None], field: str
+) -> None:
+    request = pb.ChatRequest(messages=[USER])
+    spoil(request)
+    with pytest.raises(InvalidRequest) as caught:
+        read_chat_request(request)
+    assert [violation.field for violation in caught.value.violations] == [field]
+
+
+def test_events_are_encoded() -> None:
+    finished = Finished(FinishReason.STOP, Usage(1, 2, 3))
+    assert pb.ChatResponse.FromString(write_delta("é")) == pb.ChatResponse(delta="é")
+    assert pb.ChatResponse.FromString(write_finish(finished)) == pb.ChatResponse(
+        finish=pb.Finish(
+            reason=pb.FINISH_REASON_STOP,
+            usage=pb.Usage(prompt_token_count=1, completion_token_count=2, cached_token_count=3),
+        )
+    )
+    assert pb.ChatResponse.FromString(write_failure(EngineFailed("No."))) == pb.ChatResponse(
+        failure=pb.Failure(reason="ENGINE_FAILED", message="No.")
+    )

@@ -1,0 +1,182 @@
+"""The body of POST /v1/chat/completions: strict about what is known, silent about fields that are not."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from weft_worker.dialects.invalid import invalid_request
+from weft_worker.engines.base import Generation, Message, Role, Sampling
+
+MAX_STOP_COUNT = 16  # OpenAI allows 4; local models are asked for more
+
+
+def parse_chat_request(body: bytes) -> "ChatCompletionRequest":
+    """Read a body; raises InvalidRequest that names the fields."""
+    try:
+        return ChatCompletionRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid_request(error) from error
+
+
+def _supported(value: object) -> object:
+    """Refuse what would change the answer and is not there yet; empty values ask for nothing."""
+    if value:
+        raise PydanticCustomError("not_supported", "This is not supported yet")
+    return value
+
+
+def _text_only(kinds: list[str] | None) -> list[str] | None:
+    if kinds and kinds != ["text"]:
+        raise PydanticCustomError("not_supported", "Only ['text'] is supported yet")
+    return kinds
+
+
+def _joined_text(content: object) -> object:
+    """Join a list of text parts, so that content is a string from here on."""
+    if not isinstance(content, Sequence) or isinstance(content, str):
+        return content
+    return "".join(_part_text(part) for part in content)
+
+
+def _part_text(part: object) -> str:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    match kind:
+        case "text" | "refusal":
+            text = part[kind] if isinstance(part, Mapping) and kind in part else None
+        case "image_url" | "input_audio" | "file":
+            raise PydanticCustomError("not_supported", "Only parts of type 'text' are supported yet")
+        case _:
+            raise PydanticCustomError("content_part", "Each part should be an object with a known 'type'")
+    if not isinstance(text, str):
+        raise PydanticCustomError("content_part", "A part of type 'text' should have a string in 'text'")
+    return text
+
+
+def _stop_list(stop: object) -> object:
+    """Make one form of the three that OpenAI takes; an empty string could stop nothing."""
+    if isinstance(stop, str):
+        stop = [stop]
+    return [text for text in stop if text != ""] if isinstance(stop, list) else stop
+
+
+Unsupported = Annotated[object, AfterValidator(_supported)]
+Text = Annotated[str | None, BeforeValidator(_joined_text)]
+TokenLimit = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+
+
+class _Body(BaseModel):
+    """Strict: a number in a string is an error, as with OpenAI. Fields that nobody knows are left alone."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class ChatMessage(_Body):
+    """One message of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Text = None
+    name: str | None = None
+    tool_calls: Unsupported = None
+    function_call: Unsupported = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "ChatMessage":
+        if self.role in ("tool", "function"):
+            raise PydanticCustomError("not_supported", "Messages of tools are not supported yet")
+        if self.content is None and self.role != "assistant":
+            raise PydanticCustomError("content_missing", "A message of this role needs content")
+        return self
+
+
+class StreamOptions(_Body):
+    """How to stream."""
+
+    include_usage: bool | None = None
+
+
+class ResponseFormat(_Body):
+    """The form of the answer."""
+
+    type: Literal["text", "json_object", "json_schema"]
+
+    @model_validator(mode="after")
+    def _check(self) -> "ResponseFormat":
+        if self.type != "text":
+            raise PydanticCustomError("not_supported", "Only the type 'text' is supported yet")
+        return self
+
+
+class ChatCompletionRequest(_Body):
+    """A request for a chat completion; `ignore_eos` is an extension."""
+
+    model: Annotated[str, Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: TokenLimit | None = None
+    max_completion_tokens: TokenLimit | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    stop: Annotated[
+        Annotated[list[str], Field(max_length=MAX_STOP_COUNT)] | None, BeforeValidator(_stop_list)
+    ] = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    ignore_eos: bool | None = None
+    n: Annotated[int, Field(ge=1, le=1)] | None = None
+    user: str | None = None
+    response_format: ResponseFormat | None = None
+    modalities: Annotated[list[str] | None, AfterValidator(_text_only)] = None
+    logprobs: Unsupported = None
+    top_logprobs: Unsupported = None
+    logit_bias: Unsupported = None
+    tools: Unsupported = None
+    functions: Unsupported = None
+    audio: Unsupported = None
+    web_search_options: Unsupported = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "ChatCompletionRequest":
+        if self.stream_options is not None and not self.stream:
+            raise PydanticCustomError(
+                "stream_options", "The 'stream_options' parameter is only allowed when 'stream' is enabled"
+            )
+        return self
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream ends with a chunk that tells the usage."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    def to_generation(self) -> Generation:
+        """Say the same in the words of engines."""
+        return Generation(tuple(_message(message) for message in self.messages), self._sampling())
+
+    def _sampling(self) -> Sampling:
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            max_tokens=self.max_completion_tokens or self.max_tokens,
+            stop=tuple(self.stop or ()),
+            ignore_eos=bool(self.ignore_eos),
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+        )
+
+
+def _message(message: ChatMessage) -> Message:
+    role = Role.SYSTEM if message.role == "developer" else Role(message.role)
+    return Message(role, message.content or "", message.name or "")

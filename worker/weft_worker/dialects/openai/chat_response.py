@@ -1,0 +1,112 @@
+"""OpenAI's answers to a chat completion, byte for byte: one object, or server-sent events."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import orjson
+
+from weft_common.dialect_errors import openai_error_body
+from weft_common.errors import WeftError
+from weft_worker.engines.base import Finished, Usage
+
+JSON = b"application/json"
+EVENT_STREAM = b"text/event-stream"
+
+_DONE = b"data: [DONE]\n\n"
+_MARK = "@"
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What all parts of one answer have in common; `created` is in seconds since 1970."""
+
+    id: str
+    created: int
+    model: str
+    fingerprint: str
+    """Changes when the same seed may no longer give the same text."""
+
+
+def completion_object(completion: Completion, text: str, finished: Finished) -> bytes:
+    """Encode a whole answer."""
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
+        "logprobs": None,
+        "finish_reason": finished.reason,
+    }
+    head = _head(completion, "chat.completion")
+    return orjson.dumps({**head, "choices": [choice], "usage": _usage(finished.usage)} | _tail(completion))
+
+
+class ChunkWriter:
+    """Writes the events of one streamed answer; what does not change from token to token is encoded once."""
+
+    def __init__(self, completion: Completion, *, include_usage: bool) -> None:
+        self._completion = completion
+        self._include_usage = include_usage
+        # The client chose the model's name, which stands before the content; after it all text is ours.
+        head, _, tail = self._chunk({"content": _MARK}, None).rpartition(orjson.dumps(_MARK))
+        self._delta_head, self._delta_tail = head, tail
+
+    def start(self) -> bytes:
+        """Open the message."""
+        return self._chunk({"role": "assistant", "content": "", "refusal": None}, None)
+
+    def delta(self, text: str) -> bytes:
+        """Add text to it."""
+        return self._delta_head + orjson.dumps(text) + self._delta_tail
+
+    def end(self, finished: Finished) -> bytes:
+        """Close it: why it ended, usage where asked for, and the end of the stream."""
+        usage = self._usage_chunk(finished.usage) if self._include_usage else b""
+        return self._chunk({}, finished.reason) + usage + _DONE
+
+    def failure(self, error: WeftError) -> bytes:
+        """Break it off; no end of the stream may follow."""
+        return b"data: " + openai_error_body(error) + b"\n\n"
+
+    def _chunk(self, delta: dict[str, str | None], finish_reason: str | None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        # Where the client asked for usage, OpenAI has a null in every chunk before the one that holds it.
+        usage = {"usage": None} if self._include_usage else {}
+        return _event({**self._head, "choices": [choice]} | usage | _tail(self._completion))
+
+    def _usage_chunk(self, usage: Usage) -> bytes:
+        return _event({**self._head, "choices": [], "usage": _usage(usage)} | _tail(self._completion))
+
+    @cached_property
+    def _head(self) -> dict[str, object]:
+        return _head(self._completion, "chat.completion.chunk")
+
+
+def _head(completion: Completion, kind: str) -> dict[str, object]:
+    return {
+        "id": completion.id,
+        "object": kind,
+        "created": completion.created,
+        "model": completion.model,
+    }
+
+
+def _tail(completion: Completion) -> dict[str, object]:
+    return {"service_tier": "default", "system_fingerprint": completion.fingerprint}
+
+
+def _event(content: dict[str, object]) -> bytes:
+    return b"data: " + orjson.dumps(content) + b"\n\n"
+
+
+def _usage(usage: Usage) -> dict[str, object]:
+    return {
+        "prompt_tokens": usage.prompt_token_count,
+        "completion_tokens": usage.completion_token_count,
+        "total_tokens": usage.prompt_token_count + usage.completion_token_count,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_token_count, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": 0,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }

@@ -1,0 +1,89 @@
+"""weft.inference.v1 in upb classes and as an engine has it: checked on the way in, encoded on the way out."""
+
+from collections.abc import Iterator, Mapping
+
+from weft_common.errors import FieldViolation, InvalidRequest, WeftError
+from weft_proto.pb.weft.inference.v1 import inference_service_pb2 as pb
+from weft_worker.engines.base import Finished, FinishReason, Generation, Message, Role, Sampling
+
+_ROLES: Mapping[int, Role] = {
+    pb.ROLE_SYSTEM: Role.SYSTEM,
+    pb.ROLE_USER: Role.USER,
+    pb.ROLE_ASSISTANT: Role.ASSISTANT,
+}
+_REASONS: Mapping[FinishReason, pb.FinishReason] = {
+    FinishReason.STOP: pb.FINISH_REASON_STOP,
+    FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
+}
+_MAX_STOP_COUNT = 16
+_MAX_VIOLATIONS = 8
+
+
+def read_chat_request(request: pb.ChatRequest) -> Generation:
+    """Turn a request into a generation; raises InvalidRequest that names the fields."""
+    if violations := [*_violations(request)][:_MAX_VIOLATIONS]:
+        message = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+        raise InvalidRequest(f"{message}.", violations=violations)
+    messages = (Message(_ROLES[message.role], message.content, message.name) for message in request.messages)
+    return Generation(tuple(messages), _sampling(request.sampling))
+
+
+def write_delta(text: str) -> bytes:
+    """Encode text that follows the text so far."""
+    return pb.ChatResponse(delta=text).SerializeToString()
+
+
+def write_finish(finished: Finished) -> bytes:
+    """Encode the end of an answer."""
+    usage = pb.Usage(
+        prompt_token_count=finished.usage.prompt_token_count,
+        completion_token_count=finished.usage.completion_token_count,
+        cached_token_count=finished.usage.cached_token_count,
+    )
+    return pb.ChatResponse(
+        finish=pb.Finish(reason=_REASONS[finished.reason], usage=usage)
+    ).SerializeToString()
+
+
+def write_failure(error: WeftError) -> bytes:
+    """Encode the end of an answer by failure."""
+    failure = pb.Failure(reason=error.reason, message=error.message)
+    return pb.ChatResponse(failure=failure).SerializeToString()
+
+
+def _violations(request: pb.ChatRequest) -> Iterator[FieldViolation]:
+    if not request.messages:
+        yield FieldViolation("messages", "At least one message is needed")
+    for index, message in enumerate(request.messages):
+        if message.role not in _ROLES:
+            yield FieldViolation(f"messages.{index}.role", "Should be system, user or assistant")
+    sampling = request.sampling
+    yield from _outside("temperature", sampling, 0, 2)
+    yield from _outside("top_p", sampling, 0, 1)
+    yield from _outside("frequency_penalty", sampling, -2, 2)
+    yield from _outside("presence_penalty", sampling, -2, 2)
+    yield from _outside("max_tokens", sampling, 1, 2**31 - 1)
+    if len(sampling.stop) > _MAX_STOP_COUNT:
+        yield FieldViolation("sampling.stop", f"At most {_MAX_STOP_COUNT} strings are allowed")
+
+
+def _outside(field: str, sampling: pb.Sampling, low: int, high: int) -> Iterator[FieldViolation]:
+    # Written so that NaN is outside.
+    if sampling.HasField(field) and not low <= getattr(sampling, field) <= high:
+        yield FieldViolation(f"sampling.{field}", f"Should be from {low} to {high}")
+
+
+def _sampling(sampling: pb.Sampling) -> Sampling:
+    def value(field: str) -> float | None:
+        return getattr(sampling, field) if sampling.HasField(field) else None
+
+    return Sampling(
+        temperature=value("temperature"),
+        top_p=value("top_p"),
+        seed=sampling.seed if sampling.HasField("seed") else None,
+        max_tokens=sampling.max_tokens if sampling.HasField("max_tokens") else None,
+        stop=tuple(text for text in sampling.stop if text),
+        ignore_eos=sampling.ignore_eos,
+        frequency_penalty=value("frequency_penalty"),
+        presence_penalty=value("presence_penalty"),
+    )
