@@ -1,0 +1,193 @@
+"""What can be typed after `weft`, with every flag; what a command does is in the file of its name.
+
+Those files are imported when their command runs, so that `weft --help` does not wait for any of them.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weft_common.home import StartError, default_root
+
+app = typer.Typer(
+    name="weft",
+    help="Weft: one OpenAI-compatible endpoint for a laptop or a handful of machines.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+HomeOption = Annotated[
+    Path,
+    typer.Option("--home", envvar="WEFT_HOME", help="Folder with all state.", default_factory=default_root),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
+Text = str | None
+
+
+def main() -> None:
+    """Run the command line; what a person has to change is said in one line, not in a traceback."""
+    try:
+        app()
+    except StartError as error:
+        print(f"weft: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+@app.command()
+def up(
+    home: HomeOption,
+    *,
+    port: Annotated[int, typer.Option(envvar="WEFT_PORT", min=1, max=65535, help="The public port.")] = 8080,
+    bind: Annotated[
+        str,
+        typer.Option(
+            envvar="WEFT_BIND", help="Address of Envoy and NATS; workers elsewhere need one of theirs."
+        ),
+    ] = "127.0.0.1",
+    gateways: Annotated[int, typer.Option(min=1, max=64, help="How many gateways.")] = 2,
+    routers: Annotated[int, typer.Option(min=1, max=16, help="How many routers.")] = 1,
+    node_name: Annotated[
+        str, typer.Option(envvar="WEFT_NODE_NAME", help="Name of this machine's worker.")
+    ] = "local",
+    postgres_url: Annotated[
+        Text, typer.Option(envvar="WEFT_POSTGRES_URL", help="Use this PostgreSQL and start none.")
+    ] = None,
+    nats_url: Annotated[
+        Text, typer.Option(envvar="WEFT_NATS_URL", help="Use this NATS and start none.")
+    ] = None,
+    envoy_concurrency: Annotated[
+        int, typer.Option(envvar="WEFT_ENVOY_CONCURRENCY", min=1, max=256, help="Threads of Envoy.")
+    ] = 2,
+    body_limit_bytes: Annotated[
+        int, typer.Option(envvar="WEFT_BODY_LIMIT_BYTES", min=1024, help="Largest request body.")
+    ] = 64 * 1024 * 1024,
+    expose_node_header: Annotated[
+        bool,
+        typer.Option(
+            "--expose-node-header", envvar="WEFT_EXPOSE_NODE_HEADER", help="Answer with X-Weft-Node."
+        ),
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("-d", "--detach", help="Return once it serves, and go on behind.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start everything on this machine and keep it running; Ctrl-C stops all of it."""
+    from weft_common.cli.stack import UpOptions
+    from weft_common.cli.up import run_up
+
+    options = UpOptions(
+        port=port,
+        bind=bind,
+        gateways=gateways,
+        routers=routers,
+        node_name=node_name,
+        postgres_url=postgres_url,
+        nats_url=nats_url,
+        envoy_concurrency=envoy_concurrency,
+        body_limit_bytes=body_limit_bytes,
+        expose_node_header=expose_node_header,
+    )
+    raise typer.Exit(run_up(home, options, detached=detach, as_json=as_json))
+
+
+@app.command()
+def status(home: HomeOption, *, as_json: JsonOption = False) -> None:
+    """Say what runs here and where; exit code 0 if it serves, 3 if not."""
+    from weft_common.cli.status import run_status
+
+    raise typer.Exit(run_status(home, as_json=as_json))
+
+
+@app.command()
+def down(
+    home: HomeOption,
+    *,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Remove all state as well: database, keys, models.")
+    ] = False,
+) -> None:
+    """Stop everything that was started with this WEFT_HOME, workers included."""
+    from weft_common.cli.down import run_down
+
+    raise typer.Exit(run_down(home, purge=purge))
+
+
+@app.command()
+def worker(
+    home: HomeOption,
+    *,
+    register_to: Annotated[
+        str, typer.Option(envvar="WEFT_REGISTER_TO", help="URL of Weft's public port, http://HOST:8080.")
+    ],
+    registration_token: Annotated[
+        Text,
+        typer.Option(
+            envvar="WEFT_REGISTRATION_TOKEN", help="The join token; this home's own if there is one."
+        ),
+    ] = None,
+    node_name: Annotated[
+        Text, typer.Option(envvar="WEFT_NODE_NAME", help="Name of the node; else the host's.")
+    ] = None,
+    addr: Annotated[
+        Text,
+        typer.Option(
+            envvar="WEFT_ADDR", help="HOST:PORT that the agent binds; replicas take the ports after it."
+        ),
+    ] = None,
+    advertise_addr: Annotated[
+        Text, typer.Option(envvar="WEFT_ADVERTISE_ADDR", help="HOST[:PORT] where others reach this worker.")
+    ] = None,
+    node_labels: Annotated[
+        Text, typer.Option(envvar="WEFT_NODE_LABELS", help="Labels: key=value,key=value.")
+    ] = None,
+    memory_budget: Annotated[
+        Text, typer.Option(envvar="WEFT_MEMORY_BUDGET", help="Memory that models may use: 80% or 8GiB.")
+    ] = None,
+    heartbeat_interval: Annotated[
+        Text, typer.Option(envvar="WEFT_HEARTBEAT_INTERVAL", help="How often to report, such as 10s.")
+    ] = None,
+    nats_url: Annotated[
+        Text,
+        typer.Option(envvar="WEFT_NATS_URL", help="URL of the bus, if not the one that the router gives."),
+    ] = None,
+) -> None:
+    """Run a worker that joins the Weft at another address."""
+    from weft_common.cli.worker import run_worker
+
+    run_worker(
+        home,
+        node_name,
+        {
+            "WEFT_REGISTER_TO": register_to,
+            "WEFT_REGISTRATION_TOKEN": registration_token,
+            "WEFT_ADDR": addr,
+            "WEFT_ADVERTISE_ADDR": advertise_addr,
+            "WEFT_NODE_LABELS": node_labels,
+            "WEFT_MEMORY_BUDGET": memory_budget,
+            "WEFT_HEARTBEAT_INTERVAL": heartbeat_interval,
+            "WEFT_NATS_URL": nats_url,
+        },
+    )
+
+
+@app.command()
+def chat(
+    home: HomeOption,
+    model: Annotated[Text, typer.Argument(help="The model; else the first that is served.")] = None,
+    prompt: Annotated[
+        Text, typer.Argument(help="One question; else a conversation, or what stdin holds.")
+    ] = None,
+    *,
+    url: Annotated[Text, typer.Option(envvar="WEFT_URL", help="Another Weft, http://HOST:8080.")] = None,
+    key: Annotated[Text, typer.Option(envvar="WEFT_API_KEY", help="The API key for it.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The most tokens of one answer.")] = None,
+) -> None:
+    """Talk to a model: /exit leaves, Ctrl-C cuts an answer short."""
+    from weft_common.cli.chat import run_chat
+
+    raise typer.Exit(run_chat(home, model, prompt, url=url, key=key, max_tokens=max_tokens))

@@ -1,0 +1,232 @@
+"""The parts of one machine: which there are, where they answer, and what each is told."""
+
+import importlib.util
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from weft_common.embedded.envoy import envoy_part
+from weft_common.embedded.nats import nats_part, nats_url
+from weft_common.embedded.postgres import Database, database, postgres_part
+from weft_common.embedded.postgres_place import locate
+from weft_common.embedded.probes import grpc_serving
+from weft_common.envoy_config import EnvoyParams, render_bootstrap
+from weft_common.home import Home, Secrets
+from weft_common.part import Part, Stage
+from weft_common.ports import load_ports
+from weft_common.process import Command
+
+LOOPBACK = "127.0.0.1"
+_WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "::1"}
+_TINY_MODEL = """\
+# The model that comes with Weft: small enough for any machine, and for nothing but trying things out.
+name: weft-tiny
+backend: llama-cpp
+parameters:
+  model: {weights}
+context_size: 1280  # tokens for each of the parallel requests
+parallel: 4
+threads: 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What `weft up` was asked for."""
+
+    port: int = 8080
+    bind: str = LOOPBACK
+    gateways: int = 2
+    routers: int = 1
+    node_name: str = "local"
+    postgres_url: str | None = None
+    nats_url: str | None = None
+    envoy_concurrency: int = 2
+    body_limit_bytes: int = 64 * 1024 * 1024
+    expose_node_header: bool = False
+
+    @property
+    def host(self) -> str:
+        """The public address as this machine reaches it."""
+        return _WILDCARDS.get(self.bind, self.bind)
+
+    @property
+    def url(self) -> str:
+        return f"http://{joined(self.host, self.port)}"
+
+    @property
+    def router_names(self) -> tuple[str, ...]:
+        return tuple(f"router-{index}" for index in range(self.routers))
+
+    @property
+    def gateway_names(self) -> tuple[str, ...]:
+        return tuple(f"gateway-{index}" for index in range(self.gateways))
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Everything that the parts are told of each other."""
+
+    home: Home
+    options: UpOptions
+    secrets: Secrets
+    ports: Mapping[str, int]
+    database: Database | None
+    environment: Mapping[str, str]
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return every part. They start at once and wait for each other, so those slow to start come first."""
+        options = self.options
+        return (
+            *(() if self.database is None else (postgres_part(self.database),)),
+            *(self._router(name) for name in options.router_names),
+            self._worker(),
+            *(self._gateway(name) for name in options.gateway_names),
+            *(() if options.nats_url is not None else (self._nats(),)),
+            self._envoy(),
+        )
+
+    def listeners(self) -> tuple[tuple[str, str, int], ...]:
+        """Return name, host and port of every address that has to be free now."""
+        names = (*self.options.router_names, *self.options.gateway_names, "envoy-admin", "worker")
+        own = [(name, LOOPBACK, self.ports[name]) for name in names]
+        if self.database is not None:
+            own.append(("postgres", LOOPBACK, self.database.port))
+        if self.options.nats_url is None:
+            own.append(("nats", self.options.bind, self.ports["nats"]))
+        return (*own, ("envoy", self.options.bind, self.options.port))
+
+    def _nats(self) -> Part:
+        port, token = self.ports["nats"], self.secrets.nats_token
+        return nats_part(self.home, host=self.options.bind, port=port, token=token)
+
+    def _envoy(self) -> Part:
+        options = self.options
+        admin = (LOOPBACK, self.ports["envoy-admin"])
+        bootstrap = render_bootstrap(
+            EnvoyParams(
+                listen_host=options.bind,
+                listen_port=options.port,
+                admin_host=admin[0],
+                admin_port=admin[1],
+                gateways=tuple((LOOPBACK, self.ports[name]) for name in options.gateway_names),
+                routers=tuple((LOOPBACK, self.ports[name]) for name in options.router_names),
+                access_log_path=str(self.home.log("access")),
+                body_limit_bytes=options.body_limit_bytes,
+                expose_node_header=options.expose_node_header,
+            )
+        )
+        address = joined(options.bind, options.port)
+        return envoy_part(
+            self.home, bootstrap, address=address, admin=admin, concurrency=options.envoy_concurrency
+        )
+
+    def _router(self, name: str) -> Part:
+        assert self.database is not None or self.options.postgres_url is not None
+        postgres = self.options.postgres_url or (self.database.url if self.database else "")
+        return self._python_part(
+            name,
+            "weft_router",
+            self.ports[name],
+            {
+                "WEFT_LISTEN": f"{LOOPBACK}:{self.ports[name]}",
+                "WEFT_POSTGRES_URL": postgres,
+                "WEFT_NATS_URL": self._nats_url(self.options.host),
+                "WEFT_NATS_ADVERTISE_URL": self._nats_url(_advertised(self.options.bind)),
+                "WEFT_MESH_SECRET": self.secrets.mesh_secret,
+                "WEFT_REGISTRATION_TOKEN": self.secrets.registration_token,
+                "WEFT_MODELS_PATH": str(self.home.models),
+                "WEFT_LOCAL_NODE_NAME": self.options.node_name,
+            },
+        )
+
+    def _gateway(self, name: str) -> Part:
+        routers = ",".join(f"{LOOPBACK}:{self.ports[router]}" for router in self.options.router_names)
+        return self._python_part(
+            name,
+            "weft_gateway",
+            self.ports[name],
+            {
+                "WEFT_LISTEN": f"{LOOPBACK}:{self.ports[name]}",
+                "WEFT_ROUTERS": routers,
+                "WEFT_NATS_URL": self._nats_url(self.options.host),
+                "WEFT_MESH_SECRET": self.secrets.mesh_secret,
+                "WEFT_KEYS_FILE": str(self.home.keys),
+                "WEFT_STATE_DIR": str(self.home.gateways / name),
+            },
+        )
+
+    def _worker(self) -> Part:
+        name = self.options.node_name
+        settings = {
+            "WEFT_REGISTER_TO": self.options.url,
+            "WEFT_REGISTRATION_TOKEN": self.secrets.registration_token,
+            "WEFT_NODE_NAME": name,
+            "WEFT_ADDR": f"{LOOPBACK}:{self.ports['worker']}",
+            "WEFT_STATE_DIR": str(self.home.worker(name)),
+        }
+        return self._python_part(
+            f"worker-{name}", "weft_worker", self.ports["worker"], settings, stage=Stage.WORKERS
+        )
+
+    def _python_part(
+        self, name: str, module: str, port: int, settings: Mapping[str, str], stage: Stage = Stage.DOORS
+    ) -> Part:
+        return Part(
+            name=name,
+            address=f"{LOOPBACK}:{port}",
+            command=Command(
+                argv=(sys.executable, "-m", module),
+                env={**self.environment, **settings},
+                log=self.home.log(name),
+            ),
+            ready=partial(grpc_serving, LOOPBACK, port),
+            stage=stage,
+        )
+
+    def _nats_url(self, host: str) -> str:
+        return self.options.nats_url or nats_url(host, self.ports["nats"], self.secrets.nats_token)
+
+
+def build_stack(home: Home, options: UpOptions, secrets: Secrets, environment: Mapping[str, str]) -> Stack:
+    """Draw what is missing and return how the parts fit together."""
+    single = ("postgres", "nats", "envoy-admin", *options.router_names, *options.gateway_names)
+    ports = load_ports(home, single=single, block=("worker",))
+    base = None
+    if options.postgres_url is None:
+        base = database(home, locate(home), port=ports["postgres"], password=secrets.postgres_password)
+    return Stack(home, options, secrets, ports, base, environment)
+
+
+def write_first_model(models: Path) -> None:
+    """Offer the packaged model the first time; a folder that exists is its owner's business."""
+    if models.exists():
+        return
+    models.mkdir(mode=0o700)
+    # Found, not imported: this package knows none of the services.
+    spec = importlib.util.find_spec("weft_worker")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        weights = Path(folder) / "models" / "weft-tiny.gguf"
+        if weights.is_file():
+            (models / "weft-tiny.yaml").write_text(_TINY_MODEL.format(weights=weights))
+
+
+def joined(host: str, port: int) -> str:
+    """Return host:port, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _advertised(bind: str) -> str:
+    """Return the address that a machine elsewhere can dial when we bind this one."""
+    if bind not in _WILDCARDS:
+        return bind
+    family, somewhere = (socket.AF_INET6, "2001:db8::1") if ":" in bind else (socket.AF_INET, "192.0.2.1")
+    with socket.socket(family, socket.SOCK_DGRAM) as outward:
+        try:
+            outward.connect((somewhere, 9))  # sends nothing: it only asks for the way out
+            return str(outward.getsockname()[0])
+        except OSError:
+            return _WILDCARDS[bind]
