@@ -16,7 +16,8 @@ from weft_router.probe import Probe
 from weft_router.registry import Registry
 from weft_router.services import NodeService, RoutingService
 from weft_router.settings import RouterSettings
-from weft_router.store.postgres import PostgresStore, open_store
+from weft_router.store.postgres import open_store
+from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
 
 _GRACE_SECONDS = 1.0
@@ -65,7 +66,7 @@ def _server(settings: RouterSettings, node_service: NodeService, routing: Routin
     return server
 
 
-async def _keep_level(store: PostgresStore, sync: FleetSync) -> None:
+async def _keep_level(store: Store, sync: FleetSync) -> None:
     """Prepare the database as soon as it can be reached, then follow it."""
     complained = False
     while True:

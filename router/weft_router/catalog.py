@@ -10,7 +10,7 @@ from weft_common.errors import InvalidRequest, PartUnavailable
 from weft_common.model_file import ModelFile, read_model_file
 from weft_router.fleet.entities import Model
 from weft_router.fleet.fleet import Fleet
-from weft_router.store.postgres import PostgresStore
+from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
 
 _LOOK_SECONDS = 2.0
@@ -21,9 +21,7 @@ _log = logging.getLogger(__name__)
 class Catalog:
     """Follows a folder of model files; state: `_seen`, the last look at the folder, and `_complaints`."""
 
-    def __init__(
-        self, folder: Path, *, store: PostgresStore, sync: FleetSync, fleet: Fleet, clock: Clock
-    ) -> None:
+    def __init__(self, folder: Path, *, store: Store, sync: FleetSync, fleet: Fleet, clock: Clock) -> None:
         self._folder = folder
         self._store = store
         self._sync = sync

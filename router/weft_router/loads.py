@@ -28,7 +28,7 @@ from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
 from weft_router.placement.place import Placed, Rejected, place
 from weft_router.placement.view import candidates, request_for
 from weft_router.settings import RouterSettings
-from weft_router.store.postgres import PlaceTaken, PostgresStore
+from weft_router.store.protocol import PlaceTaken, Store
 from weft_router.sync import FleetSync
 
 _PLACE_TRIES = 3
@@ -47,7 +47,7 @@ class Loads:
         *,
         settings: RouterSettings,
         fleet: Fleet,
-        store: PostgresStore,
+        store: Store,
         sync: FleetSync,
         bus: Bus,
         tasks: asyncio.TaskGroup,

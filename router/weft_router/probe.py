@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2
 
 from weft_common.rpc import open_channel
 from weft_router.fleet.fleet import Fleet
-from weft_router.store.postgres import PostgresStore
+from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
 
 _PROBE_SECONDS = 2.0
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 class Probe:
     """Checks suspects and forgets the dead; concurrent checks of one replica are one."""
 
-    def __init__(self, *, fleet: Fleet, store: PostgresStore, sync: FleetSync) -> None:
+    def __init__(self, *, fleet: Fleet, store: Store, sync: FleetSync) -> None:
         self._fleet = fleet
         self._store = store
         self._sync = sync

@@ -24,7 +24,7 @@ from weft_router.fleet.entities import Device, Node, NodeState, Replica, Replica
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.lifecycle import NodeEvent, move_node
 from weft_router.settings import RouterSettings
-from weft_router.store.postgres import PlaceTaken, PostgresStore
+from weft_router.store.protocol import PlaceTaken, Store
 from weft_router.sync import FleetSync
 
 # A load under way on another router is not shown by its worker until the process has started.
@@ -76,7 +76,7 @@ class Registry:
     """Registration and heartbeats; state: `_devices` and `_first_seen`, both only hints that heal."""
 
     def __init__(
-        self, *, settings: RouterSettings, fleet: Fleet, store: PostgresStore, sync: FleetSync, clock: Clock
+        self, *, settings: RouterSettings, fleet: Fleet, store: Store, sync: FleetSync, clock: Clock
     ) -> None:
         self._settings = settings
         self._fleet = fleet

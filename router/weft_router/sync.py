@@ -14,7 +14,7 @@ from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2
 from weft_router import convert
 from weft_router.fleet.fleet import Fleet
-from weft_router.store.postgres import PostgresStore
+from weft_router.store.protocol import Store
 
 CHANGED_SUBJECT = "weft.fleet.changed"
 _POLL_SECONDS = 2.0
@@ -28,7 +28,7 @@ Update = routing_service_pb2.WatchFleetResponse
 class FleetSync:
     """Owns the way from the database to memory to watchers; state: `_watchers`, `known`."""
 
-    def __init__(self, store: PostgresStore, bus: Bus, fleet: Fleet) -> None:
+    def __init__(self, store: Store, bus: Bus, fleet: Fleet) -> None:
         self._store = store
         self._bus = bus
         self._fleet = fleet

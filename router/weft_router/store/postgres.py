@@ -16,6 +16,7 @@ from weft_common.errors import PartUnavailable
 from weft_router import convert
 from weft_router.fleet.entities import Changes, Model, Node, Replica
 from weft_router.store.migrate import migrate
+from weft_router.store.protocol import PlaceTaken
 
 _FLEET_LOCK = 0x57454655
 _CONNECT_SECONDS = 2.0
@@ -36,10 +37,6 @@ _PUT_MODEL = """
 INSERT INTO models (name, revision, description, sequence) VALUES ($1, $2, $3, $4)
 ON CONFLICT (name) DO UPDATE SET revision = $2, description = $3, sequence = $4, gone = false
 """
-
-
-class PlaceTaken(Exception):
-    """Another router has put a replica in this very place; decide again."""
 
 
 class PostgresStore:

@@ -1,0 +1,52 @@
+"""A real PostgreSQL for the router's tests: one server a run, one database a test."""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Iterator
+
+import asyncpg
+import pytest
+
+from weft_common.embedded.postgres import Database, database, postgres_part
+from weft_common.embedded.postgres_place import forget, locate
+from weft_common.home import open_home
+from weft_common.ports import load_ports
+from weft_common.supervisor import Supervisor
+
+_START_SECONDS = 60.0
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A server with a supervisor in a thread of its own, since each test has its own event loop."""
+    home = open_home(tmp_path_factory.mktemp("postgres") / "home")
+    port = load_ports(home, single=("postgres",))["postgres"]
+    base = database(home, locate(home), port=port, password="secret")
+    up, over = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        supervisor = Supervisor([postgres_part(base)], records=home.parts)
+        async with supervisor.running():
+            await supervisor.ready(_START_SECONDS)
+            up.set()
+            while not over.is_set():
+                await asyncio.sleep(0.05)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    assert up.wait(_START_SECONDS)
+    yield base
+    over.set()
+    thread.join(_START_SECONDS)
+    forget(home)
+
+
+@pytest.fixture
+async def postgres_url(postgres_server: Database) -> str:
+    """The URL of an empty database."""
+    name = f"t{uuid.uuid4().hex}"
+    connection = await asyncpg.connect(postgres_server.url)
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    return postgres_server.url.replace("/postgres?", f"/{name}?")
