@@ -34,7 +34,7 @@ def context_methods():
 async def test_timeout_of_a_call_ends_it(serve, echo_stub):
     async with serve() as served:
         with pytest.raises(DeadlineExceeded):
-            await stub(echo_stub, served.channel, timeout=SOON).hold(RouteRequest(), timeout=0.05)
+            await stub(echo_stub, served.channel, timeout=SOON).hold(RouteRequest(), timeout=0.5)
         await asyncio.wait_for(served.echo.left.wait(), SOON)
 
 
