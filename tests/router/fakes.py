@@ -1,0 +1,106 @@
+"""A worker for the router's tests: answers commands on a fake bus, and serves backends for real."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from weft_common.errors import LoadFailed, PartUnavailable
+from weft_common.rpc import RpcServer
+from weft_proto.weft.backend.v1 import BackendServiceBase, LoadModelRequest, LoadModelResponse
+from weft_proto.weft.bus.v1 import (
+    InstallBackendRequest,
+    InstallBackendResponse,
+    StopBackendRequest,
+    StopBackendResponse,
+)
+from weft_proto.weft.types.v1 import Replica, ReplicaState
+
+
+@dataclass
+class FakeBus:
+    """Delivers requests to the function registered for their subject; keeps what was published."""
+
+    responders: dict[str, Callable[[bytes], Awaitable[bytes]]] = field(default_factory=dict)
+    published: list[str] = field(default_factory=list)
+    handlers: dict[str, Callable[[bytes], Awaitable[None]]] = field(default_factory=dict)
+
+    async def publish(self, subject: str, payload: bytes) -> bool:
+        self.published.append(subject)
+        return True
+
+    async def request(self, subject: str, payload: bytes, timeout_seconds: float) -> bytes:
+        if subject not in self.responders:
+            raise PartUnavailable("No worker answers.", metadata={"part": "worker"})
+        async with asyncio.timeout(timeout_seconds):
+            return await self.responders[subject](payload)
+
+    @asynccontextmanager
+    async def subscribe(
+        self, subject: str, handler: Callable[[bytes], Awaitable[None]]
+    ) -> AsyncIterator[None]:
+        self.handlers[subject] = handler
+        yield
+        del self.handlers[subject]
+
+
+@dataclass
+class FakeBackend(BackendServiceBase):
+    """Loads when its gate opens, or fails with `failure`."""
+
+    gate: asyncio.Event
+    failure: str = ""
+    loads: int = 0
+
+    async def load_model(self, message: LoadModelRequest) -> AsyncIterator[LoadModelResponse]:
+        self.loads += 1
+        yield LoadModelResponse(fraction=0.5)
+        await self.gate.wait()
+        if self.failure:
+            raise LoadFailed(self.failure)
+        model = message.model
+        assert model is not None
+        replica = Replica(model=model.name, revision=model.revision, state=ReplicaState.READY, slot_count=4)
+        yield LoadModelResponse(fraction=1, replica=replica)
+
+
+@dataclass
+class FakeWorker:
+    """One node's worker: installs one backend process after the other, all at one address."""
+
+    bus: FakeBus
+    node_id: str
+    address: str
+    backend: FakeBackend
+    install_error: str = ""
+    installed: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        prefix = f"weft.node.{self.node_id}.backend"
+        self.bus.responders[f"{prefix}.install"] = self._install
+        self.bus.responders[f"{prefix}.stop"] = self._stop
+
+    async def _install(self, payload: bytes) -> bytes:
+        request = InstallBackendRequest.parse(payload)
+        self.installed.append(request.replica_id)
+        if self.install_error:
+            return bytes(InstallBackendResponse(error=self.install_error))
+        replica = Replica(id=request.replica_id, address=self.address, state=ReplicaState.LOADING)
+        return bytes(InstallBackendResponse(replica=replica))
+
+    async def _stop(self, payload: bytes) -> bytes:
+        self.stopped.append(StopBackendRequest.parse(payload).replica_id)
+        return bytes(StopBackendResponse(found=True))
+
+
+@asynccontextmanager
+async def a_worker(bus: FakeBus, node_id: str = "n-one", *, failure: str = "") -> AsyncIterator[FakeWorker]:
+    """Serve a backend on a port of this machine."""
+    backend = FakeBackend(asyncio.Event(), failure)
+    async with RpcServer([backend]) as server:
+        port = server.listen("127.0.0.1:0")
+        await server.start()
+        worker = FakeWorker(bus, node_id, f"127.0.0.1:{port}", backend)
+        worker.listen()
+        yield worker
