@@ -65,11 +65,15 @@ class Admission:
 
     def refuse_new(self, refusal: Refusal) -> None:
         """Take no new work from now on; what was admitted goes on."""
-        self._refusals.add(refusal)
+        if refusal not in self._refusals:
+            self._refusals.add(refusal)
+            self._on_change()
 
     def accept_new(self, refusal: Refusal) -> None:
         """Take this cause of refusing back."""
-        self._refusals.discard(refusal)
+        if refusal in self._refusals:
+            self._refusals.remove(refusal)
+            self._on_change()
 
     def turn_away_waiting(self) -> None:
         """Refuse those that wait: nothing was answered to them yet, so another replica can serve them."""
@@ -80,6 +84,11 @@ class Admission:
     async def idle(self) -> None:
         """Wait until nobody holds a slot or waits; the caller sets the deadline."""
         await self._idle.wait()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether new work is taken."""
+        return not self._refusals
 
     def check_open(self) -> None:
         """Raise ReplicaClosing where new work is refused."""

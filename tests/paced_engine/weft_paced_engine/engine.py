@@ -1,0 +1,79 @@
+"""The paced engine itself."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from weft_common.errors import ContextLengthExceeded, EngineFailed, LoadFailed
+from weft_paced_engine.options import Options
+from weft_paced_engine.stops import StopFilter
+from weft_worker.engines.base import Delta, EngineModel, Finished, FinishReason, Generation, Progress, Usage
+
+_GATE_POLL_SECONDS = 0.005
+_PROGRESS_STEPS = 10
+
+
+class PacedEngine:
+    """State: the model and its options once loaded, and whether it was closed."""
+
+    def __init__(self) -> None:
+        self._model: EngineModel | None = None
+        self._options = Options()
+        self._closed = False
+
+    async def load(self, model: EngineModel, progress: Progress) -> None:
+        """Take as long as told, and fail if told."""
+        options = Options().updated(model.options)
+        for step in range(_PROGRESS_STEPS):
+            progress(step / _PROGRESS_STEPS)
+            await asyncio.sleep(options.load_delay_ms / 1000 / _PROGRESS_STEPS)
+        if options.load_fail:
+            raise LoadFailed(options.load_fail)
+        self._model, self._options = model, options
+        progress(1.0)
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Delta | Finished, None]:
+        """Say tokens until told to stop, or until the context is full."""
+        options = self._options.updated_by_words(generation.messages[-1].content)
+        prompt_count = sum(len(message.content.split()) for message in generation.messages)
+        limit, reason = self._limit(generation, options, prompt_count)
+        await _gate(options.gate_file)
+        stops, count = StopFilter(generation.sampling.stop), 0
+        while count < limit and not stops.found:
+            await asyncio.sleep(options.delay_ms / 1000)
+            self._check(options, count)
+            options.count_token()
+            if text := stops.pass_on(f"t{count} "):
+                yield Delta(text)
+            count += 1
+        if rest := stops.rest():
+            yield Delta(rest)
+        yield Finished(FinishReason.STOP if stops.found else reason, Usage(prompt_count, count))
+
+    async def close(self) -> None:
+        """End what still generates at its next token."""
+        self._closed = True
+
+    def _limit(self, generation: Generation, options: Options, prompt_count: int) -> tuple[int, FinishReason]:
+        if self._model is None:
+            raise EngineFailed("The model is not loaded.")
+        room = self._model.context_size - prompt_count
+        if room <= 0:
+            raise ContextLengthExceeded(
+                f"{prompt_count} tokens do not fit a context of {self._model.context_size}."
+            )
+        allowed = min(room, generation.sampling.max_tokens or room)
+        if generation.sampling.ignore_eos or allowed < options.tokens:
+            return allowed, FinishReason.LENGTH
+        return options.tokens, FinishReason.STOP
+
+    def _check(self, options: Options, count: int) -> None:
+        if self._closed:
+            raise EngineFailed("The model was closed meanwhile.")
+        if count == options.fail_at:
+            raise RuntimeError(f"told to fail at token {count}")
+
+
+async def _gate(gate_file: str) -> None:
+    while gate_file and not Path(gate_file).exists():
+        await asyncio.sleep(_GATE_POLL_SECONDS)

@@ -1,0 +1,42 @@
+"""What a paced engine was told to do, by its model's options or by the last message of a request."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Every field is an option of the model; a word `name=value` of the last message goes before it."""
+
+    delay_ms: float = 0.0
+    """Pause before each token."""
+    gate_file: str = ""
+    """The first token waits until this file exists."""
+    tokens: int = 16
+    """How many tokens an answer has, unless `ignore_eos` is set."""
+    fail_at: int = -1
+    """Raises in place of the token with this number, from 0."""
+    load_delay_ms: float = 0.0
+    """How long a load takes; progress is told ten times."""
+    load_fail: str = ""
+    """Fails the load with these words."""
+    count_file: str = ""
+    """Grows by one byte for each token generated, so that tests see what a cancelled request cost."""
+
+    def updated(self, values: Mapping[str, str]) -> "Options":
+        """Set the options that are known here; raises ValueError for a value that is none."""
+        kinds: Mapping[str, Any] = {field.name: type(getattr(self, field.name)) for field in fields(self)}
+        return replace(self, **{name: kinds[name](text) for name, text in values.items() if name in kinds})
+
+    def updated_by_words(self, text: str) -> "Options":
+        """Set the options that a message names."""
+        pairs = (word.partition("=") for word in text.split())
+        return self.updated({name: value for name, equals, value in pairs if equals})
+
+    def count_token(self) -> None:
+        """Note one token; bytes are appended, so that concurrent requests and processes do not lose any."""
+        if self.count_file:
+            with Path(self.count_file).open("ab", buffering=0) as file:
+                file.write(b".")

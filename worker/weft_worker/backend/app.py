@@ -1,0 +1,191 @@
+"""Builds a backend process from its launch document, and ends it in order."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from weft_common.clock import Clock
+from weft_common.process import start_time
+from weft_common.rpc import RpcServer
+from weft_worker.backend.admission import Admission, Refusal
+from weft_worker.backend.backend_service import BackendService
+from weft_worker.backend.changes import Changes
+from weft_worker.backend.chat_service import chat_methods
+from weft_worker.backend.inference import Inference
+from weft_worker.backend.launch import LaunchDocument
+from weft_worker.backend.lease import Hello, LeaseState, Load, PicksOfGateway, StateChange, Stop
+from weft_worker.backend.lease_clock import LeaseClock, Standing
+from weft_worker.backend.lease_keeper import Reporter, keep_lease
+from weft_worker.backend.openai_service import openai_methods
+from weft_worker.backend.picks import PicksSeen
+from weft_worker.backend.replica import MakeEngine, Replica
+
+_SIGNAL_GRACE_SECONDS = 2.5
+_ORPHAN_GRACE_SECONDS = 5.0
+_logger = logging.getLogger(__name__)
+
+
+class Ending:
+    """The wish to end; state: whether there is one, and how long what runs may take to finish."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.grace_seconds = 0.0
+
+    def wish(self, cause: str, grace_seconds: float) -> None:
+        """End the process; the first wish counts."""
+        if not self._event.is_set():
+            _logger.info("backend_ending", extra={"cause": cause, "grace_seconds": grace_seconds})
+            self.grace_seconds = grace_seconds
+            self._event.set()
+
+    def on_signal(self) -> None:
+        """SIGTERM or SIGINT came."""
+        self.wish("signal", _SIGNAL_GRACE_SECONDS)
+
+    async def wished(self) -> None:
+        """Wait for it, for as long as the process serves."""
+        await self._event.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Everything that one process consists of."""
+
+    document: LaunchDocument
+    replica: Replica
+    admission: Admission
+    picks_seen: PicksSeen
+    changes: Changes
+    clock: Clock
+    ending: Ending
+
+
+async def serve(document: LaunchDocument, make_engine: MakeEngine, clock: Clock, ending: Ending) -> None:
+    """Serve until somebody wishes the end, or the agent was gone for too long; then finish in order."""
+    async with asyncio.TaskGroup() as tasks:
+        parts = _build(document, make_engine, clock, ending, tasks)
+        inference = Inference(parts.replica, parts.admission, parts.picks_seen, clock)
+        service = BackendService(parts.replica, parts.admission, inference)
+        async with RpcServer(
+            services=[service],
+            upb=[*chat_methods(inference), *openai_methods(inference)],
+            mesh_secret=document.mesh_secret,
+            mesh_only=["/weft.backend.v1."],
+        ) as server:
+            service.address = _listen(server, document.listen)
+            await server.start()
+            loops = [
+                tasks.create_task(_keep_health(parts, server)),
+                tasks.create_task(_keep_lease(parts, service.address)),
+            ]
+            await ending.wished()
+            await _end(parts, server)
+        for loop in loops:
+            loop.cancel()
+
+
+def _build(
+    document: LaunchDocument,
+    make_engine: MakeEngine,
+    clock: Clock,
+    ending: Ending,
+    tasks: asyncio.TaskGroup,
+) -> _Parts:
+    changes = Changes()
+    model = document.model
+    return _Parts(
+        document=document,
+        replica=Replica(document, make_engine, tasks, changes),
+        admission=Admission(model.slot_count, model.max_queue_count, on_change=changes.tell),
+        picks_seen=PicksSeen(),
+        changes=changes,
+        clock=clock,
+        ending=ending,
+    )
+
+
+def _listen(server: RpcServer, listen: str) -> str:
+    host = listen.rpartition(":")[0]
+    address = f"{host}:{server.listen(listen)}"
+    _logger.info("backend_listening", extra={"address": address})
+    return address
+
+
+async def _end(parts: _Parts, server: RpcServer) -> None:
+    """Send those that wait elsewhere, let those that run finish, cut off what takes too long."""
+    parts.admission.refuse_new(Refusal.STOPPING)
+    parts.admission.turn_away_waiting()
+    await server.stop(parts.ending.grace_seconds)
+    parts.replica.abandon_load()
+
+
+async def _keep_health(parts: _Parts, server: RpcServer) -> None:
+    """Tell health whether inference calls would be let in, whenever that may have changed."""
+    while True:
+        seen = parts.changes.version
+        server.set_serving(parts.replica.state is LeaseState.READY and parts.admission.is_open)
+        await parts.changes.after(seen)  # no deadline: without a change there is nothing to tell
+
+
+async def _keep_lease(parts: _Parts, address: str) -> None:
+    document = parts.document
+    lease = LeaseClock(document.lease_seconds, document.orphan_seconds, lost=parts.clock.monotonic())
+    reporter = Reporter(
+        hello=lambda: _hello(parts, address),
+        state=lambda: StateChange(state=parts.replica.state, message=parts.replica.failure),
+        load=lambda: _load(parts),
+        on_standing=_standing_handler(parts),
+        on_stop=lambda stop: _stop(parts.ending, stop),
+    )
+    await keep_lease(document.agent_socket, reporter, parts.changes, lease, parts.clock)
+
+
+def _standing_handler(parts: _Parts) -> Callable[[Standing], None]:
+    def on_standing(standing: Standing) -> None:
+        match standing:
+            case Standing.HELD:
+                parts.admission.accept_new(Refusal.AGENT_LOST)
+            case Standing.EXPIRED:
+                parts.admission.refuse_new(Refusal.AGENT_LOST)
+            case Standing.ORPHANED:
+                parts.ending.wish("orphaned", _ORPHAN_GRACE_SECONDS)
+
+    return on_standing
+
+
+def _stop(ending: Ending, stop: Stop) -> None:
+    ending.wish("agent", stop.grace_seconds)
+
+
+def _hello(parts: _Parts, address: str) -> Hello:
+    document = parts.document
+    return Hello(
+        replica_id=document.replica_id,
+        pid=os.getpid(),
+        start_time=start_time(os.getpid()) or 0,
+        token=document.lease_token,
+        model=document.model.name,
+        index=document.index,
+        revision=document.model.revision,
+        address=address,
+        state=parts.replica.state,
+        slot_count=document.model.slot_count,
+        max_queue_count=document.model.max_queue_count,
+    )
+
+
+def _load(parts: _Parts) -> Load:
+    admission = parts.admission
+    return Load(
+        in_flight=admission.in_flight_count,
+        queued=admission.queued_count,
+        picks=tuple(
+            PicksOfGateway(gateway_id=gateway_id, contiguous=seen.contiguous, beyond=seen.beyond)
+            for gateway_id, seen in parts.picks_seen.snapshot()
+        ),
+        started=admission.started_count,
+        ended=admission.ended_count,
+    )

@@ -1,0 +1,45 @@
+"""weft.inference.v1.InferenceService, with upb classes: one message a token."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import assert_never
+
+from weft_common.rpc import Method, current_call, upb_stream
+from weft_proto.pb.weft.inference.v1 import inference_service_pb2 as pb
+from weft_worker.backend.inference import Failed, Inference
+from weft_worker.dialects.typed import read_chat_request, write_delta, write_failure, write_finish
+from weft_worker.engines.base import Delta, Finished
+
+_CHAT = "/weft.inference.v1.InferenceService/Chat"
+
+
+def chat_methods(inference: Inference) -> list[Method]:
+    """The rpcs of the service."""
+    return [upb_stream(_CHAT, _Chat(inference).chat, pb.ChatRequest)]
+
+
+class _Chat:
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
+
+    async def chat(self, request: pb.ChatRequest) -> AsyncGenerator[bytes, None]:
+        """Answer a conversation as a stream of deltas."""
+        call = current_call()
+        with self._inference.visit(call, "Chat") as visit:
+            generation = read_chat_request(request)
+            self._inference.announce(call)
+            async with aclosing(self._inference.generate(call, visit, generation)) as events:
+                async for event in events:
+                    yield _write(event)
+
+
+def _write(event: Delta | Finished | Failed) -> bytes:
+    match event:
+        case Delta():
+            return write_delta(event.text)
+        case Finished():
+            return write_finish(event)
+        case Failed():
+            return write_failure(event.error)
+        case _:
+            assert_never(event)

@@ -1,0 +1,133 @@
+"""The backend's end of the lease socket: reports to the agent, hears its commands, and notices its absence."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+
+from pydantic import ValidationError
+
+from weft_common.clock import Clock
+from weft_worker.backend.changes import Changes
+from weft_worker.backend.lease import (
+    COALESCE_SECONDS,
+    MAX_LINE_BYTES,
+    REPORT_EVERY_SECONDS,
+    Hello,
+    Load,
+    Report,
+    StateChange,
+    Stop,
+    decode_command,
+    encode,
+    socket_address,
+)
+from weft_worker.backend.lease_clock import LeaseClock, Standing
+
+_RECONNECT_SECONDS = 0.2
+_CONNECT_SECONDS = 2.0
+_SEND_SECONDS = 5.0
+_logger = logging.getLogger(__name__)
+
+
+class Reporter:
+    """What the keeper tells of this process, and where it passes on what it hears; the app gives the functions."""
+
+    def __init__(
+        self,
+        *,
+        hello: Callable[[], Hello],
+        state: Callable[[], StateChange],
+        load: Callable[[], Load],
+        on_standing: Callable[[Standing], None],
+        on_stop: Callable[[Stop], None],
+    ) -> None:
+        self.hello = hello
+        self.state = state
+        self.load = load
+        self.on_standing = on_standing
+        self.on_stop = on_stop
+
+
+async def keep_lease(
+    agent_socket: str, reporter: Reporter, changes: Changes, lease: LeaseClock, clock: Clock
+) -> None:
+    """Stay connected, for ever; the standing is told whenever the agent comes, goes or stays away."""
+    while True:
+        reporter.on_standing(lease.standing(clock.monotonic()))
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                reader, writer = await _connect(agent_socket)
+        except (OSError, TimeoutError):
+            await asyncio.sleep(_RECONNECT_SECONDS)
+            continue
+        lease = lease.connect(clock.monotonic())
+        reporter.on_standing(lease.standing(clock.monotonic()))
+        await _converse(reader, writer, reporter, changes)
+        lease = lease.disconnect(clock.monotonic())
+        _logger.warning("agent_lost", extra={"reconnect_seconds": _RECONNECT_SECONDS})
+        await asyncio.sleep(_RECONNECT_SECONDS)
+
+
+async def _connect(agent_socket: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_unix_connection(socket_address(agent_socket), limit=MAX_LINE_BYTES)
+
+
+async def _converse(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reporter: Reporter, changes: Changes
+) -> None:
+    """Report until the connection ends, from either side."""
+    try:
+        async with _beside(_report(writer, reporter, changes)):
+            await _listen(reader, reporter)
+    except* (OSError, TimeoutError, ValueError) as lost:
+        _logger.info("lease_socket_failed", extra={"errors": [str(error) for error in lost.exceptions]})
+    finally:
+        writer.close()
+
+
+async def _listen(reader: asyncio.StreamReader, reporter: Reporter) -> None:
+    while line := await reader.readline():  # no deadline: an agent with nothing to say is silent
+        try:
+            command = decode_command(line)
+        except ValidationError:
+            _logger.exception("command_unreadable")
+            continue
+        if command.stop is not None:
+            reporter.on_stop(command.stop)
+
+
+async def _report(writer: asyncio.StreamWriter, reporter: Reporter, changes: Changes) -> None:
+    await _send(writer, Report(hello=reporter.hello()))
+    told: StateChange | None = None
+    while True:
+        seen = changes.version
+        if (state := reporter.state()) != told:
+            await _send(writer, Report(state=state))
+            told = state
+        await _send(writer, Report(load=reporter.load()))
+        await asyncio.sleep(COALESCE_SECONDS)
+        await _within(changes.after(seen), REPORT_EVERY_SECONDS - COALESCE_SECONDS)
+
+
+async def _send(writer: asyncio.StreamWriter, report: Report) -> None:
+    writer.write(encode(report))
+    async with asyncio.timeout(_SEND_SECONDS):
+        await writer.drain()
+
+
+async def _within(wait: Awaitable[object], seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await wait
+    except TimeoutError:
+        return
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run something beside the body; its failure ends the body, the body's end cancels it."""
+    async with asyncio.TaskGroup() as siblings:
+        task = siblings.create_task(work)
+        yield
+        task.cancel()

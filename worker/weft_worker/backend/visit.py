@@ -1,0 +1,79 @@
+"""One inference call from its arrival to the line in the log that tells how it went."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from weft_common import logs
+from weft_common.clock import Clock
+from weft_common.errors import WeftError
+from weft_common.ticket import Ticket
+from weft_worker.engines.base import Delta, Finished
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Visit:
+    """What is known of a call so far; all of it is state of the call's own task. Times are monotonic seconds."""
+
+    rpc: str
+    model: str
+    arrived: float
+    ticket: Ticket | None = None
+    admitted: float | None = None
+    first_token: float | None = None
+    token_count: int = 0
+    finished: Finished | None = None
+    outcome: str = "ok"
+
+    def saw(self, event: Delta | Finished, now: float) -> None:
+        """Count what an engine gave."""
+        if self.first_token is None:
+            self.first_token = now
+        if isinstance(event, Delta):
+            self.token_count += event.token_count
+        else:
+            self.finished = event
+            self.token_count = event.usage.completion_token_count
+
+    def log_fields(self, now: float) -> dict[str, object]:
+        """Describe the call for the log: counts and times, never content."""
+        usage = self.finished.usage if self.finished else None
+        return {
+            "rpc": self.rpc,
+            "model": self.model,
+            "principal": self.ticket.principal if self.ticket else "",
+            "outcome": self.outcome,
+            "finish_reason": str(self.finished.reason) if self.finished else "",
+            "prompt_token_count": usage.prompt_token_count if usage else None,
+            "completion_token_count": self.token_count,
+            "cached_token_count": usage.cached_token_count if usage else None,
+            "queued_ms": self._since_arrival(self.admitted),
+            "first_token_ms": self._since_arrival(self.first_token),
+            "total_ms": self._since_arrival(now),
+        }
+
+    def _since_arrival(self, moment: float | None) -> float | None:
+        return None if moment is None else round((moment - self.arrived) * 1000, 2)
+
+
+@contextmanager
+def logged_visit(rpc: str, model: str, clock: Clock) -> Iterator[Visit]:
+    """Begin a visit; one line is logged when the block ends, whichever way."""
+    visit = Visit(rpc, model, clock.monotonic())
+    try:
+        yield visit
+    except WeftError as error:
+        visit.outcome = error.reason
+        raise
+    except (asyncio.CancelledError, GeneratorExit):
+        visit.outcome = "CANCELLED"
+        raise
+    except Exception:
+        visit.outcome = "INTERNAL"
+        raise
+    finally:
+        logs.decision(_logger, "request_ended", visit.log_fields(clock.monotonic()))
