@@ -38,6 +38,7 @@ lint:
 	$(BIN)/buf format --diff --exit-code proto
 	$(BIN)/buf breaking proto --against proto/baseline.binpb
 	$(BIN)/python tools/generate.py --check
+	$(BIN)/python tools/settings_doc.py --check
 
 types:
 	$(BIN)/mypy
@@ -50,6 +51,7 @@ e2e: .venv/.installed-dev
 
 gen: .venv/.installed-dev
 	$(BIN)/python tools/generate.py
+	$(BIN)/python tools/settings_doc.py
 
 format: .venv/.installed-dev
 	$(BIN)/ruff check --fix .
