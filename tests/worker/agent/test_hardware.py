@@ -1,0 +1,91 @@
+import sys
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from weft_worker.agent.hardware import DeviceFacts, NvidiaGpus, cpu_device, gpu_labels, installed_engines
+from weft_worker.agent.memory import MachineMemory
+from weft_worker.settings import MemoryBudget
+
+GIB = 2**30
+
+
+class NvmlError(Exception):
+    """What NVML raises."""
+
+
+class FakeNvml:
+    """One card. State: whether the driver fails."""
+
+    NVMLError = NvmlError
+
+    def __init__(self, *, driver: bool = True) -> None:
+        self.driver = driver
+
+    def __getattr__(self, name: str) -> Any:
+        answers = {
+            "nvmlInit": None,
+            "nvmlDeviceGetCount": 1,
+            "nvmlDeviceGetHandleByIndex": "handle",
+            "nvmlDeviceGetUUID": "GPU-1",
+            "nvmlDeviceGetName": b"NVIDIA H200",
+            "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=141 * GIB, free=100 * GIB),
+        }
+
+        def call(*_: object) -> Any:
+            if not self.driver:
+                raise NvmlError("Driver Not Loaded")
+            return answers[name]
+
+        return call
+
+
+def test_the_cpu_has_what_the_budget_leaves() -> None:
+    device = cpu_device(MachineMemory(10 * GIB, 9 * GIB), MemoryBudget(Fraction(1, 2)), held_bytes=2 * GIB)
+    assert (device.id, device.vendor) == ("cpu", "cpu")
+    assert (device.total_bytes, device.free_bytes) == (5 * GIB, 3 * GIB)
+
+
+def test_the_cpu_never_has_more_than_the_machine() -> None:
+    budget = MemoryBudget(None, 64 * GIB)
+    device = cpu_device(MachineMemory(10 * GIB, GIB), budget, held_bytes=0)
+    assert (device.total_bytes, device.free_bytes) == (10 * GIB, GIB)
+
+
+def test_more_held_than_the_budget_leaves_nothing() -> None:
+    device = cpu_device(MachineMemory(10 * GIB, 5 * GIB), MemoryBudget(None, GIB), held_bytes=2 * GIB)
+    assert device.free_bytes == 0
+
+
+def test_gpus_are_listed_by_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())
+    gpu = DeviceFacts("GPU-1", "NVIDIA H200", "nvidia", 141 * GIB, 100 * GIB)
+    assert NvidiaGpus().devices() == (gpu,)
+    assert gpu_labels((gpu,)) == {"gpu.vendor": "nvidia", "gpu.vram": "80GB+"}
+
+
+@pytest.mark.parametrize("module", [None, FakeNvml(driver=False)])
+def test_without_library_or_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    assert NvidiaGpus().devices() == ()
+    assert gpu_labels(()) == {}
+
+
+def test_a_driver_that_fails_later_leaves_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = FakeNvml()
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    gpus = NvidiaGpus()
+    nvml.driver = False
+    assert gpus.devices() == ()
+
+
+@pytest.mark.parametrize(("gib", "size"), [(7.7, "8GB"), (23.6, "24GB"), (48, "48GB"), (79.6, "80GB+")])
+def test_memory_has_a_size_class(gib: float, size: str) -> None:
+    assert gpu_labels((DeviceFacts("G", "n", "nvidia", int(gib * GIB), 0),))["gpu.vram"] == size
+
+
+def test_engines_are_named_without_being_imported() -> None:
+    assert "llama-cpp" in installed_engines()
+    assert "xllamacpp" not in sys.modules

@@ -1,0 +1,67 @@
+"""The node's subjects on the bus: decode, one call, encode."""
+
+import logging
+
+from weft_common.background import background
+from weft_common.bus import open_bus
+from weft_proto.weft.bus.v1 import (
+    InstallBackendRequest,
+    InstallBackendResponse,
+    StopBackendRequest,
+    StopBackendResponse,
+)
+from weft_worker.agent.load_relay import LoadRelay
+from weft_worker.agent.membership import CurrentMembership, Membership
+from weft_worker.agent.supervisor import CommandFailed, Supervisor
+
+_log = logging.getLogger(__name__)
+
+
+class CommandService:
+    """Serves the commands of one membership."""
+
+    def __init__(self, membership: Membership, supervisor: Supervisor) -> None:
+        self._membership = membership
+        self._supervisor = supervisor
+
+    async def install(self, payload: bytes) -> bytes:
+        """weft.node.NODE_ID.backend.install"""
+        request = InstallBackendRequest.parse(payload)
+        try:
+            replica = await self._supervisor.install(request, self._membership)
+        except CommandFailed as error:
+            _log.warning("install_failed", extra={"replica": request.replica_id, "reason": str(error)})
+            return bytes(InstallBackendResponse(error=str(error)))
+        return bytes(InstallBackendResponse(replica=replica))
+
+    async def stop(self, payload: bytes) -> bytes:
+        """weft.node.NODE_ID.backend.stop"""
+        request = StopBackendRequest.parse(payload)
+        try:
+            found = await self._supervisor.stop(
+                request.replica_id, generation=request.generation, force=request.force
+            )
+        except CommandFailed as error:
+            return bytes(StopBackendResponse(found=True, error=str(error)))
+        return bytes(StopBackendResponse(found=found))
+
+
+async def follow_bus(
+    current: CurrentMembership, *, name: str, supervisor: Supervisor, relay: LoadRelay
+) -> None:
+    """Serve commands and send load reports for ever, on whichever bus the node belongs to."""
+    while True:
+        membership = await current.wait()
+        async with background(_session(membership, name=name, supervisor=supervisor, relay=relay)):
+            await current.until_moved(membership)
+
+
+async def _session(membership: Membership, *, name: str, supervisor: Supervisor, relay: LoadRelay) -> None:
+    commands = CommandService(membership, supervisor)
+    subject = f"weft.node.{membership.node_id}.backend"
+    async with (
+        open_bus(membership.nats_url, name=name) as bus,
+        bus.respond(f"{subject}.install", commands.install),
+        bus.respond(f"{subject}.stop", commands.stop),
+    ):
+        await relay.publish(bus, membership.node_id)

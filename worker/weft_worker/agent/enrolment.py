@@ -1,0 +1,181 @@
+"""Keeps this node in the fleet: registers it, tells that it lives, obeys the answers. Never gives up."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+
+from weft_common.errors import InvalidToken, NodeNotFound, WeftError
+from weft_common.rpc import stub
+from weft_proto.weft.node.v1 import HeartbeatRequest, HeartbeatResponse, NodeServiceStub, RegisterNodeRequest
+from weft_worker.agent.membership import CurrentMembership, Membership
+from weft_worker.agent.node_report import NodeReport
+from weft_worker.agent.roster import Roster
+from weft_worker.agent.supervisor import Supervisor
+
+_CALL_SECONDS = 5.0
+_FAREWELL_SECONDS = 0.3
+_RETRY_SECONDS = 1.0
+# Several things happen at once when a process starts or ends; one heartbeat tells them all.
+_GATHER_SECONDS = 0.02
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentSettings:
+    """What a worker says when it registers, and how often it wants to be heard (None: as it is told)."""
+
+    name: str
+    address: str
+    labels: dict[str, str]
+    engines: tuple[str, ...]
+    max_replicas_per_model: int
+    registration_token: str
+    heartbeat_seconds: float | None
+    nats_url: str | None
+
+
+class Enrolment:
+    """State: `_news` (something to tell before the interval is over), `_said` (what was logged last)."""
+
+    def __init__(
+        self,
+        settings: EnrolmentSettings,
+        *,
+        channel: Any,
+        current: CurrentMembership,
+        supervisor: Supervisor,
+        roster: Roster,
+        report: NodeReport,
+        news: asyncio.Event,
+        on_joined: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._channel = channel
+        self._current = current
+        self._supervisor = supervisor
+        self._roster = roster
+        self._report = report
+        self._news = news
+        self._on_joined = on_joined
+        self._said = ""
+
+    async def stay(self) -> None:
+        """Register, beat until the fleet does not know us any more, and again, for ever."""
+        while True:
+            membership = await self._register()
+            former = self._current.value
+            self._current.replace(membership)
+            self._supervisor.joined(membership, former)
+            self._on_joined()
+            await self._beat(membership)
+
+    async def farewell(self) -> None:
+        """Tell that nothing runs here any more, if somebody listens; nobody waits for us."""
+        membership = self._current.value
+        if membership is None:
+            return
+        with contextlib.suppress(WeftError):
+            request = HeartbeatRequest(id=membership.node_id)
+            await self._node_service(membership.node_token, _FAREWELL_SECONDS).heartbeat(request)
+
+    async def _register(self) -> Membership:
+        service = self._node_service(self._settings.registration_token, _CALL_SECONDS)
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(WeftError),
+            wait=wait_exponential_jitter(multiplier=0.1, max=_RETRY_SECONDS, jitter=0.1),
+            before_sleep=self._note_refusal,
+        )
+        async for attempt in retrying:
+            with attempt:
+                answer = await service.register_node(await self._registration())
+                if answer.node is None or answer.heartbeat_interval is None:
+                    raise NodeNotFound("The registration was answered without a node.")
+                self._say("registered", node_id=answer.node.id, state=answer.node.state.name)
+                return Membership(
+                    node_id=answer.node.id,
+                    node_token=answer.node_token,
+                    nats_url=self._settings.nats_url or answer.nats_url,
+                    mesh_secret=answer.mesh_secret,
+                    generation=answer.generation,
+                    heartbeat_seconds=answer.heartbeat_interval.total_seconds(),
+                )
+        raise AssertionError("it is retried for ever")
+
+    async def _registration(self) -> RegisterNodeRequest:
+        devices = await self._report.devices()
+        node_id = self._current.value.node_id if self._current.value else ""
+        return RegisterNodeRequest(
+            name=self._settings.name,
+            address=self._settings.address,
+            labels=self._settings.labels,
+            devices=devices,
+            engines=list(self._settings.engines),
+            max_replicas_per_model=self._settings.max_replicas_per_model,
+            replicas=self._roster.messages(node_id),
+        )
+
+    async def _beat(self, membership: Membership) -> None:
+        """Send heartbeats until the fleet does not know the node."""
+        service = self._node_service(membership.node_token, _CALL_SECONDS)
+        pause = self._settings.heartbeat_seconds or membership.heartbeat_seconds
+        while True:
+            await self._pause(pause)
+            failed = self._roster.failed()
+            try:
+                answer = await service.heartbeat(await self._heartbeat(membership.node_id))
+            except (NodeNotFound, InvalidToken) as error:
+                self._say("forgotten_by_fleet", reason=error.reason)
+                return
+            except WeftError as error:
+                self._say("heartbeat_failed", reason=error.reason, error=str(error))
+                pause = min(pause, _RETRY_SECONDS)
+            else:
+                self._say("heartbeats_arrive")
+                self._obey(answer, failed)
+                pause = self._interval(answer, membership)
+
+    async def _heartbeat(self, node_id: str) -> HeartbeatRequest:
+        devices = await self._report.devices()
+        return HeartbeatRequest(id=node_id, devices=devices, replicas=self._roster.messages(node_id))
+
+    def _obey(self, answer: HeartbeatResponse, failed: tuple[str, ...]) -> None:
+        self._supervisor.obey_answer(answer.stop_replica_ids, answer.generation)
+        if failed:
+            # Reported as failed; now report that they are gone.
+            self._roster.failures_told(failed)
+            self._news.set()
+
+    def _interval(self, answer: HeartbeatResponse, membership: Membership) -> float:
+        told = answer.heartbeat_interval.total_seconds() if answer.heartbeat_interval else 0.0
+        return self._settings.heartbeat_seconds or told or membership.heartbeat_seconds
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for the next beat, or for news."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+                await asyncio.sleep(_GATHER_SECONDS)
+        self._news.clear()
+
+    def _node_service(self, token: str, timeout_seconds: float) -> NodeServiceStub:
+        metadata = {"authorization": f"Bearer {token}"}
+        return stub(NodeServiceStub, self._channel, metadata=metadata, timeout=timeout_seconds)
+
+    def _note_refusal(self, attempt: RetryCallState) -> None:
+        error = attempt.outcome.exception() if attempt.outcome else None
+        if isinstance(error, WeftError):
+            self._say("registration_refused", reason=error.reason, error=str(error))
+
+    def _say(self, event: str, **fields: str) -> None:
+        """Log a change of state once, however often it is met."""
+        said = f"{event} {fields.get('reason', '')}"
+        if said != self._said:
+            self._said = said
+            level = logging.INFO if event in ("registered", "heartbeats_arrive") else logging.WARNING
+            _log.log(level, event, extra=fields)

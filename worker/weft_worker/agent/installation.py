@@ -1,0 +1,98 @@
+"""What an install command becomes: the launch document of a process, and its first record. Pure."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from weft_proto.weft.bus.v1 import InstallBackendRequest
+from weft_proto.weft.types.v1 import Model
+from weft_worker.agent.launcher import BACKEND_COMMAND
+from weft_worker.agent.membership import Membership
+from weft_worker.agent.replica import ReplicaRecord
+from weft_worker.agent.state_folder import StateFolder
+from weft_worker.backend.launch import LaunchDocument, LaunchedModel
+from weft_worker.settings import Address
+
+
+@dataclass(frozen=True, slots=True)
+class InstallationSettings:
+    """What this machine gives to every process."""
+
+    node_name: str
+    bind_host: str
+    first_port: int
+    folder: StateFolder
+    install_timeout: timedelta
+    drain_timeout: timedelta
+    lease: timedelta
+    orphan: timedelta
+    backend_command: Sequence[str] = field(default=BACKEND_COMMAND)
+
+
+def launch_document(
+    request: InstallBackendRequest,
+    membership: Membership,
+    *,
+    settings: InstallationSettings,
+    port: int,
+    lease_token: str,
+) -> LaunchDocument:
+    """Write the document; raises pydantic.ValidationError where the model cannot be served."""
+    return LaunchDocument(
+        replica_id=request.replica_id,
+        node_id=membership.node_id,
+        node_name=settings.node_name,
+        model=_launched_model(request.model or Model()),
+        index=request.replica_index,
+        listen=str(Address(settings.bind_host, port)),
+        mesh_secret=membership.mesh_secret,
+        agent_socket=str(settings.folder.socket()),
+        lease_token=lease_token,
+        lease_seconds=settings.lease.total_seconds(),
+        orphan_seconds=settings.orphan.total_seconds(),
+    )
+
+
+def first_record(
+    document: LaunchDocument, *, operation_id: str, pid: int, start_time: int, port: int, log: str
+) -> ReplicaRecord:
+    """Write down a process that was just started."""
+    return ReplicaRecord(
+        name=f"replica:{document.node_name}/{document.model.name}#{document.index}",
+        pid=pid,
+        start_time=start_time,
+        replica_id=document.replica_id,
+        operation_id=operation_id,
+        node_name=document.node_name,
+        model=document.model.name,
+        index=document.index,
+        revision=document.model.revision,
+        slot_count=document.model.slot_count,
+        max_queue_count=document.model.max_queue_count,
+        port=port,
+        log=log,
+        lease_token=document.lease_token,
+        mesh_digest=mesh_digest(document.mesh_secret),
+    )
+
+
+def mesh_digest(mesh_secret: str) -> str:
+    """Name a mesh without telling its secret."""
+    return hashlib.sha256(mesh_secret.encode()).hexdigest()[:16]
+
+
+def _launched_model(model: Model) -> LaunchedModel:
+    return LaunchedModel(
+        name=model.name,
+        backend=model.backend,
+        revision=model.revision,
+        path=model.path,
+        context_size=model.context_size,
+        thread_count=model.thread_count,
+        slot_count=model.slot_count,
+        max_queue_count=model.max_queue_count,
+        options=dict(model.options),
+        size_bytes=model.size_bytes,
+        created_seconds=model.created_seconds,
+    )

@@ -1,0 +1,108 @@
+"""The unix socket that backend processes hold on to: while it is open, they know that their agent lives."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+from weft_worker.backend.lease import MAX_LINE_BYTES, Command, Hello, Report, Stop, decode_report, encode
+
+_HELLO_SECONDS = 5.0
+_MAX_CONNECTIONS = 256
+
+_log = logging.getLogger(__name__)
+
+
+class SocketLink:
+    """The agent's end of one connection."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    def stop(self, grace_seconds: float) -> None:
+        """Ask the backend to finish within the grace and end."""
+        if not self._writer.is_closing():
+            self._writer.write(encode(Command(stop=Stop(grace_seconds=grace_seconds))))
+
+    def close(self) -> None:
+        """Cut the connection."""
+        self._writer.close()
+
+
+class LeaseRoster(Protocol):
+    """Who decides about connections; the supervisor."""
+
+    def link(self, hello: Hello, link: SocketLink) -> bool:
+        """Take a backend in, or say that it is none of ours."""
+        ...
+
+    def report(self, replica_id: str, link: SocketLink, report: Report) -> None:
+        """Take a backend's word."""
+        ...
+
+    def unlink(self, replica_id: str, link: SocketLink) -> None:
+        """Note that a connection ended."""
+        ...
+
+
+@contextlib.asynccontextmanager
+async def serve_leases(path: Path, roster: LeaseRoster) -> AsyncIterator[None]:
+    """Listen beside the body; leaving it cuts every connection."""
+    _remove(path)  # the lock on the state folder says that whoever made it is gone
+    connections: set[asyncio.Task[None]] = set()
+    async with asyncio.TaskGroup() as tasks:
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if len(connections) >= _MAX_CONNECTIONS:
+                writer.close()
+                return
+            task = tasks.create_task(_serve(reader, writer, roster))
+            connections.add(task)
+            task.add_done_callback(connections.discard)
+
+        # Its folder is private, and so is whatever is in it.
+        server = await asyncio.start_unix_server(connected, path, limit=MAX_LINE_BYTES)
+        try:
+            yield
+        finally:
+            server.close()
+            for task in connections:
+                task.cancel()
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, roster: LeaseRoster) -> None:
+    link = SocketLink(writer)
+    replica_id = ""
+    try:
+        async with asyncio.timeout(_HELLO_SECONDS):
+            hello = (await _next_report(reader)).hello
+        if hello is None or not roster.link(hello, link):
+            _log.warning("lease_refused", extra={"replica": hello.replica_id if hello else ""})
+            return
+        replica_id = hello.replica_id
+        while True:
+            roster.report(replica_id, link, await _next_report(reader))
+    except EOFError:
+        pass
+    except (OSError, ValueError, TimeoutError) as error:
+        # The type only: a message that cannot be read may hold a token.
+        _log.warning("lease_broken", extra={"replica": replica_id, "error": type(error).__name__})
+    finally:
+        if replica_id:
+            roster.unlink(replica_id, link)
+        writer.close()
+
+
+async def _next_report(reader: asyncio.StreamReader) -> Report:
+    """Read a line; raises EOFError at the end and ValueError for a line that is too long or no report."""
+    line = await reader.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    return decode_report(line)

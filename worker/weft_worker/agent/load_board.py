@@ -1,0 +1,65 @@
+"""What the node's next load report says. Pure: the caller says what time it is and does the sending.
+
+Backends tell their load on change and every second unchanged, and the board passes on what it was told. So a
+replica that hangs falls silent in the reports too: the agent never vouches for one that it has not heard.
+"""
+
+from weft_proto.pb.weft.bus.v1 import reports_pb2
+from weft_worker.backend.lease import Load
+
+COALESCE_SECONDS = 0.02
+MAX_GONE = 64
+
+
+class LoadBoard:
+    """Collects loads between reports. State: `_told` and `_gone` since then, `_sequence`, `_sent_at`."""
+
+    def __init__(self, agent_id: str) -> None:
+        self._agent_id = agent_id
+        self._told: dict[str, Load] = {}
+        self._gone: list[str] = []
+        self._sequence = 0
+        self._sent_at = float("-inf")
+
+    def tell(self, replica_id: str, load: Load) -> None:
+        """Take a backend's word."""
+        self._told[replica_id] = load
+
+    def forget(self, replica_id: str) -> None:
+        """Note that a replica's process ended."""
+        self._told.pop(replica_id, None)
+        self._gone = [*self._gone, replica_id][-MAX_GONE:]
+
+    def wait_seconds(self, now: float) -> float | None:
+        """Say how long the next report must still wait; None where there is nothing to report."""
+        if not self._told and not self._gone:
+            return None
+        return max(0.0, self._sent_at + COALESCE_SECONDS - now)
+
+    def compose(self, node_id: str, now: float) -> reports_pb2.LoadReport:
+        """Write the next report and begin to collect for the one after it."""
+        self._sequence += 1
+        self._sent_at = now
+        report = reports_pb2.LoadReport(
+            node_id=node_id,
+            sequence=self._sequence,
+            agent_id=self._agent_id,
+            replicas=[_replica_load(replica_id, load) for replica_id, load in self._told.items()],
+            gone_replica_ids=self._gone,
+        )
+        self._told, self._gone = {}, []
+        return report
+
+    def undelivered(self, report: reports_pb2.LoadReport) -> None:
+        """Take back a report that could not be sent: loads are told again soon, what is gone is not."""
+        self._gone = [*report.gone_replica_ids, *self._gone][-MAX_GONE:]
+
+
+def _replica_load(replica_id: str, load: Load) -> reports_pb2.ReplicaLoad:
+    picks = [
+        reports_pb2.SeenPicks(gateway_id=seen.gateway_id, contiguous=seen.contiguous, beyond=seen.beyond)
+        for seen in load.picks
+    ]
+    return reports_pb2.ReplicaLoad(
+        replica_id=replica_id, in_flight_count=load.in_flight, queued_count=load.queued, picks=picks
+    )

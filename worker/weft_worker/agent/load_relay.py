@@ -1,0 +1,47 @@
+"""Sends the load board's reports over the bus."""
+
+import asyncio
+import logging
+
+from weft_common.bus import Bus
+from weft_common.clock import Clock
+from weft_worker.agent.load_board import LoadBoard
+from weft_worker.backend.lease import Load
+
+_RECONNECT_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class LoadRelay:
+    """What backends say, on its way to the gateways. State: the board, and `_news` while it holds something."""
+
+    def __init__(self, agent_id: str, clock: Clock) -> None:
+        self._board = LoadBoard(agent_id)
+        self._clock = clock
+        self._news = asyncio.Event()
+
+    def tell(self, replica_id: str, load: Load) -> None:
+        """Take a backend's word."""
+        self._board.tell(replica_id, load)
+        self._news.set()
+
+    def forget(self, replica_id: str) -> None:
+        """Note that a replica's process ended."""
+        self._board.forget(replica_id)
+        self._news.set()
+
+    async def publish(self, bus: Bus, node_id: str) -> None:
+        """Report for ever; cancelled with its session on the bus."""
+        subject = f"weft.load.{node_id}"
+        while True:
+            await self._news.wait()
+            wait = self._board.wait_seconds(self._clock.monotonic())
+            if wait is None:
+                self._news.clear()
+            elif wait > 0:
+                await asyncio.sleep(wait)
+            elif await bus.wait_connected(_RECONNECT_SECONDS):
+                report = self._board.compose(node_id, self._clock.monotonic())
+                if not await bus.publish(subject, report.SerializeToString()):
+                    self._board.undelivered(report)

@@ -1,0 +1,60 @@
+"""The records of running replicas on disk, readable by their owner only: they hold lease tokens."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from weft_common.home import write_private
+from weft_worker.agent.replica import ReplicaRecord
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """What a starting agent finds: processes to adopt, and records of processes that are gone."""
+
+    living: tuple[ReplicaRecord, ...]
+    dead: tuple[ReplicaRecord, ...]
+
+
+def inherit(records: Iterable[ReplicaRecord], alive: Callable[[int, int], bool]) -> Inheritance:
+    """Decide which of an earlier agent's processes still run; `alive` is asked for pid and start time."""
+    living: list[ReplicaRecord] = []
+    dead: list[ReplicaRecord] = []
+    for record in records:
+        (living if alive(record.pid, record.start_time) else dead).append(record)
+    return Inheritance(tuple(living), tuple(dead))
+
+
+class ReplicaRecords:
+    """One file for each replica in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, record: ReplicaRecord) -> None:
+        """Write or replace a record."""
+        write_private(self._path(record.replica_id), record.model_dump_json())
+
+    def remove(self, replica_id: str) -> None:
+        """Forget a replica."""
+        self._path(replica_id).unlink(missing_ok=True)
+
+    def load(self) -> tuple[ReplicaRecord, ...]:
+        """Read every record; one that cannot be read is of no use to anybody and removed."""
+        found = []
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                found.append(ReplicaRecord.model_validate_json(path.read_bytes()))
+            except (OSError, ValidationError) as error:
+                # Not the error's own text: it quotes the record, and with it the token.
+                _log.warning("record_unreadable", extra={"file": path.name, "error": type(error).__name__})
+                path.unlink(missing_ok=True)
+        return tuple(found)
+
+    def _path(self, replica_id: str) -> Path:
+        return self._folder / f"{replica_id}.json"

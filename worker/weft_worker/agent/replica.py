@@ -1,0 +1,138 @@
+"""One backend process as its agent knows it: the record on disk, and the life around it."""
+
+import asyncio
+import signal
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from weft_common.part import PartState
+from weft_proto.weft.types.v1 import Replica, ReplicaState
+from weft_worker.backend.lease import Hello, LeaseState
+
+_WIRE_STATES = {
+    LeaseState.LOADING: ReplicaState.LOADING,
+    LeaseState.READY: ReplicaState.READY,
+    LeaseState.UNLOADING: ReplicaState.UNLOADING,
+    LeaseState.FAILED: ReplicaState.FAILED,
+}
+
+
+class ReplicaRecord(BaseModel):
+    """What is written down of a process, so that `weft status` shows it and a later agent can adopt it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    # What every part's record says.
+    name: str
+    pid: int
+    start_time: int
+    """With the pid it names one process: field 22 of /proc/PID/stat."""
+    state: PartState = PartState.STARTING
+    address: str = ""
+    """`IP:port` where others reach it; empty until it listens."""
+    # What adoption needs.
+    replica_id: str
+    operation_id: str
+    node_name: str
+    model: str
+    index: int
+    revision: str
+    replica_state: LeaseState = LeaseState.LOADING
+    slot_count: int
+    max_queue_count: int
+    port: int
+    """The port that was given out for it; 0 if the kernel drew one."""
+    log: str
+    lease_token: str = Field(repr=False)
+    mesh_digest: str
+    """Tells whether tickets of the present mesh would be accepted."""
+
+    def in_state(self, state: LeaseState) -> "ReplicaRecord":
+        """Return the record of the same process in another state."""
+        serving = {LeaseState.LOADING: PartState.STARTING, LeaseState.READY: PartState.READY}
+        return self.model_copy(
+            update={"replica_state": state, "state": serving.get(state, PartState.STOPPED)}
+        )
+
+
+class BackendProcess(Protocol):
+    """A process that may or may not be our child."""
+
+    pid: int
+    start_time: int
+
+    async def wait(self) -> int | None:
+        """Wait for its end; the exit code is None where somebody else is its parent."""
+        ...
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process alone."""
+        ...
+
+    def kill(self) -> None:
+        """Kill it and all of its group."""
+        ...
+
+
+class LeaseLink(Protocol):
+    """The agent's end of the socket to one backend."""
+
+    def stop(self, grace_seconds: float) -> None:
+        """Ask the backend to finish within the grace and end."""
+        ...
+
+    def close(self) -> None:
+        """Cut the connection."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class RunningReplica:
+    """A backend process that lives, under its supervisor's hands alone; every field but `process` is state."""
+
+    record: ReplicaRecord
+    process: BackendProcess
+    hello: "asyncio.Future[Hello | None]"
+    """Done once it said hello to this agent; None when it ended without."""
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    link: LeaseLink | None = None
+    unlinked_since: float = 0.0
+    failed_since: float | None = None
+    kill_at: float | None = None
+    """Set when it was told to stop: the moment at which patience ends."""
+    stop_wished: bool = False
+    """Whether the fleet or our own end asked for its stop, so that its end is no failure."""
+    announced: bool = False
+    """Whether the fleet was told about it, so that its end is news."""
+    memory_bytes: int = 0
+    last_words: str = ""
+    """Why it failed, as it said itself."""
+
+    @property
+    def id(self) -> str:
+        return self.record.replica_id
+
+    @property
+    def stopping(self) -> bool:
+        return self.kill_at is not None
+
+    def message(self, node_id: str) -> Replica:
+        """Describe it to the fleet."""
+        state = self.record.replica_state
+        if self.stopping and state in (LeaseState.LOADING, LeaseState.READY):
+            state = LeaseState.UNLOADING
+        return Replica(
+            id=self.record.replica_id,
+            model=self.record.model,
+            index=self.record.index,
+            revision=self.record.revision,
+            node_id=node_id,
+            address=self.record.address,
+            state=_WIRE_STATES[state],
+            slot_count=self.record.slot_count,
+            max_queue_count=self.record.max_queue_count,
+            memory_bytes=self.memory_bytes,
+            pid=self.record.pid,
+        )

@@ -1,0 +1,93 @@
+"""Brings one backend process up: a port, a process, its hello over the lease, an open port."""
+
+import asyncio
+import contextlib
+import secrets
+
+from pydantic import ValidationError
+
+from weft_common.clock import Clock
+from weft_common.process import Child
+from weft_proto.weft.bus.v1 import InstallBackendRequest
+from weft_worker.agent.addresses import dialable, is_free
+from weft_worker.agent.installation import InstallationSettings, first_record, launch_document
+from weft_worker.agent.launcher import BackendLauncher, Launch, LaunchImpossible
+from weft_worker.agent.membership import Membership
+from weft_worker.agent.ports import Ports, PortsExhausted
+from weft_worker.agent.replica import ReplicaRecord, RunningReplica
+
+_LISTEN_POLL_SECONDS = 0.02
+
+
+class Starter:
+    """Starts processes on this machine's ports."""
+
+    def __init__(self, settings: InstallationSettings, *, ports: Ports, clock: Clock) -> None:
+        self._settings = settings
+        self._ports = ports
+        self._clock = clock
+        self._launcher = BackendLauncher(settings.backend_command)
+
+    def spawn(self, request: InstallBackendRequest, membership: Membership) -> tuple[ReplicaRecord, Child]:
+        """Start the process; raises LaunchImpossible with the reason where that cannot be."""
+        try:
+            port = self._ports.acquire(
+                self._clock.monotonic(), lambda port: is_free(self._settings.bind_host, port)
+            )
+        except PortsExhausted as error:
+            raise LaunchImpossible(str(error)) from error
+        try:
+            return self._spawn_on(port, request, membership)
+        except (OSError, LaunchImpossible, ValidationError) as error:
+            self._ports.release(port, self._clock.monotonic())
+            raise LaunchImpossible(_reason(error)) from error
+
+    async def settle(self, replica: RunningReplica) -> None:
+        """Wait until the process serves or has ended; one that does neither in time is killed."""
+        limit = self._settings.install_timeout.total_seconds()
+        try:
+            async with asyncio.timeout(limit):
+                hello = await asyncio.shield(replica.hello)
+                if hello is not None:
+                    await self._until_listening(replica, int(hello.address.rpartition(":")[2]))
+        except TimeoutError:
+            replica.last_words = f"it did not serve within {limit:g} s"
+            replica.process.kill()
+        else:
+            replica.announced = not replica.ended.is_set()
+            return
+        await replica.ended.wait()
+
+    def _spawn_on(
+        self, port: int, request: InstallBackendRequest, membership: Membership
+    ) -> tuple[ReplicaRecord, Child]:
+        document = launch_document(
+            request, membership, settings=self._settings, port=port, lease_token=secrets.token_hex(24)
+        )
+        log = self._settings.folder.replica_log(request.replica_id)
+        child = self._launcher.start(Launch(document, log))
+        record = first_record(
+            document,
+            operation_id=request.operation_id,
+            pid=child.pid,
+            start_time=child.start_time,
+            port=port,
+            log=str(log),
+        )
+        return record, child
+
+    async def _until_listening(self, replica: RunningReplica, port: int) -> None:
+        """Dial the process until it answers; a hello should mean that it does."""
+        while not replica.ended.is_set():
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection(dialable(self._settings.bind_host), port)
+                writer.close()
+                return
+            await asyncio.sleep(_LISTEN_POLL_SECONDS)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors(include_input=False, include_url=False)[0]
+        return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+    return str(error)

@@ -1,0 +1,225 @@
+"""Starts, adopts, watches and stops the backend processes of one machine."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+
+from weft_common.clock import Clock
+from weft_common.process import alive
+from weft_common.process_log import tail, trim
+from weft_proto.weft.bus.v1 import InstallBackendRequest
+from weft_proto.weft.types.v1 import Replica
+from weft_worker.agent.adopted_process import AdoptedProcess
+from weft_worker.agent.commands import CommandLedger, Refuse, Repeat, Start
+from weft_worker.agent.installation import InstallationSettings, mesh_digest
+from weft_worker.agent.launcher import LaunchImpossible
+from weft_worker.agent.membership import Membership
+from weft_worker.agent.memory import group_memory
+from weft_worker.agent.ports import Ports
+from weft_worker.agent.records import ReplicaRecords, inherit
+from weft_worker.agent.replica import BackendProcess, ReplicaRecord, RunningReplica
+from weft_worker.agent.roster import Roster
+from weft_worker.agent.starter import Starter
+
+KILL_MARGIN_SECONDS = 0.5
+FAILED_LINGER_SECONDS = 10.0
+_SWEEP_SECONDS = 1.0
+_TRIM_EVERY_SWEEPS = 10
+
+_log = logging.getLogger(__name__)
+
+
+class CommandFailed(Exception):
+    """A command was refused or did not succeed; the message says why."""
+
+
+class Supervisor:
+    """Obeys commands on processes. State: the roster, ports, ledger, `_starts` under way, `_closing` at the end."""
+
+    def __init__(
+        self,
+        settings: InstallationSettings,
+        *,
+        roster: Roster,
+        records: ReplicaRecords,
+        clock: Clock,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._settings = settings
+        self._roster = roster
+        self._records = records
+        self._clock = clock
+        self._tasks = tasks
+        self._ports = Ports(settings.first_port)
+        self._starter = Starter(settings, ports=self._ports, clock=clock)
+        self._ledger = CommandLedger()
+        self._starts: dict[str, asyncio.Task[None]] = {}
+        self._closing = False
+
+    def adopt(self) -> None:
+        """Take over what an earlier agent left running; each process comes back by itself over its lease."""
+        found = inherit(self._records.load(), alive)
+        for record in found.dead:
+            _log.warning("replica_gone", extra={"replica": record.replica_id, "pid": record.pid})
+            self._records.remove(record.replica_id)
+        for record in found.living:
+            _log.info("replica_adopted", extra={"replica": record.replica_id, "pid": record.pid})
+            self._ports.hold(record.port)
+            self._ledger.remember(record.operation_id, record.replica_id)
+            replica = self._take_in(record, AdoptedProcess(record.pid, record.start_time))
+            replica.announced = True
+
+    def joined(self, membership: Membership, former: Membership | None) -> None:
+        """Settle into a fleet: another identity has other generations, another secret other tickets."""
+        if former is not None and former.node_id != membership.node_id:
+            self._ledger.rebase(membership.generation)
+        self._ledger.obey(membership.generation)
+        for replica in self._roster.running:
+            if replica.record.mesh_digest != mesh_digest(membership.mesh_secret):
+                replica.last_words = "it belongs to another mesh"
+                self._begin_stop(replica, grace_seconds=0)
+
+    async def install(self, request: InstallBackendRequest, membership: Membership) -> Replica:
+        """Start a process, or join or repeat an operation that is known; raises CommandFailed.
+
+        The start goes on when the caller is cancelled: an operation belongs to the worker.
+        """
+        if self._closing:
+            raise CommandFailed("the worker is stopping")
+        decision = self._ledger.decide_install(
+            operation_id=request.operation_id, replica_id=request.replica_id, generation=request.generation
+        )
+        match decision:
+            case Refuse(reason):
+                raise CommandFailed(reason)
+            case Start():
+                replica_id = request.replica_id
+                self._starts[replica_id] = self._tasks.create_task(self._start(request, membership))
+            case Repeat(replica_id):
+                pass
+        if replica_id in self._starts:
+            await asyncio.shield(self._starts[replica_id])
+        replica = self._roster.get(replica_id)
+        if replica is None or not replica.announced:
+            raise CommandFailed(self._roster.ending(replica_id))
+        return replica.message(membership.node_id)
+
+    async def stop(self, replica_id: str, *, generation: int, force: bool) -> bool:
+        """Stop a replica and say whether it ran; by force, wait for its end. Raises CommandFailed."""
+        if not self._ledger.admits(generation):
+            newest = self._ledger.newest
+            raise CommandFailed(f"the command has generation {generation}, and {newest} was obeyed already")
+        replica = self._roster.get(replica_id)
+        if replica is None:
+            return False
+        self._ledger.obey(generation)
+        self._begin_stop(replica, 0 if force else self._settings.drain_timeout.total_seconds())
+        if force:
+            await replica.ended.wait()
+        return True
+
+    def obey_answer(self, stop_replica_ids: Sequence[str], generation: int) -> None:
+        """Stop what a heartbeat's answer names, unless it is older than what was obeyed."""
+        if not self._ledger.admits(generation):
+            return
+        for replica_id in stop_replica_ids:
+            replica = self._roster.get(replica_id)
+            if replica is not None:
+                self._ledger.obey(generation)
+                self._begin_stop(replica, self._settings.drain_timeout.total_seconds())
+
+    async def stop_all(self, grace_seconds: float) -> None:
+        """Stop every replica; returns when all have ended, which the kill after the grace makes sure of."""
+        self._closing = True
+        for replica in self._roster.running:
+            self._begin_stop(replica, grace_seconds)
+        for replica in self._roster.running:
+            await replica.ended.wait()
+
+    async def measure(self) -> int:
+        """Measure what each replica holds; returns the sum in bytes."""
+        replicas = self._roster.running
+        held = await asyncio.to_thread(group_memory, [replica.record.pid for replica in replicas])
+        for replica in replicas:
+            replica.memory_bytes = held[replica.record.pid]
+        return sum(held.values())
+
+    async def sweep(self) -> None:
+        """End for ever what nobody else ends, backends that failed or lost contact; keep the logs small."""
+        turn = 0
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            for replica in self._roster.running:
+                if why := self._forsaken(replica, self._clock.monotonic()):
+                    replica.last_words = replica.last_words or why
+                    self._begin_stop(replica, grace_seconds=0, wished=False)
+            turn += 1
+            if turn % _TRIM_EVERY_SWEEPS == 0:
+                for replica in self._roster.running:
+                    await asyncio.to_thread(trim, self._settings.folder.replica_log(replica.id))
+
+    def _forsaken(self, replica: RunningReplica, now: float) -> str:
+        lease = self._settings.lease.total_seconds()
+        if replica.stopping or not replica.announced:
+            return ""
+        if replica.failed_since is not None and now - replica.failed_since > FAILED_LINGER_SECONDS:
+            return "it failed"
+        if replica.link is None and now - replica.unlinked_since > lease:
+            return f"it did not come back to its agent within {lease:g} s"
+        return ""
+
+    async def _start(self, request: InstallBackendRequest, membership: Membership) -> None:
+        """Bring a process up; the outcome is in the roster, so that nothing is raised into the task group."""
+        try:
+            record, child = self._starter.spawn(request, membership)
+            _log.info("backend_started", extra={"replica": record.replica_id, "pid": child.pid})
+            await self._starter.settle(self._take_in(record, child))
+        except LaunchImpossible as error:
+            _log.warning("launch_impossible", extra={"replica": request.replica_id, "reason": str(error)})
+            self._roster.note_ending(request.replica_id, str(error))
+        finally:
+            del self._starts[request.replica_id]
+
+    def _take_in(self, record: ReplicaRecord, process: BackendProcess) -> RunningReplica:
+        replica = RunningReplica(record, process, asyncio.get_running_loop().create_future())
+        self._roster.add(replica)
+        self._tasks.create_task(self._watch(replica))
+        return replica
+
+    async def _watch(self, replica: RunningReplica) -> None:
+        code = await replica.process.wait()
+        reason = replica.last_words or _describe(code)
+        words = tail(self._settings.folder.replica_log(replica.id))
+        self._ports.release(replica.record.port, self._clock.monotonic())
+        self._roster.remove(replica, f"{reason}; its last words:\n{words}" if words else reason)
+
+    def _begin_stop(self, replica: RunningReplica, grace_seconds: float, *, wished: bool = True) -> None:
+        """Ask a replica to finish and see to it that it does; a later, shorter grace replaces a longer one."""
+        kill_at = self._clock.monotonic() + grace_seconds + KILL_MARGIN_SECONDS
+        replica.stop_wished = replica.stop_wished or wished
+        if replica.kill_at is not None and replica.kill_at <= kill_at:
+            return
+        replica.kill_at = kill_at
+        _log.info("replica_stopping", extra={"replica": replica.id, "grace_seconds": grace_seconds})
+        if replica.link is not None:
+            replica.link.stop(grace_seconds)
+        else:
+            replica.process.send(signal.SIGTERM)
+        self._tasks.create_task(self._kill_late(replica, kill_at))
+
+    async def _kill_late(self, replica: RunningReplica, kill_at: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, kill_at - self._clock.monotonic())):
+                await replica.ended.wait()
+        except TimeoutError:
+            _log.warning("replica_killed", extra={"replica": replica.id})
+            replica.process.kill()
+
+
+def _describe(code: int | None) -> str:
+    if code is None:
+        return "its process ended"
+    if code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}"
+    return f"its process ended with code {code}"

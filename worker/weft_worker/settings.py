@@ -1,0 +1,165 @@
+"""What a worker is told from outside; every field is an environment variable with the prefix WEFT_."""
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from weft_common.duration import Duration
+
+_UNITS = {"": 1, "%": 0, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*(%|[A-Z]*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where something listens; `host` is a name or an IP literal without brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBudget:
+    """How much of the machine's memory Weft may use: a share of it, or a fixed number of bytes."""
+
+    share: Fraction | None
+    fixed_bytes: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.share * 100}%" if self.share is not None else str(self.fixed_bytes)
+
+    def of(self, total_bytes: int) -> int:
+        """Bytes that Weft may use on a machine (or in a container) with this much memory."""
+        if self.share is not None:
+            return int(total_bytes * self.share)
+        return min(self.fixed_bytes, total_bytes)
+
+
+def parse_address(text: object) -> Address:
+    """Read `host:port`, where the host may be an IPv6 literal in brackets and is 0.0.0.0 where it is empty."""
+    if isinstance(text, Address):
+        return text
+    host, colon, port = str(text).rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError("host:port is needed, such as 0.0.0.0:50051")
+    return Address(host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port))
+
+
+def parse_memory(text: object) -> MemoryBudget:
+    """Read `80%`, `8GiB`, `8000MB` or a number of bytes."""
+    if isinstance(text, MemoryBudget):
+        return text
+    words = str(text).strip()
+    match = _AMOUNT.fullmatch(words)
+    if match is None or match[2].upper() not in _UNITS:
+        raise ValueError("a share such as 80% or an amount such as 8GiB is needed")
+    number = Fraction(match[1])
+    if match[2] != "%":
+        return MemoryBudget(None, int(number * _UNITS[match[2].upper()]))
+    if not 0 < number <= 100:
+        raise ValueError("a share of memory lies above 0% and at most at 100%")
+    return MemoryBudget(number / 100)
+
+
+def parse_labels(text: object) -> Mapping[str, str]:
+    """Read `tier=premium,zone=eu`."""
+    if isinstance(text, Mapping):
+        return {str(key): str(value) for key, value in text.items()}
+    pairs = [pair.partition("=") for pair in str(text).split(",") if pair.strip()]
+    if any(not key.strip() or not equals for key, equals, _ in pairs):
+        raise ValueError("key=value pairs with commas between them are needed")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def parse_register_to(text: object) -> str:
+    """Read `http://host:port` and return `host:port`, which is what gRPC dials."""
+    parts = urlsplit(str(text) if "://" in str(text) else f"http://{text}")
+    if parts.scheme != "http" or not parts.hostname or parts.path.strip("/"):
+        raise ValueError("the URL of Weft's public port is needed, such as http://weft.example:8080")
+    return str(Address(parts.hostname, parts.port or 80))
+
+
+def _host_name() -> str:
+    return socket.gethostname() or "worker"
+
+
+class WorkerSettings(BaseSettings):
+    """Settings of one worker."""
+
+    model_config = SettingsConfigDict(env_prefix="WEFT_", frozen=True, extra="ignore")
+
+    register_to: Annotated[
+        str,
+        BeforeValidator(parse_register_to),
+        Field(description="URL of Weft's public port, where the worker registers."),
+    ]
+    registration_token: Annotated[SecretStr, Field(description="What a worker must present to join.")]
+    state_dir: Annotated[Path, Field(description="Folder for identity, records and logs of this worker.")]
+    node_name: Annotated[
+        str,
+        Field(
+            description="A person's name for this node; the host's name if unset.",
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$",
+            default_factory=_host_name,
+            validate_default=True,
+        ),
+    ]
+    addr: Annotated[
+        Address,
+        NoDecode,
+        BeforeValidator(parse_address),
+        Field(description="host:port that the agent binds; replicas take the ports after it; 0 draws ports."),
+    ] = Address("0.0.0.0", 50051)
+    advertise_addr: Annotated[
+        str | None,
+        Field(description="host or host:port where others reach this worker, if that differs from addr."),
+    ] = None
+    node_labels: Annotated[
+        Mapping[str, str],
+        NoDecode,
+        BeforeValidator(parse_labels),
+        Field(description="Labels for selectors: key=value,key=value.", default_factory=dict),
+    ]
+    memory_budget: Annotated[
+        MemoryBudget,
+        NoDecode,
+        BeforeValidator(parse_memory),
+        Field(description="Memory that models may use, as a share (80%) or an amount (8GiB)."),
+    ] = MemoryBudget(Fraction(80, 100))
+    max_replicas_per_model: Annotated[
+        int, Field(description="How many replicas of one model this node may run.", ge=1, le=64)
+    ] = 1
+    heartbeat_interval: Annotated[
+        Duration | None,
+        Field(description="How often to report; unset: as the router says.", gt=timedelta(0)),
+    ] = None
+    nats_url: Annotated[
+        SecretStr | None, Field(description="URL of the bus, if not the one that the router gives.")
+    ] = None
+    install_timeout: Annotated[
+        Duration, Field(description="How long a backend process may take to start.", gt=timedelta(0))
+    ] = timedelta(seconds=30)
+    drain_timeout: Annotated[
+        Duration, Field(description="How long a stopped replica may finish what is in flight.")
+    ] = timedelta(minutes=10)
+    lease: Annotated[
+        Duration,
+        Field(description="How long a replica without its agent takes new work.", gt=timedelta(0)),
+    ] = timedelta(seconds=30)
+    orphan: Annotated[
+        Duration,
+        Field(description="How long a replica without its agent lives.", gt=timedelta(0)),
+    ] = timedelta(seconds=120)
