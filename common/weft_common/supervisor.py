@@ -123,7 +123,6 @@ class Supervisor:
         code = await child.wait()
         if code == EX_CONFIG and not self._ready[part.name].is_set():
             raise PartFailed(part, "refused its settings")
-        self._note(part, PartState.STOPPED, detail=_describe(code))
         return _describe(code), ready_at is not None and clock() - ready_at >= _HEALTHY_SECONDS
 
     def _start(self, part: Part) -> Child:
