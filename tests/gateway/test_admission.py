@@ -1,0 +1,143 @@
+"""Admission: the view first, a router where the view has no answer, and headers that name what was chosen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.builders import a_full_update, a_node, a_replica
+from weft_common.clock import ManualClock
+from weft_common.errors import ModelNotFound, NoCapacity, PartUnavailable, WeftError
+from weft_common.ticket import replica_name, verify
+from weft_gateway.admission import Admission
+from weft_gateway.fleet_view import FleetView
+from weft_gateway.settings import GatewaySettings
+from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
+from weft_proto.pb.weft.types.v1 import replica_pb2
+
+SECRET = "ab" * 32
+FIRST = replica_name("m", 0, "rev1", "r-1")
+SECOND = replica_name("m", 0, "rev1", "r-2")
+
+
+@dataclass
+class FakeRouters:
+    """Answers with `replicas`, or refuses with `error`; keeps what it was asked."""
+
+    replicas: Sequence[replica_pb2.Replica] = ()
+    error: WeftError | None = None
+    asked: list[tuple[str, list[str]]] = field(default_factory=list)
+
+    async def route(self, model: str, *, max_wait: float, suspects: Sequence[str]) -> pb.RouteResponse:
+        self.asked.append((model, list(suspects)))
+        if self.error:
+            raise self.error
+        return pb.RouteResponse(replicas=self.replicas, sequence=9)
+
+
+class World:
+    def __init__(self, routers: FakeRouters | None = None) -> None:
+        self.clock = ManualClock(now=1_000)
+        self.view = FleetView(self.clock, "g-1")
+        self.routers = routers or FakeRouters()
+        settings = GatewaySettings(
+            listen="127.0.0.1:0",
+            routers=("127.0.0.1:1",),
+            nats_url="nats://x",
+            mesh_secret=SECRET,
+            keys_file=Path("/nowhere"),
+        )
+        self.admission = Admission(
+            view=self.view,
+            routers=self.routers,  # type: ignore[arg-type]  # a fake
+            settings=settings,
+            clock=self.clock,
+        )
+
+    async def headers(self, model: str = "m") -> dict[str, str]:
+        return dict((await self.admission.admit(model, "alice", "req-1")).headers)
+
+
+async def test_a_warm_request_asks_nobody_and_has_no_retry_without_a_second_replica() -> None:
+    world = World()
+    world.view.apply(a_full_update())
+    headers = await world.headers()
+    assert world.routers.asked == []
+    assert headers["x-weft-destination"] == "127.0.0.1:7"
+    assert headers["x-envoy-max-retries"] == "0"
+    assert "x-weft-fallback" not in headers
+    assert (headers["x-weft-principal"], headers["x-weft-pick"]) == ("alice", "g-1/1")
+    ticket = verify(headers["x-weft-ticket"], mesh_secret=SECRET, replica=FIRST, now=1_000)
+    assert (ticket.principal, ticket.request_id, ticket.replicas) == ("alice", "req-1", (FIRST,))
+
+
+async def test_with_a_second_replica_there_is_a_fallback_and_one_ticket_for_both() -> None:
+    world = World()
+    second = a_replica("r-2", node_id="n-2", address="127.0.0.1:8")
+    world.view.apply(
+        a_full_update(nodes=[a_node(), a_node("n-2")], replicas=[a_replica(), second], heard=("n-1", "n-2"))
+    )
+    headers = await world.headers()
+    assert {headers["x-weft-destination"], headers["x-weft-fallback"]} == {"127.0.0.1:7", "127.0.0.1:8"}
+    assert "x-envoy-max-retries" not in headers
+    for name in (FIRST, SECOND):
+        verify(headers["x-weft-ticket"], mesh_secret=SECRET, replica=name, now=1_000)
+
+
+async def test_requests_spread_over_replicas_and_picks_are_numbered_for_each() -> None:
+    world = World()
+    second = a_replica("r-2", node_id="n-2", address="127.0.0.1:8")
+    world.view.apply(
+        a_full_update(nodes=[a_node(), a_node("n-2")], replicas=[a_replica(), second], heard=("n-1", "n-2"))
+    )
+    picks = [await world.headers() for _ in range(20)]
+    by_replica = [
+        [p["x-weft-pick"] for p in picks if p["x-weft-destination"].endswith(end)] for end in ("7", "8")
+    ]
+    assert by_replica == [[f"g-1/{i}" for i in range(1, 11)]] * 2
+
+
+async def test_a_cold_model_is_routed_and_then_picked() -> None:
+    world = World(FakeRouters(replicas=[a_replica()]))
+    world.view.apply(a_full_update(replicas=[]))
+    assert (await world.headers())["x-weft-destination"] == "127.0.0.1:7"
+    assert world.routers.asked == [("m", [])]
+
+
+async def test_an_unknown_model_asks_nobody() -> None:
+    world = World()
+    world.view.apply(a_full_update())
+    with pytest.raises(ModelNotFound, match="gpt-5"):
+        await world.headers("gpt-5")
+    assert world.routers.asked == []
+
+
+async def test_a_gateway_that_knows_no_fleet_says_so() -> None:
+    with pytest.raises(PartUnavailable, match="does not know the fleet"):
+        await World().headers()
+
+
+async def test_a_routers_refusal_reaches_the_caller() -> None:
+    world = World(FakeRouters(error=NoCapacity("No node can take 'm'")))
+    world.view.apply(a_full_update(replicas=[]))
+    with pytest.raises(NoCapacity):
+        await world.headers()
+
+
+async def test_a_silent_replica_is_looked_at_first_and_used_where_nobody_can_look() -> None:
+    world = World(FakeRouters(replicas=[a_replica()]))
+    world.view.apply(a_full_update())
+    world.clock.advance(31)
+    await world.headers()
+    assert world.routers.asked == [("m", ["r-1"])]
+    world.routers.error = PartUnavailable("No router can be reached")
+    assert (await world.headers())["x-weft-destination"] == "127.0.0.1:7"
+
+
+async def test_a_refusal_that_is_no_outage_is_no_reason_to_try_a_silent_replica() -> None:
+    world = World(FakeRouters(error=NoCapacity("full")))
+    world.view.apply(a_full_update())
+    world.clock.advance(31)
+    with pytest.raises(NoCapacity):
+        await world.headers()

@@ -1,0 +1,104 @@
+"""Check: each path's question, and its refusals."""
+
+import hashlib
+from pathlib import Path
+
+import orjson
+import pytest
+from envoy.service.auth.v3 import external_auth_pb2
+
+from weft_common.errors import ModelNotFound
+from weft_gateway.admission import Admitted
+from weft_gateway.check import Check
+from weft_gateway.keys import KeyRing
+from weft_proto.pb.weft.inference.v1.inference_service_pb2 import ChatRequest
+
+KEY = "sk-alice"
+AUTH = {"authorization": f"Bearer {KEY}"}
+
+
+class FakeAdmission:
+    async def admit(self, model: str, principal: str, request_id: str) -> Admitted:
+        if model == "missing":
+            raise ModelNotFound("The model 'missing' does not exist")
+        return Admitted({"x-weft-destination": f"{model}/{principal}/{request_id}"})
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    file = tmp_path / "keys.yaml"
+    file.write_text(f"keys: [{{name: alice, sha256: {hashlib.sha256(KEY.encode()).hexdigest()}}}]")
+    keys = KeyRing(file)
+    keys.read()
+    return Check(keys=keys, admission=FakeAdmission())  # type: ignore[arg-type]  # a fake
+
+
+def a_request(
+    path: str, *, method: str = "POST", body: bytes = b"", **headers: str
+) -> external_auth_pb2.CheckRequest:
+    request = external_auth_pb2.CheckRequest()
+    http = request.attributes.request.http
+    http.method, http.path, http.raw_body = method, path, body
+    http.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+    return request
+
+
+def passed(answer: external_auth_pb2.CheckResponse) -> dict[str, str]:
+    assert answer.WhichOneof("http_response") == "ok_response"
+    return {o.header.key: o.header.value for o in answer.ok_response.headers}
+
+
+def refused(answer: external_auth_pb2.CheckResponse) -> tuple[int, str]:
+    assert answer.WhichOneof("http_response") == "denied_response"
+    return answer.denied_response.status.code, orjson.loads(answer.denied_response.body)["error"]["code"]
+
+
+async def test_a_chat_goes_where_admission_says(check: Check) -> None:
+    request = a_request("/v1/chat/completions", body=b'{"model": "m"}', x_request_id="req-1", **AUTH)
+    assert passed(await check.check(request)) == {"x-weft-destination": "m/alice/req-1"}
+
+
+async def test_a_typed_chat_goes_there_too(check: Check) -> None:
+    message = ChatRequest(model="m").SerializeToString()
+    body = b"\0" + len(message).to_bytes(4, "big") + message
+    request = a_request(
+        "/weft.inference.v1.InferenceService/Chat", body=body, content_type="application/grpc", **AUTH
+    )
+    assert passed(await check.check(request))["x-weft-destination"].startswith("m/alice")
+
+
+async def test_lists_and_reflection_need_a_key_only(check: Check) -> None:
+    for path in ("/v1/models", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"):
+        assert passed(await check.check(a_request(path, method="GET", **AUTH))) == {
+            "x-weft-principal": "alice"
+        }
+        assert refused(await check.check(a_request(path, method="GET"))) == (401, "invalid_api_key")
+
+
+async def test_workers_bring_a_token_of_their_own(check: Check) -> None:
+    assert passed(await check.check(a_request("/api/node/register"))) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "body", "refusal"),
+    [
+        ("/nowhere", "GET", b"", (404, "unknown_url")),
+        ("/v1/chat/completions", "GET", b"", (400, None)),
+        ("/v1/chat/completions", "POST", b"{", (400, None)),
+        ("/v1/chat/completions", "POST", b'{"model": "missing"}', (404, "model_not_found")),
+    ],
+)
+async def test_refusals(check: Check, path: str, method: str, body: bytes, refusal: tuple[int, str]) -> None:
+    assert refused(await check.check(a_request(path, method=method, body=body, **AUTH))) == refusal
+
+
+async def test_a_key_is_asked_for_before_the_body_is_read(check: Check) -> None:
+    assert refused(await check.check(a_request("/v1/chat/completions", body=b"{")))[0] == 401
+
+
+async def test_a_refused_call_has_a_grpc_status(check: Check) -> None:
+    request = a_request(
+        "/weft.inference.v1.InferenceService/Chat", content_type="application/grpc+proto", **AUTH
+    )
+    denied = (await check.check(request)).denied_response
+    assert {o.header.key: o.header.value for o in denied.headers}["grpc-status"] == "3"
