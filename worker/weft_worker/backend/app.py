@@ -118,8 +118,8 @@ async def _end(parts: _Parts, server: RpcServer) -> None:
     """Send those that wait elsewhere, let those that run finish, cut off what takes too long."""
     parts.admission.refuse_new(Refusal.STOPPING)
     parts.admission.turn_away_waiting()
-    await server.stop(parts.ending.grace_seconds)
     parts.replica.abandon_load()
+    await server.stop(parts.ending.grace_seconds)
 
 
 async def _keep_health(parts: _Parts, server: RpcServer) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 
@@ -70,7 +71,14 @@ async def keep_lease(
 
 
 async def _connect(agent_socket: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    return await asyncio.open_unix_connection(socket_address(agent_socket), limit=MAX_LINE_BYTES)
+    # Connected by hand: uvloop's own way does not know the abstract namespace.
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        await asyncio.get_running_loop().sock_connect(connection, socket_address(agent_socket))
+        return await asyncio.open_unix_connection(sock=connection, limit=MAX_LINE_BYTES)
+    except BaseException:
+        connection.close()
+        raise
 
 
 async def _converse(

@@ -96,7 +96,9 @@ class Replica:
             await engine.close()
 
     def abandon_load(self) -> None:
-        """Wait no longer for a load; its thread ends with the process."""
+        """Wait no longer for a load that runs; its thread ends with the process."""
+        if self.state is LeaseState.LOADING:
+            self._move(LeaseState.UNLOADING)
         if self._loading is not None:
             self._loading.cancel()
 
