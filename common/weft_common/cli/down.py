@@ -25,8 +25,7 @@ def run_down(root: Path, *, purge: bool) -> int:
     stopped = asyncio.run(_down(home))
     print("stopped" if stopped else "nothing was running")
     if purge:
-        _purge(home)
-        print(f"removed the state in {home.root}")
+        print(_purge(home))
     return 0
 
 
@@ -58,7 +57,7 @@ async def _stop_everything(home: Home) -> bool:
     return bool(stopped)
 
 
-def _purge(home: Home) -> None:
+def _purge(home: Home) -> str:
     """Remove what Weft made and nothing else: WEFT_HOME may be a folder that holds other things too."""
     postgres_place.forget(home)
     for path in home.everything():
@@ -66,8 +65,8 @@ def _purge(home: Home) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    try:
-        home.root.rmdir()
-    except OSError:
-        left = ", ".join(sorted(path.name for path in home.root.iterdir()))
-        print(f"{home.root} stays, for it holds other things: {left}")
+    left = sorted(path.name for path in home.root.iterdir())
+    if left:
+        return f"removed the state in {home.root}; the folder stays, for it holds other things: {', '.join(left)}"
+    home.root.rmdir()
+    return f"removed {home.root}"

@@ -38,8 +38,13 @@ def locate(home: Home) -> Place:
     if not kept:
         kept = _choose(home)
         write_private(home.postgres_place, json.dumps(kept))
-    folder = Path(str(kept["folder"]))
-    place = Place(folder, _owner(folder, kept.get("uid")))
+    uid = kept.get("uid")
+    if isinstance(uid, int) != (os.geteuid() == 0):
+        raise StartError(
+            f"the database of {home.root} was made by {'root' if isinstance(uid, int) else 'an ordinary user'}: "
+            "run weft as before, or choose another WEFT_HOME"
+        )
+    place = Place(Path(str(kept["folder"])), Identity(uid, uid) if isinstance(uid, int) else None)
     _make(place)
     return place
 
@@ -88,16 +93,6 @@ def _choose(home: Home) -> dict[str, object]:
     if all(_passable(folder) for folder in (home.root, *home.root.parents)):
         return {"folder": str(home.postgres), "uid": uid}
     return {"folder": str(SYSTEM_ROOT / secrets.token_hex(12)), "uid": uid}
-
-
-def _owner(folder: Path, uid: object) -> Identity | None:
-    if os.geteuid() != 0:
-        return None
-    if isinstance(uid, int):
-        return Identity(uid, uid)
-    # Root starts a home that an ordinary user made: the database stays that user's.
-    owner = folder.stat() if folder.exists() else folder.parent.stat()
-    return Identity(owner.st_uid, owner.st_gid)
 
 
 def _make(place: Place) -> None:

@@ -147,7 +147,7 @@ def test_purge_removes_what_weft_made_and_nothing_else(shell: Shell) -> None:
     purged = shell.weft("down", "--purge")
 
     assert [path.name for path in shell.home.iterdir()] == ["mine"]
-    assert "stays, for it holds other things: mine" in purged.stdout
+    assert "the folder stays, for it holds other things: mine" in purged.stdout
 
 
 def test_purge_of_a_home_that_is_weft_s_alone_removes_it(shell: Shell) -> None:

