@@ -109,6 +109,7 @@ class Supervisor:
         """Run the part until it ends; return how, and whether it had been healthy for a while."""
         clock = asyncio.get_running_loop().time
         ready_at: float | None = None
+        self._note(part, PartState.STARTING)
         try:
             await part.prepare()
             if self._stopping:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from weft_common.cli.news import Failed, News, Serving, Teller, decode, encode
+from weft_common.cli.news import Failed, News, Serving, Stopped, Teller, decode, encode
 from weft_common.cli.screen import tell_log
 from weft_common.process_log import open_log, tail
 
@@ -75,7 +75,7 @@ class _Pipe:
 
 def _watch(reader: int, tell: Teller, log: Path) -> int:
     """Show news until the start is over; Ctrl-C meanwhile ends what was being started."""
-    outcome: Serving | Failed | None = None
+    outcome: Serving | Stopped | Failed | None = None
     with os.fdopen(reader, "rb") as lines:
         starter = int(lines.readline() or 0)
         while outcome is None:
@@ -87,5 +87,5 @@ def _watch(reader: int, tell: Teller, log: Path) -> int:
                 continue
             news = decode(line) if line else Failed(f"nothing serves; the end of {log}:\n{tail(log)}")
             tell(news)
-            outcome = news if isinstance(news, Serving | Failed) else None
+            outcome = news if isinstance(news, Serving | Stopped | Failed) else None
     return 0 if isinstance(outcome, Serving) else 1

@@ -13,6 +13,7 @@ class Serving:
     """All parts are up and a request was answered."""
 
     url: str
+    join_url: str
     key_file: str
     join_token_file: str
     model: str
@@ -25,15 +26,20 @@ class Stopping:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """All parts have ended as asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The start came to nothing."""
 
     reason: str
 
 
-News = PartChanged | Serving | Stopping | Failed
+News = PartChanged | Serving | Stopping | Stopped | Failed
 Teller = Callable[[News], None]
-_KINDS = {kind.__name__: kind for kind in (PartChanged, Serving, Stopping, Failed)}
+_KINDS = {kind.__name__: kind for kind in (PartChanged, Serving, Stopping, Stopped, Failed)}
 
 
 def encode(news: News) -> bytes:

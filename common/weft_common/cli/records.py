@@ -31,6 +31,12 @@ def part_records(home: Home) -> tuple[Record, ...]:
     return _read_all(home.parts.glob("*.json"))
 
 
+def forget_parts(home: Home) -> None:
+    """Drop the records of a former `weft up`, which may have had more parts than the next."""
+    for record in home.parts.glob("*.json"):
+        record.unlink()
+
+
 def agent_records(home: Home) -> tuple[Record, ...]:
     """Return the agents of workers that run or ran with this home, whoever started them."""
     return _read_all(home.workers.glob("*/agent.json"))

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import assert_never
 
-from weft_common.cli.news import Failed, News, Serving, Stopping, Teller
+from weft_common.cli.news import Failed, News, Serving, Stopped, Stopping, Teller
 from weft_common.part import PartState
 from weft_common.supervisor import PartChanged
 
@@ -49,7 +49,7 @@ class Terminal:
         match news:
             case PartChanged():
                 self._follow(news)
-            case Serving() | Failed():
+            case Serving() | Stopped() | Failed():
                 self._spinner.stop()
             case Stopping():
                 self._spinner.update("stopping; Ctrl-C again kills")
@@ -77,7 +77,7 @@ def _tell_script(news: News) -> None:
             )
         case Failed():
             print(f"weft: {news.reason}", file=sys.stderr)
-        case PartChanged() | Stopping():
+        case PartChanged() | Stopping() | Stopped():
             return
         case _:
             assert_never(news)
@@ -94,6 +94,8 @@ def _sentence(news: News) -> str:
             return _invitation(news)
         case Stopping():
             return "stopping"
+        case Stopped():
+            return "stopped"
         case Failed():
             return f"weft: {news.reason}"
         case _:
@@ -106,7 +108,7 @@ def _style(news: News) -> str:
             return "green"
         case PartChanged():
             return "yellow"
-        case Stopping():
+        case Stopping() | Stopped():
             return "dim"
         case Failed():
             return "red"
@@ -125,7 +127,7 @@ def _invitation(news: Serving) -> str:
             f"  key     {Path(news.key_file).read_text().strip()}",
             f"  try     curl -N {news.url}/v1/chat/completions -H 'Content-Type: application/json' "
             f"-H \"Authorization: Bearer $(cat '{news.key_file}')\" -d '{body}'",
-            f"  join    weft worker --register-to {news.url} "
+            f"  join    weft worker --register-to {news.join_url} "
             f"--registration-token \"$(cat '{news.join_token_file}')\" --node-name NAME",
             "",
         )

@@ -58,6 +58,11 @@ class UpOptions:
         return f"http://{joined(self.host, self.port)}"
 
     @property
+    def join_url(self) -> str:
+        """The public address as workers elsewhere reach it, if we bind one that they can."""
+        return f"http://{joined(_advertised(self.bind), self.port)}"
+
+    @property
     def router_names(self) -> tuple[str, ...]:
         return tuple(f"router-{index}" for index in range(self.routers))
 

@@ -10,6 +10,7 @@ from weft_common.part import PartState
 from weft_common.run_lock import Owner, read_owner
 
 _NOT_RUNNING = 3
+_ORDER = ("postgres", "nats", "envoy", "router", "gateway", "worker", "replica")
 
 
 def run_status(root: Path, *, as_json: bool) -> int:
@@ -37,7 +38,7 @@ def merged(home: Home) -> tuple[Record, ...]:
     for record in (*part_records(home), *agent_records(home), *replica_records(home)):
         if record.name not in found or record.running:
             found[record.name] = record
-    return tuple(found.values()) or _never_started(home)
+    return tuple(sorted(found.values(), key=_place)) or _never_started(home)
 
 
 def document(home: Home, owner: Owner | None, records: tuple[Record, ...]) -> dict[str, object]:
@@ -56,6 +57,12 @@ def document(home: Home, owner: Owner | None, records: tuple[Record, ...]) -> di
             for record in records
         ],
     }
+
+
+def _place(record: Record) -> tuple[int, str]:
+    """Return what sorts records from the stores up to the replicas."""
+    kind = record.name.split("-")[0].split(":")[0]
+    return (_ORDER.index(kind) if kind in _ORDER else len(_ORDER), record.name)
 
 
 def _url(owner: Owner | None) -> str:

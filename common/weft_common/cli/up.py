@@ -12,7 +12,8 @@ import uvloop
 
 from weft_common.cli.detach import run_detached
 from weft_common.cli.leftovers import stop_leftovers
-from weft_common.cli.news import Failed, Serving, Stopping, Teller
+from weft_common.cli.news import Failed, Serving, Stopped, Stopping, Teller
+from weft_common.cli.records import forget_parts
 from weft_common.cli.screen import choose
 from weft_common.cli.stack import Stack, UpOptions, build_stack, write_first_model
 from weft_common.embedded.probes import http_status
@@ -60,6 +61,7 @@ async def _up(home: Home, options: UpOptions, tell: Teller, now_serving: Callabl
     request = _EndRequest(tell)
     try:
         await stop_leftovers(home, every_worker=False)
+        forget_parts(home)
         stack = _prepare(home, options)
         supervisor = Supervisor(stack.parts(), records=home.parts, report=tell)
         request.then_kill = supervisor.kill
@@ -75,6 +77,7 @@ async def _up(home: Home, options: UpOptions, tell: Teller, now_serving: Callabl
             raise
     finally:
         await stop_leftovers(home, every_worker=False)
+    tell(Stopped())
     return _INTERRUPTED if request.is_interruption else 0
 
 
@@ -135,7 +138,7 @@ async def _answered(home: Home, options: UpOptions) -> None:
 def _serving(home: Home, options: UpOptions, seconds: float) -> Serving:
     models = sorted(path.stem for path in home.models.glob("*.yaml"))
     model = "weft-tiny" if "weft-tiny" in models or not models else models[0]
-    return Serving(options.url, str(home.key), str(home.join_token), model, seconds)
+    return Serving(options.url, options.join_url, str(home.key), str(home.join_token), model, seconds)
 
 
 def _raise_file_limit() -> None:

@@ -9,7 +9,9 @@ from weft_common.cli.screen import choose, tell_plainly
 from weft_common.part import PartState
 from weft_common.supervisor import PartChanged
 
-SERVING = Serving("http://127.0.0.1:8080", "/h/key", "/h/join-token", "weft-tiny", 1.5)
+SERVING = Serving(
+    "http://127.0.0.1:8080", "http://10.0.0.1:8080", "/h/key", "/h/join-token", "weft-tiny", 1.5
+)
 
 
 @pytest.mark.parametrize(
