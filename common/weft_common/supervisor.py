@@ -169,11 +169,13 @@ class Supervisor:
         self._report(PartChanged(part.name, state, None if child is None else child.pid, detail))
 
     async def _trim_logs(self) -> None:
-        logs = [part.command.log for part in self._parts if part.command.log is not None]
+        """Keep every log beside those of the parts within its bound, whoever writes it."""
+        folders = {part.command.log.parent for part in self._parts if part.command.log is not None}
         while True:
             await asyncio.sleep(_TRIM_SECONDS)
-            for log in logs:
-                await asyncio.to_thread(trim, log)
+            for folder in folders:
+                for log in folder.glob("*.log"):
+                    await asyncio.to_thread(trim, log)
 
 
 def _describe(code: int) -> str:

@@ -1,6 +1,7 @@
 """The parts of one machine: which there are, where they answer, and what each is told."""
 
 import importlib.util
+import resource
 import socket
 import sys
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from weft_common.process import Command
 
 LOOPBACK = "127.0.0.1"
 _WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "::1"}
+_MAX_CONNECTIONS = 20_000
 _TINY_MODEL = """\
 # The model that comes with Weft: small enough for any machine, and for nothing but trying things out.
 name: weft-tiny
@@ -121,6 +123,7 @@ class Stack:
                 routers=tuple((LOOPBACK, self.ports[name]) for name in options.router_names),
                 access_log_path=str(self.home.log("access")),
                 body_limit_bytes=options.body_limit_bytes,
+                max_connections=_most_connections(),
                 expose_node_header=options.expose_node_header,
             )
         )
@@ -222,6 +225,12 @@ def write_first_model(models: Path) -> None:
 def joined(host: str, port: int) -> str:
     """Return host:port, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _most_connections() -> int:
+    """Leave half of the file descriptors for what Envoy opens itself, or it could not refuse politely."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MAX_CONNECTIONS if limit == resource.RLIM_INFINITY else min(_MAX_CONNECTIONS, limit // 2)
 
 
 def _advertised(bind: str) -> str:

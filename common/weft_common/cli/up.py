@@ -1,6 +1,7 @@
 """`weft up`: starts the parts of this machine, says when they serve, and stops them when asked."""
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
@@ -12,7 +13,7 @@ import uvloop
 
 from weft_common.cli.detach import run_detached
 from weft_common.cli.leftovers import stop_leftovers
-from weft_common.cli.news import Failed, Serving, Stopped, Stopping, Teller
+from weft_common.cli.news import Failed, News, Serving, Stopped, Stopping, Teller
 from weft_common.cli.records import forget_parts
 from weft_common.cli.screen import choose
 from weft_common.cli.stack import Stack, UpOptions, build_stack, write_first_model
@@ -37,7 +38,8 @@ def run_up(root: Path, options: UpOptions, *, detached: bool, as_json: bool) -> 
     return run(choose(as_json=as_json))
 
 
-def _run(home: Home, options: UpOptions, tell: Teller) -> int:
+def _run(home: Home, options: UpOptions, show: Teller) -> int:
+    tell = partial(_tell_if_heard, show)
     _raise_file_limit()
     try:
         # The loop is not that of weft_common.rpc, whose import takes 0.2 s before any part could be started.
@@ -103,12 +105,21 @@ class _EndRequest:
             self._task.cancel()
 
 
+def _tell_if_heard(show: Teller, news: News) -> None:
+    """Go on when the terminal or the reader of a pipe is gone: the parts do not depend on it."""
+    with contextlib.suppress(OSError):
+        show(news)
+
+
 def _prepare(home: Home, options: UpOptions) -> Stack:
     secrets = load_secrets(home)
     write_access_files(home, secrets)
     write_first_model(home.models)
     environment = dict(os.environ)  # noqa: TID251 (the parts read settings of their own from it)
-    stack = build_stack(home, options, secrets, environment)
+    try:
+        stack = build_stack(home, options, secrets, environment)
+    except FileNotFoundError as error:  # of a wheel, or of what `make gen` makes
+        raise StartError(str(error)) from error
     for name, host, port in stack.listeners():
         refuse_taken(name, host, port, advice=_advice(home, name))
     return stack
@@ -142,6 +153,7 @@ def _serving(home: Home, options: UpOptions, seconds: float) -> Serving:
 
 
 def _raise_file_limit() -> None:
+    """Every open stream is a file descriptor or two; the parts inherit the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -32,18 +32,25 @@ class Shell:
     def up(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.weft("up", "-d", "--port", str(self.port), *words)
 
-    def foreground(self) -> subprocess.Popen[str]:
+    def foreground(self, *, as_json: bool = True) -> subprocess.Popen[str]:
         """Start `weft up` and wait until it serves."""
+        process = self.start("up", "--port", str(self.port), *(("--json",) if as_json else ()))
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "http://" in line:
+                return process
+        raise AssertionError("weft up ended without serving")
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Run a command and go on typing meanwhile."""
         process = subprocess.Popen(
-            self._command(("up", "--json", "--port", str(self.port))),
+            self._command(words),
             env=self._environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
         self._foreground.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline(), "weft up ended without serving"
         return process
 
     def status(self) -> Any:

@@ -161,3 +161,23 @@ def test_down_without_anything_is_no_failure(shell: Shell) -> None:
     answer = shell.weft("down")
 
     assert (answer.returncode, answer.stdout.startswith("nothing runs")) == (0, True)
+
+
+def test_parts_go_on_when_nobody_reads_the_output_any_more(shell: Shell, eventually: Eventually) -> None:
+    process = shell.foreground(as_json=False)
+    assert process.stdout is not None
+    process.stdout.close()
+    first = shell.pids()["envoy"]
+    os.kill(first, signal.SIGKILL)
+
+    eventually(lambda: shell.pids().get("envoy", first) != first)
+
+
+def test_ctrl_c_during_a_detached_start_ends_it(shell: Shell, eventually: Eventually) -> None:
+    shell.misbehave("fail")
+    starting = shell.start("up", "-d", "--port", str(shell.port))
+    eventually(lambda: "envoy" in shell.pids())
+    starting.send_signal(signal.SIGINT)
+
+    assert starting.wait(timeout=5) == 1
+    assert not shell.pids()

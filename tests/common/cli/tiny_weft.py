@@ -44,7 +44,7 @@ note(state / "agent.json", "worker-local", os.getpid())
 time.sleep(600)
 """
 STORE = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-FAIL = "raise SystemExit('the model folder is upside down')"
+FAIL = "import time; time.sleep(0.1); raise SystemExit('the model folder is upside down')"
 
 
 class TinyStack:
