@@ -168,6 +168,7 @@ class Bus:
         """Connect for ever; cancelled by `open_bus`."""
         failures = 0
         while True:
+            _honour_cancellation()
             lost = asyncio.Event()
             client = Client()
             try:
@@ -209,6 +210,7 @@ class Bus:
             )
         except nats_errors.NoServersError as error:
             raise ConnectionError(*seen) from error  # the library's own text says nothing about the cause
+        _honour_cancellation()
         # From here on, a new interest attaches itself.
         self._client, known = client, tuple(self._interests)
         for interest in known:
@@ -292,8 +294,8 @@ async def _settle(client: Client) -> None:
 
     The library writes a PING ahead of commands that its flusher still holds; by the first PONG they are out.
     """
-    await client.flush(_PONG_SECONDS)
-    await client.flush(_PONG_SECONDS)
+    await _ping(client)
+    await _ping(client)
 
 
 async def _until_lost(client: Client, lost: asyncio.Event) -> None:
@@ -303,7 +305,23 @@ async def _until_lost(client: Client, lost: asyncio.Event) -> None:
             async with asyncio.timeout(_PING_EVERY_SECONDS):
                 await lost.wait()
         except TimeoutError:
-            await client.flush(_PONG_SECONDS)
+            await _ping(client)
+
+
+async def _ping(client: Client) -> None:
+    await client.flush(_PONG_SECONDS)
+    _honour_cancellation()
+
+
+def _honour_cancellation() -> None:
+    """Raise the CancelledError that the library swallowed, if it did.
+
+    It waits with asyncio.wait_for, which up to Python 3.11 returns normally when what it waits for is done at the
+    very moment of the cancellation; a task that misses its cancellation keeps its parent waiting for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _abandon(client: Client) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.aio.client import Client
 
 from weft_common.bus import Bus, open_bus
 from weft_common.errors import DeadlineExceeded, InternalError, PartUnavailable
@@ -275,6 +276,32 @@ async def test_a_refused_token_is_logged_once_and_tried_for_ever(
     assert events[-1] == "bus_connected"
     assert len(events) <= 4, caplog.text
     assert TOKEN not in caplog.text
+
+
+async def test_a_cancellation_that_the_library_swallows_is_honoured(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start()
+    flushing = asyncio.Event()
+
+    async def swallow(*_: object) -> None:
+        flushing.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    async def subscribe(bus: Bus) -> None:
+        async with bus.respond("x", _echo):
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(SOON), connected(server) as bus, asyncio.TaskGroup() as tasks:
+        monkeypatch.setattr(Client, "flush", swallow)
+        task = tasks.create_task(subscribe(bus))
+        await flushing.wait()
+        task.cancel()
+
+
+async def _echo(payload: bytes) -> bytes:
+    return payload
 
 
 async def _failure(request: Coroutine[Any, Any, bytes]) -> PartUnavailable:
