@@ -95,17 +95,27 @@ class Backend:
             self.tell(**report)
 
     def command(self, agent: socket.socket) -> None:
-        data = agent.recv(65536)
+        try:
+            data = agent.recv(65536)
+        except OSError:
+            data = b""
         if not data:
-            self.selector.unregister(agent)
-            agent.close()
-            self.agent, self.lost_at = None, time.monotonic()
+            self.lose()
         elif b"stop" in data and not self.deaf:
             raise SystemExit(0)
 
     def tell(self, **report: Any) -> None:
         if self.agent is not None:
-            self.agent.sendall(json.dumps(report).encode() + b"\n")
+            try:
+                self.agent.sendall(json.dumps(report).encode() + b"\n")
+            except OSError:
+                self.lose()
+
+    def lose(self) -> None:
+        if self.agent is not None:
+            self.selector.unregister(self.agent)
+            self.agent.close()
+            self.agent, self.lost_at = None, time.monotonic()
 
 
 if __name__ == "__main__":

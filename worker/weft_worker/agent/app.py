@@ -91,7 +91,7 @@ async def _run_agent(
             on_joined=joined,
         )
         note(PartState.STARTING)
-        supervisor.adopt()
+        supervisor.adopt(current.value)
         await server.start()
         async with serve_leases(folder.socket(), roster):
             bus = follow_bus(current, name=f"worker-{settings.node_name}", supervisor=supervisor, relay=relay)

@@ -20,6 +20,9 @@ from weft_worker.agent.supervisor import Supervisor
 _CALL_SECONDS = 5.0
 _FAREWELL_SECONDS = 0.3
 _RETRY_SECONDS = 1.0
+# A registration at one router takes a moment to reach the others; only then are we really forgotten.
+_STRANGERS = 3
+_STRANGER_SECONDS = 0.2
 # Several things happen at once when a process starts or ends; one heartbeat tells them all.
 _GATHER_SECONDS = 0.02
 
@@ -73,6 +76,7 @@ class Enrolment:
             self._current.replace(membership)
             self._supervisor.joined(membership, former)
             self._on_joined()
+            self._news.set()
             await self._beat(membership)
 
     async def farewell(self) -> None:
@@ -121,27 +125,30 @@ class Enrolment:
         )
 
     async def _beat(self, membership: Membership) -> None:
-        """Send heartbeats until the fleet does not know the node."""
+        """Send heartbeats until the fleet does not know the node any more."""
         service = self._node_service(membership.node_token, _CALL_SECONDS)
         pause = self._settings.heartbeat_seconds or membership.heartbeat_seconds
-        while True:
+        strangers = 0
+        while strangers < _STRANGERS:
             await self._pause(pause)
             failed = self._roster.failed()
             try:
-                answer = await service.heartbeat(await self._heartbeat(membership.node_id))
+                answer = await service.heartbeat(
+                    await self._heartbeat(membership.node_id, in_haste=bool(failed))
+                )
             except (NodeNotFound, InvalidToken) as error:
-                self._say("forgotten_by_fleet", reason=error.reason)
-                return
+                strangers, pause = strangers + 1, _STRANGER_SECONDS
+                self._say("not_known_to_router", reason=error.reason)
             except WeftError as error:
-                self._say("heartbeat_failed", reason=error.reason, error=str(error))
                 pause = min(pause, _RETRY_SECONDS)
+                self._say("heartbeat_failed", reason=error.reason, error=str(error))
             else:
+                strangers, pause = 0, self._interval(answer, membership)
                 self._say("heartbeats_arrive")
                 self._obey(answer, failed)
-                pause = self._interval(answer, membership)
 
-    async def _heartbeat(self, node_id: str) -> HeartbeatRequest:
-        devices = await self._report.devices()
+    async def _heartbeat(self, node_id: str, *, in_haste: bool) -> HeartbeatRequest:
+        devices = await self._report.devices(in_haste=in_haste)
         return HeartbeatRequest(id=node_id, devices=devices, replicas=self._roster.messages(node_id))
 
     def _obey(self, answer: HeartbeatResponse, failed: tuple[str, ...]) -> None:

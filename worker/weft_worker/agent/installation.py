@@ -70,6 +70,7 @@ def first_record(
         revision=document.model.revision,
         slot_count=document.model.slot_count,
         max_queue_count=document.model.max_queue_count,
+        size_bytes=document.model.size_bytes,
         port=port,
         log=log,
         lease_token=document.lease_token,

@@ -42,6 +42,8 @@ class ReplicaRecord(BaseModel):
     replica_state: LeaseState = LeaseState.LOADING
     slot_count: int
     max_queue_count: int
+    size_bytes: int = 0
+    """Of the weights; how long a load may take depends on it."""
     port: int
     """The port that was given out for it; 0 if the kernel drew one."""
     log: str
@@ -99,7 +101,7 @@ class RunningReplica:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     link: LeaseLink | None = None
     unlinked_since: float = 0.0
-    failed_since: float | None = None
+    state_since: float = 0.0
     kill_at: float | None = None
     """Set when it was told to stop: the moment at which patience ends."""
     stop_wished: bool = False

@@ -50,7 +50,7 @@ class Roster:
 
     def add(self, replica: RunningReplica) -> None:
         """Take in a process that was started or adopted."""
-        replica.unlinked_since = self._clock.monotonic()
+        replica.unlinked_since = replica.state_since = self._clock.monotonic()
         self._running[replica.id] = replica
         self._records.save(replica.record)
 
@@ -137,12 +137,13 @@ class Roster:
     def _take_state(self, replica: RunningReplica, change: StateChange) -> None:
         if change.state is LeaseState.FAILED:
             replica.last_words = change.message
-            replica.failed_since = self._clock.monotonic()
             _log.warning("backend_failed", extra={"replica": replica.id, "reason": change.message})
         self._write(replica, replica.record.in_state(change.state))
 
     def _write(self, replica: RunningReplica, record: ReplicaRecord) -> None:
         if record != replica.record:
+            if record.replica_state is not replica.record.replica_state:
+                replica.state_since = self._clock.monotonic()
             replica.record = record
             self._records.save(record)
         self._changed()

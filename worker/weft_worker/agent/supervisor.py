@@ -1,7 +1,9 @@
 """Starts, adopts, watches and stops the backend processes of one machine."""
 
 import asyncio
+import contextlib
 import logging
+import math
 import signal
 from collections.abc import Sequence
 
@@ -21,9 +23,14 @@ from weft_worker.agent.records import ReplicaRecords, inherit
 from weft_worker.agent.replica import BackendProcess, ReplicaRecord, RunningReplica
 from weft_worker.agent.roster import Roster
 from weft_worker.agent.starter import Starter
+from weft_worker.backend.lease import LeaseState
 
 KILL_MARGIN_SECONDS = 0.5
+# Long enough for a router to read why.
 FAILED_LINGER_SECONDS = 10.0
+# Twice what routers give a load: past that, nobody waits for it any more.
+LOAD_SECONDS = 600.0
+LOAD_SECONDS_PER_GIB = 40.0
 _SWEEP_SECONDS = 1.0
 _TRIM_EVERY_SWEEPS = 10
 
@@ -55,10 +62,13 @@ class Supervisor:
         self._starter = Starter(settings, ports=self._ports, clock=clock)
         self._ledger = CommandLedger()
         self._starts: dict[str, asyncio.Task[None]] = {}
+        self._watches: set[asyncio.Task[None]] = set()
         self._closing = False
 
-    def adopt(self) -> None:
+    def adopt(self, membership: Membership | None) -> None:
         """Take over what an earlier agent left running; each process comes back by itself over its lease."""
+        if membership is not None:
+            self._ledger.obey(membership.generation)
         found = inherit(self._records.load(), alive)
         for record in found.dead:
             _log.warning("replica_gone", extra={"replica": record.replica_id, "pid": record.pid})
@@ -134,8 +144,12 @@ class Supervisor:
         self._closing = True
         for replica in self._roster.running:
             self._begin_stop(replica, grace_seconds)
-        for replica in self._roster.running:
-            await replica.ended.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds + 2 * KILL_MARGIN_SECONDS):
+                for replica in self._roster.running:
+                    await replica.ended.wait()
+        for watch in self._watches:
+            watch.cancel()  # of what not even a kill ends: a process in uninterruptible sleep
 
     async def measure(self) -> int:
         """Measure what each replica holds; returns the sum in bytes."""
@@ -160,13 +174,17 @@ class Supervisor:
                     await asyncio.to_thread(trim, self._settings.folder.replica_log(replica.id))
 
     def _forsaken(self, replica: RunningReplica, now: float) -> str:
-        lease = self._settings.lease.total_seconds()
         if replica.stopping or not replica.announced:
             return ""
-        if replica.failed_since is not None and now - replica.failed_since > FAILED_LINGER_SECONDS:
-            return "it failed"
+        lease = self._settings.lease.total_seconds()
         if replica.link is None and now - replica.unlinked_since > lease:
             return f"it did not come back to its agent within {lease:g} s"
+        limit = {
+            LeaseState.FAILED: FAILED_LINGER_SECONDS,
+            LeaseState.LOADING: LOAD_SECONDS + LOAD_SECONDS_PER_GIB * replica.record.size_bytes / 2**30,
+        }.get(replica.record.replica_state, math.inf)
+        if now - replica.state_since > limit:
+            return f"it was {replica.record.replica_state} for more than {limit:.0f} s"
         return ""
 
     async def _start(self, request: InstallBackendRequest, membership: Membership) -> None:
@@ -184,7 +202,9 @@ class Supervisor:
     def _take_in(self, record: ReplicaRecord, process: BackendProcess) -> RunningReplica:
         replica = RunningReplica(record, process, asyncio.get_running_loop().create_future())
         self._roster.add(replica)
-        self._tasks.create_task(self._watch(replica))
+        watch = self._tasks.create_task(self._watch(replica))
+        self._watches.add(watch)
+        watch.add_done_callback(self._watches.discard)
         return replica
 
     async def _watch(self, replica: RunningReplica) -> None:

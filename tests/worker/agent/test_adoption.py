@@ -1,0 +1,101 @@
+"""An agent dies and another one comes: what ran goes on."""
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+from tests.worker.agent.fleet import SOON, Fleet, eventually
+from weft_common.process import start_time
+from weft_proto.weft.types.v1 import Replica, ReplicaState
+
+
+async def orphaned(fleet: Fleet, *, ready: bool = True, **changes: Any) -> Replica:
+    """Leave a backend behind whose agent was killed."""
+    with fleet.agent_process() as agent:
+        await fleet.on_the_bus()
+        replica = (await fleet.install(**changes)).replica
+        assert replica is not None
+        if ready:
+            await fleet.tell(replica.address, state={"state": "ready"})
+            await eventually(lambda: (fleet.record() or {})["state"] == "ready", "a ready replica")
+        agent.kill()
+        agent.wait()
+    assert start_time(replica.pid) is not None, "a backend must survive its agent"
+    return replica
+
+
+async def test_a_new_agent_adopts_what_runs(fleet: Fleet) -> None:
+    replica = await orphaned(fleet)
+    async with fleet.agent():
+        registration = await fleet.registered(2)
+        adopted = registration.replicas[0]
+        assert (adopted.id, adopted.pid, adopted.address) == ("r-1", replica.pid, replica.address)
+        assert adopted.state is ReplicaState.READY
+        await fleet.on_the_bus()
+        assert (await fleet.install()).replica == adopted, "the same operation, the same process"
+        agents = {report.agent_id for report in fleet.reports}
+        await fleet.tell(replica.address, load={"in_flight": 1, "queued": 0})
+        await eventually(lambda: {r.agent_id for r in fleet.reports} - agents, "its load from the new agent")
+        assert (await fleet.stop("r-1")).found
+        assert start_time(replica.pid) is None
+
+
+async def test_an_adopted_backend_that_dies_is_reported_as_failed(fleet: Fleet) -> None:
+    replica = await orphaned(fleet)
+    async with fleet.agent():
+        await fleet.registered(2)
+        os.kill(replica.pid, signal.SIGKILL)
+        await eventually(
+            lambda: [
+                r for beat in fleet.router.heartbeats for r in beat.replicas if r.state is ReplicaState.FAILED
+            ],
+            "a failed replica",
+        )
+        await eventually(lambda: not fleet.router.replicas(), "no replica")
+
+
+async def test_a_backend_that_died_with_its_agent_is_forgotten(fleet: Fleet) -> None:
+    replica = await orphaned(fleet)
+    os.kill(replica.pid, signal.SIGKILL)
+    await eventually(lambda: start_time(replica.pid) is None, "its end")
+    async with fleet.agent():
+        assert (await fleet.registered(2)).replicas == []
+        assert fleet.record() is None
+
+
+async def test_a_backend_that_never_comes_back_is_ended(fleet: Fleet) -> None:
+    replica = await orphaned(fleet)
+    os.kill(replica.pid, signal.SIGSTOP)
+    async with fleet.agent(lease="0.2"):
+        await eventually(lambda: start_time(replica.pid) is None, "its end")
+
+
+async def test_a_backend_of_another_mesh_is_ended(fleet: Fleet) -> None:
+    replica = await orphaned(fleet)
+    fleet.router.mesh_secret = "cd" * 32
+    async with fleet.agent():
+        await eventually(lambda: start_time(replica.pid) is None, "its end")
+
+
+async def test_a_record_that_names_another_process_kills_nobody(fleet: Fleet) -> None:
+    replica = await orphaned(fleet)
+    path = fleet.state_dir / "replicas" / "r-1.json"
+    path.write_text(path.read_text().replace(f'"start_time":{start_time(replica.pid)}', '"start_time":7'))
+    async with fleet.agent():
+        assert (await fleet.registered(2)).replicas == []
+        # It knocks with a hello that nobody can vouch for, and is turned away.
+        assert start_time(replica.pid) is not None
+    os.killpg(replica.pid, signal.SIGKILL)
+
+
+async def test_an_adopting_agent_reports_loads_while_no_router_answers(fleet: Fleet) -> None:
+    replica = await orphaned(fleet)
+    await fleet.stop_router()
+    fleet.reports.clear()
+    async with fleet.agent():
+        # Before the new agent is there, the backend tells nobody; so it is told again.
+        async with asyncio.timeout(SOON):
+            while not fleet.reports:
+                await fleet.tell(replica.address, load={"in_flight": 1, "queued": 0})
+                await asyncio.sleep(0.05)
