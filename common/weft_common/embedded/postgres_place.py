@@ -46,6 +46,9 @@ def locate(home: Home) -> Place:
         )
     place = Place(Path(str(kept["folder"])), Identity(uid, uid) if isinstance(uid, int) else None)
     _make(place)
+    if place.folder.parent == SYSTEM_ROOT and place.folder != home.postgres:
+        # For whoever wonders, in front of a folder with a random name, whose it is.
+        write_private(place.folder / "home", f"{home.root}\n")
     return place
 
 

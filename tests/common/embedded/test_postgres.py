@@ -12,19 +12,14 @@ import asyncpg
 import psutil
 import pytest
 
-from weft_common.embedded.postgres import Database, database, postgres_part, prepare, stop_leftover
-from weft_common.embedded.postgres_place import forget, locate
+from tests.common.embedded.databases import database_of
+from weft_common.embedded.postgres import Database, postgres_part, prepare, stop_leftover
+from weft_common.embedded.postgres_place import forget
 from weft_common.home import Home, StartError, open_home
-from weft_common.ports import load_ports
 from weft_common.process import alive, spawn
 from weft_common.supervisor import PartFailed, Supervisor
 
 DEADLINE = 30.0
-
-
-def database_of(home: Home, password: str = "secret") -> Database:
-    port = load_ports(home, single=("postgres",))["postgres"]
-    return database(home, locate(home), port=port, password=password)
 
 
 @contextlib.asynccontextmanager
@@ -47,61 +42,61 @@ def server_of(base: Database) -> psutil.Process:
     return psutil.Process(int((base.place.data / "postmaster.pid").read_text().splitlines()[0]))
 
 
-async def test_database_answers_those_who_know_the_password(home: Home) -> None:
-    base = database_of(home)
-    async with serving(base, home):
+async def test_database_answers_those_who_know_the_password(home_with_database: Home) -> None:
+    base = database_of(home_with_database)
+    async with serving(base, home_with_database):
         assert await ask(base.url, "select count(*) from pg_available_extensions where name = 'vector'") == 1
         assert await ask(base.url, "show password_encryption") == "scram-sha-256"
         with pytest.raises(asyncpg.InvalidPasswordError):
             await ask(replace(base, password="wrong").url, "select 1")
 
 
-async def test_database_listens_on_this_machine_only_and_on_no_socket_file(home: Home) -> None:
-    base = database_of(home)
-    async with serving(base, home):
+async def test_database_listens_on_this_machine_only_and_on_no_socket_file(home_with_database: Home) -> None:
+    base = database_of(home_with_database)
+    async with serving(base, home_with_database):
         listening = {c.laddr[0] for c in server_of(base).net_connections("inet") if c.status == "LISTEN"}
         files = server_of(base).net_connections("unix")
 
     assert (listening, files) == ({"127.0.0.1"}, [])
 
 
-async def test_data_outlives_the_server(home: Home) -> None:
-    base = database_of(home)
-    async with serving(base, home):
+async def test_data_outlives_the_server(home_with_database: Home) -> None:
+    base = database_of(home_with_database)
+    async with serving(base, home_with_database):
         await ask(base.url, "create table kept as select 42 as answer")
     assert not (base.place.data / "postmaster.pid").exists()
-    async with serving(base, home):
+    async with serving(base, home_with_database):
         assert await ask(base.url, "select answer from kept") == 42
 
 
-async def test_killed_server_comes_back_with_what_was_committed(home: Home) -> None:
-    base = database_of(home)
-    async with serving(base, home):
-        await ask(base.url, "create table kept as select 42 as answer")
+async def test_killed_server_comes_back_with_what_was_committed(home_with_database: Home) -> None:
+    base = database_of(home_with_database)
+    async with serving(base, home_with_database):
+        await ask(base.url, "create table committed as select 42 as answer")
         server_of(base).kill()
         async with asyncio.timeout(DEADLINE):
             while True:
                 with contextlib.suppress(OSError, asyncpg.PostgresError):
-                    assert await ask(base.url, "select answer from kept") == 42
+                    assert await ask(base.url, "select answer from committed") == 42
                     return
                 await asyncio.sleep(0.02)
 
 
-async def test_server_that_a_former_run_left_is_stopped(home: Home) -> None:
-    base = database_of(home)
+async def test_server_that_a_former_run_left_is_stopped(home_with_database: Home) -> None:
+    base = database_of(home_with_database)
     await prepare(base)
     orphan = spawn(replace(postgres_part(base).command, death_signal=None))
     async with asyncio.timeout(DEADLINE):
         while not await postgres_part(base).ready():
             await asyncio.sleep(0.02)
 
-    async with serving(base, home):
+    async with serving(base, home_with_database):
         assert not alive(orphan.pid, orphan.start_time)
         assert server_of(base).pid != orphan.pid
 
 
-async def test_pid_file_that_names_somebody_else_is_no_obstacle(home: Home) -> None:
-    base = database_of(home)
+async def test_pid_file_that_names_somebody_else_is_no_obstacle(home_with_database: Home) -> None:
+    base = database_of(home_with_database)
     await prepare(base)
     (base.place.data / "postmaster.pid").write_text(f"{os.getpid()}\n{base.place.data}\n")
 
@@ -129,11 +124,11 @@ async def test_data_of_another_major_version_is_refused(home: Home) -> None:
         await prepare(base)
 
 
-async def test_lost_password_is_named_as_the_reason(home: Home) -> None:
-    await prepare(database_of(home))
+async def test_lost_password_is_named_as_the_reason(home_with_database: Home) -> None:
+    await prepare(database_of(home_with_database))
 
     with pytest.raises(ExceptionGroup) as caught:
-        async with serving(database_of(home, password="drawn again"), home):
+        async with serving(database_of(home_with_database, password="drawn again"), home_with_database):
             pass
 
     assert caught.group_contains(PartFailed, match=r"another password than secrets\.json")
@@ -152,9 +147,9 @@ async def test_two_homes_run_side_by_side(home: Home, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs it as itself")
-async def test_root_gives_the_server_to_an_account_that_nobody_else_has(home: Home) -> None:
-    base = database_of(home)
-    async with serving(base, home):
+async def test_root_gives_the_server_to_an_account_that_nobody_else_has(home_with_database: Home) -> None:
+    base = database_of(home_with_database)
+    async with serving(base, home_with_database):
         owner = server_of(base).uids()
 
     assert 60_578 <= owner.effective < 61_184
@@ -163,5 +158,5 @@ async def test_root_gives_the_server_to_an_account_that_nobody_else_has(home: Ho
     assert {path.stat().st_uid for path in base.place.data.rglob("*")} == {owner.effective}
 
 
-def test_server_does_not_wait_for_its_clients_when_its_parent_dies(home: Home) -> None:
-    assert postgres_part(database_of(home)).command.death_signal is signal.SIGINT
+def test_server_does_not_wait_for_its_clients_when_its_parent_dies(home_with_database: Home) -> None:
+    assert postgres_part(database_of(home_with_database)).command.death_signal is signal.SIGINT

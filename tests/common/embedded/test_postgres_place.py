@@ -38,6 +38,7 @@ def test_home_behind_a_closed_door_gets_a_folder_in_the_system(home: Home) -> No
 
     assert place.folder.parent == SYSTEM_ROOT
     assert place.folder != home.postgres
+    assert (place.folder / "home").read_text() == f"{home.root}\n"
 
 
 @as_root
