@@ -15,14 +15,13 @@ SERVICES = {
     "weft.node.v1.NodeService",
     "weft.routing.v1.RoutingService",
     "weft.backend.v1.BackendService",
-    "grpc.health.v1.Health",
 }
 
 
 def test_reflection_lists_every_service(stack: Stack) -> None:
     done = stack.buf_curl("", "--list-services")
     assert done.returncode == 0, done.stderr
-    assert SERVICES <= set(done.stdout.split())
+    assert {*SERVICES, "grpc.health.v1.Health"} <= set(done.stdout.split())
 
 
 def test_reflection_needs_a_key(stack: Stack) -> None:
@@ -63,6 +62,8 @@ def test_a_bad_field_is_an_invalid_argument(stack: Stack) -> None:
     assert json.loads(done.stderr)["code"] == "invalid_argument"
 
 
-def test_health_is_served(stack: Stack) -> None:
-    done = stack.buf_curl("/grpc.health.v1.Health/Check", "-d", "{}")
+@pytest.mark.parametrize("service", ["", *sorted(SERVICES)])
+def test_health_is_served_for_every_service(stack: Stack, service: str) -> None:
+    done = stack.buf_curl("/grpc.health.v1.Health/Check", "-d", json.dumps({"service": service}))
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["status"] == "SERVING"

@@ -55,7 +55,7 @@ class RpcServer:
         methods = {m.path: m for service in services for m in service_methods(service)}
         methods.update({m.path: m for m in upb})
         names = sorted({path.split("/")[1] for path in methods})
-        self._health = health.Health(names)
+        self._health = health.Health(sorted({*names, *(reflected or ())}))
         own = [*self._health.methods(), *reflection.reflection_methods(_listed(names, reflected))]
         self._server: Any = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=max_concurrent_rpcs)
         self._routes = Routes([*methods.values(), *own], _guards(methods, mesh_secret, mesh_only))
