@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -188,12 +188,14 @@ class Fleet:
         await writer.wait_closed()
 
     @contextlib.asynccontextmanager
-    async def agent(self, **changes: Any) -> AsyncIterator[asyncio.Event]:
+    async def agent(
+        self, *, backend_command: Sequence[str] = FAKE_BACKEND, **changes: Any
+    ) -> AsyncIterator[asyncio.Event]:
         """Run an agent in this process; leaving the body stops it gracefully."""
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             settings = self.settings(**changes)
-            tasks.create_task(run(settings, stop, backend_command=FAKE_BACKEND))
+            tasks.create_task(run(settings, stop, backend_command=backend_command))
             try:
                 yield stop
             finally:

@@ -79,14 +79,21 @@ async def test_a_backend_of_another_mesh_is_ended(fleet: Fleet) -> None:
 
 
 async def test_a_record_that_names_another_process_kills_nobody(fleet: Fleet) -> None:
-    replica = await orphaned(fleet)
+    replica = await orphaned(fleet, options={"deaf": "yes"})
     path = fleet.state_dir / "replicas" / "r-1.json"
     path.write_text(path.read_text().replace(f'"start_time":{start_time(replica.pid)}', '"start_time":7'))
     async with fleet.agent():
         assert (await fleet.registered(2)).replicas == []
-        # It knocks with a hello that nobody can vouch for, and is turned away.
-        assert start_time(replica.pid) is not None
+    assert start_time(replica.pid) is not None
     os.killpg(replica.pid, signal.SIGKILL)
+
+
+async def test_a_backend_that_nobody_knows_is_asked_to_end(fleet: Fleet) -> None:
+    replica = await orphaned(fleet)
+    (fleet.state_dir / "replicas" / "r-1.json").unlink()
+    async with fleet.agent():
+        await eventually(lambda: start_time(replica.pid) is None, "its end")
+        assert fleet.router.replicas() == {}
 
 
 async def test_an_adopting_agent_reports_loads_while_no_router_answers(fleet: Fleet) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 from weft_worker.backend.lease import MAX_LINE_BYTES, Command, Hello, Report, Stop, decode_report, encode
 
 _HELLO_SECONDS = 5.0
+_STRANGER_GRACE_SECONDS = 30.0
 _MAX_CONNECTIONS = 256
 
 _log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ros
             hello = (await _next_report(reader)).hello
         if hello is None or not roster.link(hello, link):
             _log.warning("lease_refused", extra={"replica": hello.replica_id if hello else ""})
+            await _turn_away(reader, link)
             return
         replica_id = hello.replica_id
         while True:
@@ -98,6 +100,14 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ros
         if replica_id:
             roster.unlink(replica_id, link)
         writer.close()
+
+
+async def _turn_away(reader: asyncio.StreamReader, link: SocketLink) -> None:
+    """Have a backend end that nobody knows: one whose record was lost would else come back for ever."""
+    link.stop(_STRANGER_GRACE_SECONDS)
+    async with asyncio.timeout(_HELLO_SECONDS):
+        while await reader.read(MAX_LINE_BYTES):
+            pass
 
 
 async def _next_report(reader: asyncio.StreamReader) -> Report:

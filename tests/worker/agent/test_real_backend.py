@@ -1,0 +1,76 @@
+"""The agent with real backend processes, which run the paced engine."""
+
+import os
+import signal
+from typing import Any
+
+from tests.worker.agent.fleet import Fleet, eventually
+from weft_common.mesh_auth import mesh_metadata
+from weft_common.process import start_time
+from weft_common.rpc import open_channel, stub
+from weft_proto.weft.backend.v1 import BackendServiceStub, LoadModelRequest
+from weft_proto.weft.types.v1 import Model, Replica, ReplicaState
+from weft_worker.agent.launcher import BACKEND_COMMAND
+
+MODEL = Model(name="m", backend="paced", revision="rev", path="/m", context_size=64, slot_count=2)
+SECONDS = 60.0
+
+
+async def loaded(fleet: Fleet) -> Replica:
+    response = await fleet.install(model=MODEL)
+    assert response.error == ""
+    assert response.replica is not None
+    async with open_channel(response.replica.address) as channel:
+        metadata = mesh_metadata(fleet.router.mesh_secret)
+        service = stub(BackendServiceStub, channel, metadata=metadata, stream_timeout=SECONDS)
+        updates = [update async for update in service.load_model(LoadModelRequest(model=MODEL))]
+    assert updates[-1].replica is not None
+    return response.replica
+
+
+def ready(fleet: Fleet) -> Any:
+    replica = fleet.router.replicas().get("r-1")
+    return replica if replica and replica.state is ReplicaState.READY else None
+
+
+async def test_a_real_backend_is_started_loaded_reported_and_stopped(fleet: Fleet) -> None:
+    async with fleet.agent(backend_command=BACKEND_COMMAND):
+        await fleet.on_the_bus()
+        installed = await loaded(fleet)
+        replica = await eventually(lambda: ready(fleet), "a ready replica")
+        assert (replica.pid, replica.slot_count, replica.address) == (installed.pid, 2, installed.address)
+        assert (fleet.record() or {})["state"] == "ready"
+        seen = len(fleet.reports)
+        await eventually(lambda: len(fleet.reports) >= seen + 2, "reports without a change")
+        assert [load.replica_id for load in fleet.reports[-1].replicas] == ["r-1"]
+        assert (await fleet.stop("r-1")).found
+        assert start_time(replica.pid) is None
+
+
+async def test_a_real_backend_survives_its_agent_and_is_adopted(fleet: Fleet) -> None:
+    with fleet.agent_process(FAKE_BACKEND="no") as first:
+        await fleet.on_the_bus()
+        installed = await loaded(fleet)
+        await eventually(lambda: ready(fleet), "a ready replica")
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    assert start_time(installed.pid) is not None
+    with fleet.agent_process(FAKE_BACKEND="no") as second:
+        registration = await fleet.registered(2)
+        assert [(r.pid, r.state) for r in registration.replicas] == [(installed.pid, ReplicaState.READY)]
+        agents = {report.agent_id for report in fleet.reports}
+        await eventually(lambda: {r.agent_id for r in fleet.reports} - agents, "reports of the new agent")
+        second.send_signal(signal.SIGTERM)
+        assert await eventually(lambda: second.poll() is not None, "its end", 3.0)
+        assert second.returncode == 0
+    assert start_time(installed.pid) is None
+    assert fleet.router.replicas() == {}
+
+
+async def test_a_killed_real_backend_is_noticed_by_an_agent_of_its_own(fleet: Fleet) -> None:
+    with fleet.agent_process(FAKE_BACKEND="no"):
+        await fleet.on_the_bus()
+        installed = await loaded(fleet)
+        await eventually(lambda: ready(fleet), "a ready replica")
+        os.kill(installed.pid, signal.SIGKILL)
+        await eventually(lambda: not fleet.router.replicas(), "no replica", 1.0)
