@@ -27,6 +27,7 @@ PUBLIC_SERVICES = (
     "weft.inference.v1.InferenceService",
     "weft.dialect.v1.OpenAIService",
     "weft.node.v1.NodeService",
+    "weft.admin.v1.NodeAdminService",
     "weft.routing.v1.RoutingService",
     "weft.backend.v1.BackendService",
 )
@@ -47,7 +48,9 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
         admission = Admission(view=view, routers=routers, settings=settings, clock=clock)
         synced = asyncio.Event()
         async with (
-            _server(settings, check.Check(keys=keys, admission=admission), OpenAIModels(view)) as server,
+            _server(
+                settings, check.Check(keys=keys, admission=admission, mesh_secret=secret), OpenAIModels(view)
+            ) as server,
             background(
                 follow_fleet(routers, view, synced),
                 follow_loads(bus, view),

@@ -16,6 +16,8 @@ class Route(Enum):
     GRPC_INFERENCE = "grpc_inference"
     # Anything that a key holder may ask a gateway: model lists, reflection, health.
     GATEWAY = "gateway"
+    # Anything that a key holder may ask a router.
+    ADMIN = "admin"
     # Workers: the router checks the token that they carry.
     NODE = "node"
     UNKNOWN = "unknown"
@@ -32,6 +34,8 @@ _PREFIXES: Mapping[str, Route] = {
     "/v1/models/": Route.GATEWAY,
     "/grpc.health.v1.Health/": Route.GATEWAY,
     **dict.fromkeys(_REFLECTION, Route.GATEWAY),
+    "/api/nodes/": Route.ADMIN,
+    "/weft.admin.v1.": Route.ADMIN,
     "/api/node/": Route.NODE,
     "/weft.node.v1.NodeService/": Route.NODE,
 }

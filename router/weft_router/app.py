@@ -3,6 +3,8 @@
 import asyncio
 import logging
 
+from betterproto2.grpclib import ServiceBase
+
 from weft_common.background import background
 from weft_common.bus import open_bus
 from weft_common.clock import SystemClock
@@ -14,11 +16,12 @@ from weft_router.fleet.fleet import Fleet
 from weft_router.loads import Loads
 from weft_router.probe import Probe
 from weft_router.registry import Registry
-from weft_router.services import NodeService, RoutingService
+from weft_router.services import NodeAdminService, NodeService, RoutingService
 from weft_router.settings import RouterSettings
 from weft_router.store.postgres import open_store
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
+from weft_router.unloads import Unloads
 
 _GRACE_SECONDS = 1.0
 _PREPARE_RETRY_SECONDS = 0.1
@@ -43,8 +46,12 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
         routing = RoutingService(
             fleet=fleet, loads=loads, sync=sync, probe=probe, settings=settings, clock=clock
         )
-        node_service = NodeService(registry=registry, loads=loads, settings=settings)
-        async with _server(settings, node_service, routing) as server:
+        unloads = Unloads(fleet=fleet, store=store, sync=sync, bus=bus)
+        services = [
+            NodeService(registry=registry, loads=loads, settings=settings),
+            NodeAdminService(fleet=fleet, loads=loads, unloads=unloads, settings=settings),
+        ]
+        async with _server(settings, services, routing) as server:
             async with background(_keep_level(store, sync), catalog.follow(), _announce(server, sync)):
                 await stop.wait()
             sync.close()
@@ -52,15 +59,16 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
         loads.close()
 
 
-def _server(settings: RouterSettings, node_service: NodeService, routing: RoutingService) -> RpcServer:
+def _server(settings: RouterSettings, services: list[ServiceBase], routing: RoutingService) -> RpcServer:
     server = RpcServer(
-        services=[node_service],
+        services=services,
         upb=[
             upb_unary(f"{_SERVICE}Route", routing.route, pb.RouteRequest),
             upb_stream(f"{_SERVICE}WatchFleet", routing.watch_fleet, pb.WatchFleetRequest),
         ],
         mesh_secret=settings.mesh_secret.get_secret_value(),
-        mesh_only=[_SERVICE],
+        # Admin calls come through Envoy, where Check gives the ones with a key the token of the mesh.
+        mesh_only=[_SERVICE, "/weft.admin.v1."],
     )
     server.listen(settings.listen)
     return server

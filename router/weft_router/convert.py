@@ -60,6 +60,11 @@ def replica_pb(replica: Replica) -> replica_pb2.Replica:
     )
 
 
+def replica_message(replica: Replica) -> types.Replica:
+    """A replica as admins see it."""
+    return types.Replica.parse(replica_pb(replica).SerializeToString())
+
+
 def replica(message: types.Replica | replica_pb2.Replica, node_id: str) -> Replica:
     """A replica as its worker reports it; the caller says which node it is on."""
     name = replica_pb2.ReplicaState.Name(int(message.state)).removeprefix("REPLICA_STATE_")

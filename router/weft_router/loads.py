@@ -25,7 +25,7 @@ from weft_router import convert
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
-from weft_router.placement.place import Placed, Rejected, place
+from weft_router.placement.place import Candidate, Placed, Rejected, place
 from weft_router.placement.view import candidates, request_for
 from weft_router.settings import RouterSettings
 from weft_router.store.protocol import PlaceTaken, Store
@@ -58,7 +58,7 @@ class Loads:
         self._sync = sync
         self._bus = bus
         self._tasks = tasks
-        self._flights: dict[str, asyncio.Future[None]] = {}
+        self._flights: dict[str, asyncio.Future[Replica]] = {}
         self._reserved: dict[str, int] = {}
         self._loading: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
@@ -70,10 +70,17 @@ class Loads:
 
     async def ensure(self, model: Model, max_wait: float) -> None:
         """Wait up to `max_wait` seconds until a load of the model has ended well; raises its error otherwise."""
-        flight = self._flights.get(model.name) or self._start(model)
+        flight = self._flights.get(model.name) or self._start(model, shared=True)
+        await self._wait(model, flight, max_wait)
+
+    async def add(self, model: Model, node: Node | None, max_wait: float) -> Replica:
+        """Load one more replica, on `node` if given, and wait for it as `ensure` does."""
+        return await self._wait(model, self._start(model, node=node), max_wait)
+
+    async def _wait(self, model: Model, flight: "asyncio.Future[Replica]", max_wait: float) -> Replica:
         try:
             async with asyncio.timeout(max_wait):
-                await asyncio.shield(flight)
+                return await asyncio.shield(flight)
         except TimeoutError:
             raise ModelLoading(
                 f"Model '{model.name}' is still loading; try again shortly.", retry_after=timedelta(seconds=5)
@@ -84,21 +91,23 @@ class Loads:
         for task in self._running:
             task.cancel()
 
-    def _start(self, model: Model) -> asyncio.Future[None]:
-        flight: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def _start(
+        self, model: Model, *, node: Node | None = None, shared: bool = False
+    ) -> asyncio.Future[Replica]:
+        flight: asyncio.Future[Replica] = asyncio.get_running_loop().create_future()
         # Without a waiter the outcome is in the log; asyncio must not complain that nobody read it.
         flight.add_done_callback(lambda f: f.cancelled() or f.exception())
-        self._flights[model.name] = flight
-        task = self._tasks.create_task(self._fly(model, flight))
+        if shared:
+            self._flights[model.name] = flight
+        task = self._tasks.create_task(self._fly(model, node, flight))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return flight
 
-    async def _fly(self, model: Model, flight: asyncio.Future[None]) -> None:
+    async def _fly(self, model: Model, node: Node | None, flight: asyncio.Future[Replica]) -> None:
         """Run one load and hand its outcome to whoever waits; nothing escapes to the task group."""
         try:
-            await self._load(model)
-            self._land(model, flight, None)
+            self._land(model, flight, await self._load(model, node))
         except WeftError as error:
             _log.warning(
                 "load_failed", extra={"model": model.name, "reason": error.reason, "error": str(error)}
@@ -108,31 +117,36 @@ class Loads:
             _log.exception("load_broke", extra={"model": model.name})
             self._land(model, flight, LoadFailed(f"Loading '{model.name}' broke: {error}"))
         finally:
-            self._flights.pop(model.name, None)
+            self._forget(model, flight)
             flight.cancel()
 
-    def _land(self, model: Model, flight: asyncio.Future[None], error: WeftError | None) -> None:
-        self._flights.pop(model.name, None)
+    def _land(self, model: Model, flight: asyncio.Future[Replica], outcome: Replica | WeftError) -> None:
+        """Tell the waiters; whoever asks from now on starts a load of his own."""
+        self._forget(model, flight)
         if flight.done():
             return
-        if error is None:
-            flight.set_result(None)
+        if isinstance(outcome, WeftError):
+            flight.set_exception(outcome)
         else:
-            flight.set_exception(error)
+            flight.set_result(outcome)
 
-    async def _load(self, model: Model) -> None:
-        node, replica = await self._reserve(model)
+    def _forget(self, model: Model, flight: asyncio.Future[Replica]) -> None:
+        if self._flights.get(model.name) is flight:
+            del self._flights[model.name]
+
+    async def _load(self, model: Model, wanted: Node | None) -> Replica:
+        node, replica = await self._reserve(model, wanted)
         with self._held(replica, request_for(model).need_bytes):
             try:
-                await self._bring_up(model, node, replica)
+                return await self._bring_up(model, node, replica)
             except WeftError:
                 await self._take_back(node, replica)
                 raise
 
-    async def _reserve(self, model: Model) -> tuple[Node, Replica]:
+    async def _reserve(self, model: Model, wanted: Node | None) -> tuple[Node, Replica]:
         """Decide where the model goes and write that down, so that no other router decides the same."""
         for _ in range(_PLACE_TRIES):
-            decision = place(request_for(model), candidates(self._fleet, self._reserved))
+            decision = place(request_for(model), self._candidates(wanted))
             self._log_decision(model, decision)
             if isinstance(decision, Rejected):
                 raise NoCapacity(
@@ -159,6 +173,10 @@ class Loads:
             return decision.node, replica
         raise NoCapacity(f"'{model.name}' could not be placed: others are placing it too.")
 
+    def _candidates(self, wanted: Node | None) -> list[Candidate]:
+        found = candidates(self._fleet, self._reserved)
+        return [c for c in found if wanted is None or c.node.id == wanted.id]
+
     def _log_decision(self, model: Model, decision: Placed | Rejected) -> None:
         fields: dict[str, object] = {"model": model.name, "excluded": dict(decision.excluded)}
         if isinstance(decision, Placed):
@@ -166,22 +184,17 @@ class Loads:
         fields["fleet"] = self._fleet.sequence
         _log.info("placed" if isinstance(decision, Placed) else "placement_rejected", extra=fields)
 
-    async def _bring_up(self, model: Model, node: Node, replica: Replica) -> None:
+    async def _bring_up(self, model: Model, node: Node, replica: Replica) -> Replica:
         started = await self._install(model, node, replica)
-        ready = await self._load_into(model, started)
+        loaded = await self._load_into(model, started)
         state = move_replica(replica.state, ReplicaEvent.LOADED, f"{replica.id} of {replica.model}")
-        await self._store.put_replica(
-            replace(
-                ready,
-                id=replica.id,
-                node_id=node.id,
-                index=replica.index,
-                revision=model.revision,
-                state=state,
-            )
+        ready = replace(
+            loaded, id=replica.id, node_id=node.id, index=replica.index, revision=model.revision, state=state
         )
+        await self._store.put_replica(ready)
         await self._sync.after_write()
         _log.info("model_loaded", extra={"model": model.name, "node": node.name, "replica": replica.id})
+        return ready
 
     async def _install(self, model: Model, node: Node, replica: Replica) -> Replica:
         """Have the worker start a process."""

@@ -8,6 +8,7 @@ import pytest
 from envoy.service.auth.v3 import external_auth_pb2
 
 from weft_common.errors import ModelNotFound
+from weft_common.mesh_auth import mesh_token
 from weft_gateway.admission import Admitted
 from weft_gateway.check import Check
 from weft_gateway.keys import KeyRing
@@ -30,7 +31,7 @@ def check(tmp_path: Path) -> Check:
     file.write_text(f"keys: [{{name: alice, sha256: {hashlib.sha256(KEY.encode()).hexdigest()}}}]")
     keys = KeyRing(file)
     keys.read()
-    return Check(keys=keys, admission=FakeAdmission())  # type: ignore[arg-type]  # a fake
+    return Check(keys=keys, admission=FakeAdmission(), mesh_secret="ab" * 32)  # type: ignore[arg-type]  # a fake
 
 
 def a_request(
@@ -73,6 +74,13 @@ async def test_lists_and_reflection_need_a_key_only(check: Check) -> None:
             "x-weft-principal": "alice"
         }
         assert refused(await check.check(a_request(path, method="GET"))) == (401, "invalid_api_key")
+
+
+async def test_an_admins_call_gets_the_meshs_token_and_nobody_elses_does(check: Check) -> None:
+    request = a_request("/api/nodes/models/load", **AUTH)
+    assert passed(await check.check(request))["x-weft-mesh"] == mesh_token("ab" * 32)
+    assert refused(await check.check(a_request("/api/nodes/models/load"))) == (401, "invalid_api_key")
+    assert "x-weft-mesh" not in passed(await check.check(a_request("/v1/models", **AUTH)))
 
 
 async def test_workers_bring_a_token_of_their_own(check: Check) -> None:

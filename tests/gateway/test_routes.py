@@ -16,6 +16,8 @@ from weft_gateway.routes import Route, allowed_method, route_of
         ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Route.GATEWAY),
         ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Route.GATEWAY),
         ("/grpc.health.v1.Health/Check", Route.GATEWAY),
+        ("/api/nodes/models/load", Route.ADMIN),
+        ("/weft.admin.v1.NodeAdminService/LoadModel", Route.ADMIN),
         ("/api/node/register", Route.NODE),
         ("/weft.node.v1.NodeService/Heartbeat", Route.NODE),
         ("/", Route.UNKNOWN),

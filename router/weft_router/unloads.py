@@ -1,0 +1,51 @@
+"""Unloading replicas: out of everybody's choice first, then stopped by their worker once they are idle."""
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from weft_common.bus import Bus
+from weft_common.errors import WeftError
+from weft_proto.weft.bus.v1 import StopBackendRequest
+from weft_router.fleet.entities import Replica
+from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
+from weft_router.store.protocol import Store
+from weft_router.sync import FleetSync
+
+_STOP_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class Unloads:
+    """Takes replicas out of service; what a worker does not hear now, its next heartbeat tells it."""
+
+    def __init__(self, *, fleet: Fleet, store: Store, sync: FleetSync, bus: Bus) -> None:
+        self._fleet = fleet
+        self._store = store
+        self._sync = sync
+        self._bus = bus
+
+    async def unload(self, replicas: list[Replica], *, force: bool) -> list[Replica]:
+        """Mark replicas as unloading and have their workers stop them; returns them as marked."""
+        marked = [
+            replace(r, state=move_replica(r.state, ReplicaEvent.UNLOAD_ASKED, f"{r.id} of {r.model}"))
+            for r in replicas
+        ]
+        for replica in marked:
+            await self._store.put_replica(replica)
+        await self._sync.after_write()
+        await asyncio.gather(*(self._stop(replica, force=force) for replica in marked))
+        return marked
+
+    async def _stop(self, replica: Replica, *, force: bool) -> None:
+        node = self._fleet.nodes.get(replica.node_id)
+        command = StopBackendRequest(
+            generation=node.generation if node else 0, replica_id=replica.id, force=force
+        )
+        subject = f"weft.node.{replica.node_id}.backend.stop"
+        try:
+            await self._bus.request(subject, bytes(command), _STOP_SECONDS)
+        except WeftError as error:
+            _log.warning("stop_not_delivered", extra={"replica": replica.id, "error": str(error)})
