@@ -4,20 +4,31 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from weft_common.errors import EngineFailed, InvalidRequest, WeftError
-from weft_worker.engines.base import Delta, EngineModel, Finished, Generation, Progress
+from weft_common.errors import EngineFailed, InvalidRequest, LoadFailed, WeftError
+from weft_worker.engines.base import (
+    Delta,
+    EngineModel,
+    Finished,
+    Generation,
+    Message,
+    Progress,
+    Role,
+    Sampling,
+)
 from weft_worker.engines.llamacpp.feed import Feed
-from weft_worker.engines.llamacpp.native import Threads, open_server
-from weft_worker.engines.llamacpp.weights import check_weights, default_thread_count, is_small, read_ahead
+from weft_worker.engines.llamacpp.native import open_server
+from weft_worker.engines.llamacpp.weights import check_weights, default_thread_count, read_ahead
 from weft_worker.engines.llamacpp.wire import Answer, encode_request
 
 _READ_AHEAD_SHARE = 0.9
 _CANCEL_SECONDS = 30.0
+_FIRST_USE = Generation((Message(Role.USER, "Hi"),), Sampling(max_tokens=1))
 _logger = logging.getLogger(__name__)
 
 
@@ -32,14 +43,14 @@ class LlamaCppEngine:
         path = Path(model.path)
         size_bytes = await asyncio.to_thread(check_weights, path)
         await read_ahead(path, size_bytes, lambda fraction: progress(fraction * _READ_AHEAD_SHARE))
-        count = model.thread_count or default_thread_count(size_bytes)
-        threads = Threads(count, warm_up=not is_small(size_bytes))
-        server = await asyncio.to_thread(open_server, model, threads)
+        thread_count = model.thread_count or default_thread_count(size_bytes)
+        server = await asyncio.to_thread(open_server, model, thread_count)
         self._loaded = _Loaded(
             server=[server],
             slots=asyncio.Semaphore(model.slot_count),
             threads=ThreadPoolExecutor(model.slot_count, thread_name_prefix="llamacpp"),
         )
+        await self._use_once(model)
         progress(1.0)
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Delta | Finished, None]:
@@ -57,6 +68,16 @@ class LlamaCppEngine:
             finally:
                 call.cancelled.set()
                 await _settle(returned)
+
+    async def _use_once(self, model: EngineModel) -> None:
+        """Generate a token: it warms the model up, and shows that weights and chat template are of use."""
+        try:
+            async with aclosing(self.generate(_FIRST_USE)) as events:
+                async for _ in events:
+                    pass
+        except WeftError as error:
+            await self.close()
+            raise LoadFailed(f"llama.cpp loaded {model.path} and cannot use it: {error.message}") from error
 
     async def close(self) -> None:
         """Free the model, once the calls that still run have noticed."""

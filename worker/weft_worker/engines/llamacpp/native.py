@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import xllamacpp
@@ -22,19 +21,14 @@ _LAST_WORDS = b"exiting due to"
 _LAST_WORDS_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Threads:
-    """How to compute: `count` threads; `warm_up` runs the model once, to touch all weights."""
+def open_server(model: EngineModel, thread_count: int) -> Any:
+    """Load the model; blocks, and holds the interpreter's lock. Raises LoadFailed with the library's reason.
 
-    count: int
-    warm_up: bool
-
-
-def open_server(model: EngineModel, threads: Threads) -> Any:
-    """Load the model; blocks, and holds the interpreter's lock. Raises LoadFailed with the library's reason."""
+    A server that is dropped before it has begun to work never returns from that: use it once, whatever comes.
+    """
     with _native_stderr() as log:
         try:
-            return xllamacpp.Server(_parameters(model, threads))
+            return xllamacpp.Server(_parameters(model, thread_count))
         except RuntimeError as error:
             cause = failure_cause(_last_words(log)) or str(error)
             raise LoadFailed(f"llama.cpp could not load {model.path}: {cause}.") from error
@@ -55,7 +49,7 @@ def failure_cause(log: str) -> str | None:
     return told[0].rstrip(".") if told else None
 
 
-def _parameters(model: EngineModel, threads: Threads) -> Any:
+def _parameters(model: EngineModel, thread_count: int) -> Any:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = model.path
     parameters.model_alias = {model.name}
@@ -70,8 +64,9 @@ def _parameters(model: EngineModel, threads: Threads) -> Any:
     parameters.cache_ram_mib = 0
     # Progress is told, and cancelling noticed, between these steps of a long prompt.
     parameters.n_batch = parameters.n_ubatch = _PREFILL_STEP_TOKENS
-    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads.count
-    parameters.warmup = threads.warm_up
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = thread_count
+    # The first use, which is ours, does as much without the interpreter's lock.
+    parameters.warmup = False
     # Text comes as the model wrote it: reasoning and calls of tools have no place in the contract yet, and what
     # was generated must not vanish.
     parameters.force_pure_content_parser = True

@@ -26,18 +26,13 @@ def check_weights(path: Path) -> int:
     return path.stat().st_size
 
 
-def is_small(size_bytes: int) -> bool:
-    """Tell whether a model is so small that one thread computes it best."""
-    return size_bytes < _SMALL_BYTES
-
-
 def default_thread_count(size_bytes: int) -> int:
     """Choose how many threads compute.
 
     ggml's threads spin at barriers: on contended cores two of them took 50 times as long as one for a tiny model.
     For large models one core is left to the event loop.
     """
-    if is_small(size_bytes):
+    if size_bytes < _SMALL_BYTES:
         return 1
     physical = psutil.cpu_count(logical=False) or 1
     return max(1, min(physical, len(os.sched_getaffinity(0))) - 1)

@@ -10,6 +10,8 @@ from weft_worker.engines.base import Delta, Finished, FinishReason, Generation, 
 
 # llama.cpp takes 32 bits and reads the highest value as "draw one".
 _SEED_COUNT = 2**32 - 1
+# The library keeps a ring of this size for each request that has a penalty.
+_PENALTY_TOKENS = 32_768
 
 
 def encode_request(generation: Generation) -> str:
@@ -75,7 +77,7 @@ def _sampling(sampling: Sampling) -> dict[str, object]:
         "frequency_penalty": sampling.frequency_penalty,
         "presence_penalty": sampling.presence_penalty,
         # OpenAI's penalties count over the whole text, llama.cpp's by default over 64 tokens.
-        "repeat_last_n": -1 if penalised else None,
+        "repeat_last_n": _PENALTY_TOKENS if penalised else None,
     }
 
 

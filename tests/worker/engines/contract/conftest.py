@@ -1,0 +1,56 @@
+"""The engines that have to keep the contract, each with a model that it can load and one that it cannot."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.worker.engines.answers import WEFT_TINY
+from weft_worker.engines.base import Engine, EngineModel
+from weft_worker.engines.registry import create_engine
+
+CONTEXT = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An engine under the contract."""
+
+    backend: str
+    model: EngineModel
+    broken_model: EngineModel
+
+    def create(self) -> Engine:
+        """Make an engine that has loaded nothing yet."""
+        return create_engine(self.backend)
+
+
+def _model(name: str, **fields: Any) -> EngineModel:
+    return EngineModel(name=name, context_size=CONTEXT, slot_count=2, **fields)
+
+
+_LLAMA = _model("weft-tiny", path=str(WEFT_TINY))
+_PACED = _model("paced", path="", options={"tokens": "40", "delay_ms": "0.5"})
+
+SUBJECTS = [
+    Subject("llama-cpp", _LLAMA, replace(_LLAMA, path="/nowhere/model.gguf")),
+    Subject("paced", _PACED, replace(_PACED, options={"load_fail": "told to fail"})),
+]
+
+
+@pytest.fixture(params=SUBJECTS, ids=lambda subject: subject.backend)
+def subject(request: pytest.FixtureRequest) -> Subject:
+    """Each engine in turn."""
+    chosen: Subject = request.param
+    return chosen
+
+
+@pytest_asyncio.fixture
+async def engine(subject: Subject) -> AsyncIterator[Engine]:
+    """Each engine, loaded, with two slots."""
+    loaded = subject.create()
+    await loaded.load(subject.model, lambda fraction: None)
+    yield loaded
+    await loaded.close()

@@ -1,0 +1,115 @@
+"""What every engine keeps, whatever is behind it."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from tests.worker.engines.answers import ask, question
+from tests.worker.engines.contract.conftest import CONTEXT, Subject
+from weft_common.errors import ContextLengthExceeded, EngineFailed, LoadFailed
+from weft_worker.engines.base import Delta, Engine, Finished, FinishReason
+
+
+async def test_a_load_tells_rising_fractions_up_to_one(subject: Subject) -> None:
+    told: list[float] = []
+    engine = subject.create()
+    await engine.load(subject.model, told.append)
+    await engine.close()
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+async def test_a_model_that_cannot_be_loaded_is_a_failed_load(subject: Subject) -> None:
+    with pytest.raises(LoadFailed):
+        await subject.create().load(subject.broken_model, lambda fraction: None)
+
+
+async def test_an_answer_is_deltas_and_one_end(engine: Engine) -> None:
+    answer = await ask(engine, question())
+    assert answer.reason is FinishReason.STOP
+    assert len(answer.deltas) > 1
+    assert all(delta.text for delta in answer.deltas)
+    assert answer.usage.prompt_token_count > 0
+    assert answer.usage.completion_token_count >= len(answer.deltas)
+
+
+async def test_max_tokens_ends_the_answer_at_its_length(engine: Engine) -> None:
+    answer = await ask(engine, question(max_tokens=5))
+    assert (answer.reason, answer.usage.completion_token_count) == (FinishReason.LENGTH, 5)
+
+
+async def test_ignore_eos_goes_on_to_the_limit(engine: Engine) -> None:
+    answer = await ask(engine, question(max_tokens=200, ignore_eos=True))
+    assert (answer.reason, answer.usage.completion_token_count) == (FinishReason.LENGTH, 200)
+
+
+async def test_without_a_limit_the_context_is_the_limit(engine: Engine) -> None:
+    answer = await ask(engine, question(ignore_eos=True))
+    assert answer.reason is FinishReason.LENGTH
+    assert answer.usage.prompt_token_count + answer.usage.completion_token_count == CONTEXT
+
+
+async def test_a_stop_string_and_what_follows_are_no_part_of_the_answer(engine: Engine) -> None:
+    whole = (await ask(engine, question())).text
+    stop = whole[len(whole) // 2 :][:7]
+    stopped = await ask(engine, question(stop=("never said", stop)))
+    assert (stopped.text, stopped.reason) == (whole[: whole.index(stop)], FinishReason.STOP)
+
+
+async def test_a_prompt_beyond_the_context_is_refused(engine: Engine) -> None:
+    with pytest.raises(ContextLengthExceeded, match=str(CONTEXT)):
+        await ask(engine, question("word " * (CONTEXT + 1)))
+
+
+async def test_the_same_question_has_the_same_answer_whoever_else_is_there(engine: Engine) -> None:
+    alone = await ask(engine, question())
+    beside, other = await asyncio.gather(ask(engine, question()), ask(engine, question("Count to 5.")))
+    again = await ask(engine, question())
+    assert alone.text == beside.text == again.text
+    assert other.text
+
+
+async def test_a_closed_generator_frees_its_slot_at_once(engine: Engine) -> None:
+    for _ in range(5):  # more often than there are slots
+        async with aclosing(engine.generate(question(ignore_eos=True))) as events:
+            assert isinstance(await anext(events), Delta)
+    assert (await ask(engine, question(max_tokens=3))).usage.completion_token_count == 3
+
+
+async def test_a_cancelled_task_frees_its_slot_at_once(engine: Engine) -> None:
+    for _ in range(5):
+        started = asyncio.Event()
+        task = asyncio.ensure_future(_generate_for_ever(engine, started))
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert (await ask(engine, question(max_tokens=3))).usage.completion_token_count == 3
+
+
+async def test_more_requests_than_slots_are_all_answered(engine: Engine) -> None:
+    answers = await asyncio.gather(*(ask(engine, question(max_tokens=20, seed=seed)) for seed in range(6)))
+    assert [answer.usage.completion_token_count for answer in answers] == [20] * 6
+
+
+async def test_a_closed_engine_generates_nothing_more(subject: Subject) -> None:
+    engine = subject.create()
+    await engine.load(subject.model, lambda fraction: None)
+    async with aclosing(engine.generate(question(ignore_eos=True))) as events:
+        await anext(events)
+        closing = asyncio.ensure_future(engine.close())
+        with pytest.raises(EngineFailed):
+            async for event in events:
+                assert not isinstance(event, Finished)
+        await closing
+    with pytest.raises(EngineFailed):
+        await ask(engine, question())
+    await engine.close()
+
+
+async def _generate_for_ever(engine: Engine, started: asyncio.Event) -> None:
+    while True:
+        async with aclosing(engine.generate(question(ignore_eos=True))) as events:
+            async for _ in events:
+                started.set()

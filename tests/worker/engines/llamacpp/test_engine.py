@@ -1,0 +1,145 @@
+"""What is particular to llama.cpp, with the model that Weft ships."""
+
+import asyncio
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import orjson
+import pytest
+import pytest_asyncio
+
+from tests.worker.engines.answers import WEFT_TINY, ask, question
+from weft_common.errors import LoadFailed
+from weft_worker.engines.base import Delta, EngineModel, Generation, Message, Role, Sampling
+from weft_worker.engines.llamacpp import LlamaCppEngine
+from weft_worker.engines.llamacpp import engine as engine_module
+from weft_worker.engines.llamacpp.wire import encode_request
+
+CONTEXT = 1280
+
+
+@pytest_asyncio.fixture
+async def engine() -> AsyncIterator[LlamaCppEngine]:
+    engine = LlamaCppEngine()
+    await engine.load(EngineModel("weft-tiny", str(WEFT_TINY), CONTEXT, slot_count=2), lambda _: None)
+    yield engine
+    await engine.close()
+
+
+async def test_characters_of_several_bytes_come_whole(
+    engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "日本語😀é ñ🙂"  # each is several tokens; the grammar makes the model say it
+
+    def encode_with_grammar(generation: Generation) -> str:
+        grammar = f'root ::= "{said}"'
+        return orjson.dumps({**orjson.loads(encode_request(generation)), "grammar": grammar}).decode()
+
+    monkeypatch.setattr(engine_module, "encode_request", encode_with_grammar)
+    whole = await ask(engine, question())
+    assert whole.text == said
+    assert whole.usage.completion_token_count > len(said)
+    for limit in range(1, whole.usage.completion_token_count):
+        assert said.startswith((await ask(engine, question(max_tokens=limit))).text)
+
+
+async def test_a_repeated_prompt_is_found_in_the_cache(engine: LlamaCppEngine) -> None:
+    first = await ask(engine, question(max_tokens=2))
+    again = await ask(engine, question(max_tokens=2))
+    assert first.usage.prompt_token_count == again.usage.prompt_token_count
+    assert again.usage.cached_token_count == again.usage.prompt_token_count - 1
+
+
+async def test_each_slot_holds_the_whole_context(engine: LlamaCppEngine) -> None:
+    answers = await asyncio.gather(*(ask(engine, question(ignore_eos=True, seed=seed)) for seed in (1, 2)))
+    totals = [answer.usage.prompt_token_count + answer.usage.completion_token_count for answer in answers]
+    assert totals == [CONTEXT, CONTEXT]
+
+
+async def test_a_seed_beyond_32_bits_is_taken_and_repeats(engine: LlamaCppEngine) -> None:
+    for seed in (-1, 2**32 - 1, 2**63 - 1):
+        asked = question(seed=seed, temperature=1.5, max_tokens=20)
+        assert (await ask(engine, asked)).text == (await ask(engine, asked)).text
+
+
+async def test_all_roles_and_sampling_parameters_are_taken(engine: LlamaCppEngine) -> None:
+    sampling = Sampling(
+        temperature=0.5,
+        top_p=0.0,
+        seed=3,
+        max_tokens=8,
+        stop=("zzz",),
+        ignore_eos=True,
+        frequency_penalty=0.5,
+        presence_penalty=-0.5,
+    )
+    messages = (
+        Message(Role.SYSTEM, "You are a helpful assistant."),
+        Message(Role.USER, "Hello", name="alice"),
+        Message(Role.ASSISTANT, ""),
+        Message(Role.USER, ""),
+    )
+    answer = await ask(engine, Generation(messages, sampling))
+    assert answer.usage.completion_token_count == 8
+
+
+async def test_a_prompt_that_is_still_read_is_cancelled_before_its_end(engine: LlamaCppEngine) -> None:
+    # Both slots at once: each would need many times the prompt's time if the library went on.
+    for _ in range(4):
+        events = engine.generate(question("hello " * 400))
+        reading = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        await events.aclose()
+    assert (await ask(engine, question(max_tokens=1))).usage.completion_token_count == 1
+
+
+async def test_tokens_that_gathered_while_the_loop_was_busy_come_as_one_delta(engine: LlamaCppEngine) -> None:
+    asked = question(max_tokens=50, ignore_eos=True)
+    quick = await ask(engine, asked)
+    async with aclosing(engine.generate(asked)) as events:
+        deltas = [await anext(events)]
+        assert engine._loaded is not None
+        # Blocks the loop until both threads are free, so until the call is over.
+        both = threading.Barrier(2)
+        list(engine._loaded.threads.map(lambda _: both.wait(), range(2)))
+        deltas += [event async for event in events if isinstance(event, Delta)]
+    assert "".join(delta.text for delta in deltas if isinstance(delta, Delta)) == quick.text
+    assert len(deltas) <= 4
+
+
+async def test_nobody_else_on_the_machine_can_use_the_librarys_own_server(engine: LlamaCppEngine) -> None:
+    assert engine._loaded is not None
+    door = engine._loaded.server[0].listening_address
+    for path in ("v1/models", "props", "slots", "metrics", "v1/chat/completions", "completion", "tokenize"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            await asyncio.to_thread(urllib.request.urlopen, f"{door}/{path}", b"{}")
+        caught.value.close()
+        assert caught.value.code in (401, 404), path
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (None, "cannot be read on this node: No such file or directory"),
+        (b"", "is no GGUF file"),
+        (b"PK\x03\x04", "is no GGUF file"),
+        (b"GGUF" + b"\xff" * 1000, "GGUF file is version 4294967295"),
+        (WEFT_TINY.read_bytes()[:1_000_000], "data is not within the file bounds"),
+    ],
+    ids=["missing", "empty", "zip", "garbage", "truncated"],
+)
+async def test_a_bad_file_is_a_failed_load_that_says_why(
+    tmp_path: Path, content: bytes | None, cause: str
+) -> None:
+    path = tmp_path / "model.gguf"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(LoadFailed, match=cause):
+        await LlamaCppEngine().load(EngineModel("bad", str(path), CONTEXT), lambda fraction: None)
