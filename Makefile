@@ -19,7 +19,7 @@ install: .venv/.installed
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed tests/paced_engine/pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' ./tests/paced_engine
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --editable ./tests/paced_engine
 	@touch $@
 
 up: install
