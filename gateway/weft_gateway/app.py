@@ -17,6 +17,7 @@ from weft_gateway.keys import KeyRing
 from weft_gateway.models_api import OpenAIModels
 from weft_gateway.routers import open_routers
 from weft_gateway.settings import GatewaySettings
+from weft_gateway.snapshot import Snapshot
 from weft_gateway.watch import follow_fleet, follow_loads
 from weft_proto.pb.weft.dialect.v1 import openai_service_pb2
 
@@ -38,7 +39,8 @@ _log = logging.getLogger(__name__)
 async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set; a crashed loop ends the process with its own exception."""
     clock = SystemClock()
-    view = FleetView(clock, f"g-{uuid.uuid4().hex[:12]}")
+    view = FleetView(clock, f"g-{uuid.uuid4().hex[:12]}", settings.node_silence.total_seconds())
+    snapshot = Snapshot(settings.state_dir, view, clock, settings.snapshot_lifetime)
     keys = KeyRing(settings.keys_file)
     secret = settings.mesh_secret.get_secret_value()
     async with (
@@ -47,6 +49,8 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
     ):
         admission = Admission(view=view, routers=routers, settings=settings, clock=clock)
         synced = asyncio.Event()
+        if snapshot.restore():
+            synced.set()
         async with (
             _server(
                 settings, check.Check(keys=keys, admission=admission, mesh_secret=secret), OpenAIModels(view)
@@ -55,6 +59,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 follow_fleet(routers, view, synced),
                 follow_loads(bus, view),
                 keys.follow(),
+                snapshot.keep(),
                 _announce(server, synced),
             ),
         ):

@@ -14,8 +14,6 @@ from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2
 from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, replica_pb2
 
-HEARD_SECONDS = 30.0
-
 Update = routing_service_pb2.WatchFleetResponse
 
 
@@ -51,8 +49,12 @@ class FleetView:
 
     clock: Clock
     gateway_id: str
+    silent_seconds: float = 30.0
     sequence: int = 0
-    known: bool = False
+    # Until when, by the clock, the view may be used; None before there is one, endless once a router has told it.
+    expiry: float | None = None
+    # Whether a router tells who was heard from; while none does, silence says nothing about a node.
+    watched: bool = False
     models: dict[str, model_pb2.Model] = field(default_factory=dict)
     _nodes: dict[str, node_pb2.Node] = field(default_factory=dict)
     _replicas: dict[str, replica_pb2.Replica] = field(default_factory=dict)
@@ -71,9 +73,18 @@ class FleetView:
         touched = self._put(update.nodes, update.replicas, update.models)
         touched |= self._remove(update)
         self.sequence = max(self.sequence, update.sequence)
-        self.known = True
+        self.expiry = float("inf")
         self._hear(update)
         self._prepare(touched)
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a view to decide on."""
+        return self.expiry is not None and self.clock.monotonic() < self.expiry
+
+    def expire_at(self, moment: float) -> None:
+        """Bound the use of a view that no router has confirmed."""
+        self.expiry = moment
 
     def merge(self, replicas: Iterable[replica_pb2.Replica]) -> None:
         """Take the replicas of a Route answer, which may be ahead of the watch."""
@@ -105,17 +116,11 @@ class FleetView:
 
     def targets(self, model: str) -> list[Target]:
         """Ready replicas of the model on nodes that were heard from lately."""
-        now = self.clock.monotonic()
-        return [
-            t for t in self._targets.get(model, ()) if now - self._heard.get(t.node.id, -1e9) <= HEARD_SECONDS
-        ]
+        return [t for t in self._targets.get(model, ()) if not self._silent(t)]
 
     def silent_targets(self, model: str) -> list[Target]:
         """Ready replicas of the model whose nodes were not heard from lately."""
-        now = self.clock.monotonic()
-        return [
-            t for t in self._targets.get(model, ()) if now - self._heard.get(t.node.id, -1e9) > HEARD_SECONDS
-        ]
+        return [t for t in self._targets.get(model, ()) if self._silent(t)]
 
     def suspects(self, model: str) -> list[str]:
         """Replicas of the model that a router should look at before it offers them again."""
@@ -126,6 +131,20 @@ class FleetView:
         """The node that a replica runs on."""
         replica = self._replicas.get(replica_id)
         return self._nodes.get(replica.node_id) if replica else None
+
+    def everything(self) -> Update:
+        """The whole view as one full update."""
+        return Update(
+            sequence=self.sequence,
+            full=True,
+            nodes=self._nodes.values(),
+            replicas=self._replicas.values(),
+            models=self.models.values(),
+        )
+
+    def _silent(self, target: Target) -> bool:
+        heard = self._heard.get(target.node.id, float("-inf"))
+        return self.watched and self.clock.monotonic() - heard > self.silent_seconds
 
     def _replace_all(self, update: Update) -> None:
         self.models = {}

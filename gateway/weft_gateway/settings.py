@@ -24,6 +24,20 @@ class GatewaySettings(BaseSettings):
     nats_url: Annotated[SecretStr, Field(description="nats:// URL of the bus, with credentials.")]
     mesh_secret: Annotated[SecretStr, Field(description="Key of tickets and internal calls, hexadecimal.")]
     keys_file: Annotated[Path, Field(description="keys.yaml: names and SHA-256 digests of API keys.")]
+    state_dir: Annotated[
+        Path, Field(description="Folder where the gateway keeps its last view of the fleet.")
+    ]
+    snapshot_lifetime: Annotated[
+        Duration,
+        Field(description="How long the kept view serves a gateway that finds no router.", gt=timedelta(0)),
+    ] = timedelta(minutes=10)
+    node_silence: Annotated[
+        Duration,
+        Field(
+            description="How long a node may be silent before its replicas are looked at first.",
+            gt=timedelta(0),
+        ),
+    ] = timedelta(seconds=30)
     load_wait: Annotated[
         Duration, Field(description="How long a request waits for a load at most.", gt=timedelta(0))
     ] = timedelta(seconds=60)

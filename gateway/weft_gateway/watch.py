@@ -24,12 +24,14 @@ async def follow_fleet(routers: Routers, view: FleetView, synced: asyncio.Event)
         try:
             async for update in routers.watch(view.gateway_id, view.sequence, turn):
                 view.apply(update)
+                view.watched = True
                 synced.set()
                 complained = False
         except WeftError as error:
             if not complained:
                 _log.warning("watch_ended", extra={"error": str(error)})
             complained = True
+        view.watched = False
         turn += 1
         await asyncio.sleep(_RETRY_SECONDS)
 

@@ -43,4 +43,6 @@ def a_full_update(sequence: int = 1, **fields: Any) -> routing_service_pb2.Watch
 
 
 def a_view(clock: ManualClock | None = None, gateway_id: str = "g-1") -> FleetView:
-    return FleetView(clock or ManualClock(), gateway_id)
+    view = FleetView(clock or ManualClock(), gateway_id)
+    view.watched = True
+    return view

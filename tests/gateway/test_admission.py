@@ -40,6 +40,7 @@ class World:
     def __init__(self, routers: FakeRouters | None = None) -> None:
         self.clock = ManualClock(now=1_000)
         self.view = FleetView(self.clock, "g-1")
+        self.view.watched = True
         self.routers = routers or FakeRouters()
         settings = GatewaySettings(
             listen="127.0.0.1:0",
@@ -47,6 +48,7 @@ class World:
             nats_url="nats://x",
             mesh_secret=SECRET,
             keys_file=Path("/nowhere"),
+            state_dir=Path("/nowhere"),
         )
         self.admission = Admission(
             view=self.view,

@@ -112,3 +112,12 @@ def test_a_load_outlives_changes_of_its_replica() -> None:
     view.targets("m")[0].load.pick(1_000.0)
     view.apply(an_update(2, replicas=[a_replica(memory_bytes=5)]))
     assert view.targets("m")[0].in_flight_count == 1
+
+
+def test_while_nobody_watches_the_fleet_silence_says_nothing() -> None:
+    clock = ManualClock()
+    view = a_view(clock)
+    view.apply(a_full_update())
+    clock.advance(3600)
+    view.watched = False
+    assert (targets(view), view.suspects("m")) == (["r-1"], [])
