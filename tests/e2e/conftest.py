@@ -14,7 +14,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made = Stack(tmp_path_factory.mktemp("weft") / "home", free_port())
     made.up()
     yield made
-    made.down()
+    made.weft("down", "--purge")  # root keeps the database outside of the home
 
 
 @pytest.fixture
@@ -22,4 +22,4 @@ def own_stack(tmp_path: Path) -> Iterator[Stack]:
     """A stack of the test's own, not yet started."""
     made = Stack(tmp_path / "home", free_port())
     yield made
-    made.down()
+    made.weft("down", "--purge")  # root keeps the database outside of the home
