@@ -26,7 +26,7 @@ from weft_proto.weft.backend.v1 import GetStatusRequest, LoadModelRequest, Unloa
 from weft_proto.weft.types.v1 import Model, ReplicaState
 from weft_worker.backend.lease import LeaseState
 
-HEALTH = "/grpc.health.v1.Health/Check"
+HEALTH = "/grpc.health.v1.Health"
 
 
 async def _frames(call: Any) -> list[Any]:
@@ -35,9 +35,18 @@ async def _frames(call: Any) -> list[Any]:
 
 async def _is_serving(backend: RunningBackend) -> bool:
     answer = await RpcClient(backend.channel, timeout=5).unary(
-        HEALTH, health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse
+        f"{HEALTH}/Check", health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse
     )
     return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def _until_serving(backend: RunningBackend, serving: bool) -> None:
+    watch = RpcClient(backend.channel, stream_timeout=20).stream(
+        f"{HEALTH}/Watch", health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse
+    )
+    async for answer in watch:
+        if (answer.status == health_pb2.HealthCheckResponse.SERVING) is serving:
+            return
 
 
 async def _in_stream(backend: RunningBackend, say: str) -> Any:
@@ -121,8 +130,7 @@ async def test_an_unload_waits_for_what_runs_and_takes_nothing_new(tmp_path: Pat
         running = asyncio.ensure_future(_frames(backend.chat(f"gate_file={gate}")))
         await backend.agent.load(lambda load: load.in_flight == 1)
         unloading = asyncio.ensure_future(backend.backend().unload_model(UnloadModelRequest()))
-        while await _is_serving(backend):
-            pass
+        await _until_serving(backend, False)
         with pytest.raises(ReplicaClosing, match="being unloaded"):
             await _frames(backend.chat())
         assert not unloading.done()
@@ -191,8 +199,7 @@ async def test_without_an_agent_streams_finish_then_new_work_is_refused_then_the
         Path(backend.document.agent_socket).unlink()
         running = await _in_stream(backend, "tokens=40 delay_ms=20")
         backend.agent.hang_up()
-        while await _is_serving(backend):
-            await asyncio.sleep(0.02)
+        await _until_serving(backend, False)
         with pytest.raises(ReplicaClosing, match="lost its agent"):
             await _frames(backend.chat())
         assert (await _frames(running))[-1].HasField("finish")
@@ -205,14 +212,12 @@ async def test_a_new_agent_adopts_the_process_which_then_takes_work_again(tmp_pa
         path = Path(backend.document.agent_socket)
         path.unlink()
         backend.agent.hang_up()
-        while await _is_serving(backend):
-            await asyncio.sleep(0.02)
+        await _until_serving(backend, False)
         async with agent_end(path) as agent:
             hello = await agent.hello()
             assert (hello.state, hello.pid) == (LeaseState.READY, backend.process.pid)
             assert (await agent.load(lambda load: True)).started == 0
-            while not await _is_serving(backend):
-                await asyncio.sleep(0.02)
+            await _until_serving(backend, True)
             await _frames(backend.chat())
             await agent.load(lambda load: (load.started, load.ended) == (1, 1))
 
