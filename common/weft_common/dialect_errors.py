@@ -26,13 +26,16 @@ _CODE_BY_REASON: Mapping[str, str | None] = {
     "INTERNAL": "internal_error",
 }
 
+# A replica's body travels in metadata, and an engine's own words may be longer than that takes.
+_MAX_MESSAGE_CHARACTERS = 4_000
+
 
 def openai_error_body(error: WeftError) -> bytes:
     """Encode a failure as OpenAI's complete error body; `param` is the first bad field."""
     return orjson.dumps(
         {
             "error": {
-                "message": error.message,
+                "message": error.message[:_MAX_MESSAGE_CHARACTERS],
                 "type": _TYPE_BY_STATUS.get(error.http_status, "server_error"),
                 "param": error.violations[0].field if error.violations else None,
                 "code": _CODE_BY_REASON.get(error.reason, error.reason.lower()),

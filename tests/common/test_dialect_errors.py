@@ -58,3 +58,7 @@ def test_param_is_the_first_violation() -> None:
     violations = [FieldViolation("max_tokens", "Not an integer."), FieldViolation("n", "Must be 1.")]
     error = _error(InvalidRequest("max_tokens: Not an integer.", violations=violations))
     assert error["param"] == "max_tokens"
+
+
+def test_an_engines_long_words_are_cut() -> None:
+    assert len(openai_error_body(EngineFailed("é" * 100_000))) < 10_000
