@@ -55,11 +55,11 @@ async def test_a_real_backend_survives_its_agent_and_is_adopted(fleet: Fleet) ->
         first.send_signal(signal.SIGKILL)
         first.wait()
     assert start_time(installed.pid) is not None
+    former = {report.agent_id for report in fleet.reports}
     with fleet.agent_process(FAKE_BACKEND="no") as second:
         registration = await fleet.registered(2)
         assert [(r.pid, r.state) for r in registration.replicas] == [(installed.pid, ReplicaState.READY)]
-        agents = {report.agent_id for report in fleet.reports}
-        await eventually(lambda: {r.agent_id for r in fleet.reports} - agents, "reports of the new agent")
+        await eventually(lambda: {r.agent_id for r in fleet.reports} - former, "reports of the new agent")
         second.send_signal(signal.SIGTERM)
         assert await eventually(lambda: second.poll() is not None, "its end", 3.0)
         assert second.returncode == 0

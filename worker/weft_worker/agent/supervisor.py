@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import math
 import signal
 from collections.abc import Sequence
 
@@ -18,19 +17,14 @@ from weft_worker.agent.installation import InstallationSettings, mesh_digest
 from weft_worker.agent.launcher import LaunchImpossible
 from weft_worker.agent.membership import Membership
 from weft_worker.agent.memory import group_memory
+from weft_worker.agent.patience import Standing, forsaken
 from weft_worker.agent.ports import Ports
 from weft_worker.agent.records import ReplicaRecords, inherit
 from weft_worker.agent.replica import BackendProcess, ReplicaRecord, RunningReplica
 from weft_worker.agent.roster import Roster
 from weft_worker.agent.starter import Starter
-from weft_worker.backend.lease import LeaseState
 
 KILL_MARGIN_SECONDS = 0.5
-# Long enough for a router to read why.
-FAILED_LINGER_SECONDS = 10.0
-# Twice what routers give a load: past that, nobody waits for it any more.
-LOAD_SECONDS = 600.0
-LOAD_SECONDS_PER_GIB = 40.0
 _SWEEP_SECONDS = 1.0
 _TRIM_EVERY_SWEEPS = 10
 
@@ -165,7 +159,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             for replica in self._roster.running:
-                if why := self._forsaken(replica, self._clock.monotonic()):
+                if why := self._forsaken(replica):
                     replica.last_words = replica.last_words or why
                     self._begin_stop(replica, grace_seconds=0, wished=False)
             turn += 1
@@ -173,19 +167,17 @@ class Supervisor:
                 for replica in self._roster.running:
                     await asyncio.to_thread(trim, self._settings.folder.replica_log(replica.id))
 
-    def _forsaken(self, replica: RunningReplica, now: float) -> str:
+    def _forsaken(self, replica: RunningReplica) -> str:
         if replica.stopping or not replica.announced:
             return ""
-        lease = self._settings.lease.total_seconds()
-        if replica.link is None and now - replica.unlinked_since > lease:
-            return f"it did not come back to its agent within {lease:g} s"
-        limit = {
-            LeaseState.FAILED: FAILED_LINGER_SECONDS,
-            LeaseState.LOADING: LOAD_SECONDS + LOAD_SECONDS_PER_GIB * replica.record.size_bytes / 2**30,
-        }.get(replica.record.replica_state, math.inf)
-        if now - replica.state_since > limit:
-            return f"it was {replica.record.replica_state} for more than {limit:.0f} s"
-        return ""
+        now = self._clock.monotonic()
+        standing = Standing(
+            state=replica.record.replica_state,
+            state_seconds=now - replica.state_since,
+            unlinked_seconds=None if replica.link else now - replica.unlinked_since,
+            size_bytes=replica.record.size_bytes,
+        )
+        return forsaken(standing, lease_seconds=self._settings.lease.total_seconds())
 
     async def _start(self, request: InstallBackendRequest, membership: Membership) -> None:
         """Bring a process up; the outcome is in the roster, so that nothing is raised into the task group."""
