@@ -29,6 +29,9 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     # All Check calls of an Envoy share a few connections, and every waiting caller holds a stream; what bounds
     # the work is the server's own queue, which can refuse with a reason.
     ("grpc.max_concurrent_streams", 10_000),
+    # By default a burst of more than 1,000 calls that Python has not yet picked up is refused at random.
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 10_000),
 )
 # What a cancelled handler gets for its `finally` blocks.
 _END_SECONDS = 1.0
