@@ -78,7 +78,7 @@ def _settings(params: EnvoyParams) -> dict[str, object]:
         "too_large": f"The request's body is larger than the limit of {limit} bytes.",
         "retry_soon": [{"header": {"key": "retry-after", "value": "1"}}],
         "is_rpc": _IS_RPC,
-        "replica_connect_timeout": "0.25s",
+        "replica_connect_timeout": "2s",
         "replica_idle_timeout": f"{params.replica_idle_seconds}s",
         "check_timeout": f"{params.check_timeout_seconds}s",
         "request_timeout": f"{params.check_timeout_seconds + 300}s",
