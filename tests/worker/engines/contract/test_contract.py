@@ -108,6 +108,16 @@ async def test_a_closed_engine_generates_nothing_more(subject: Subject) -> None:
     await engine.close()
 
 
+async def test_requests_that_wait_for_a_slot_fail_when_the_engine_is_closed(subject: Subject) -> None:
+    engine = subject.create()
+    await engine.load(subject.model, lambda fraction: None)
+    asked = [asyncio.ensure_future(ask(engine, question(ignore_eos=True))) for _ in range(5)]
+    await asyncio.sleep(0)
+    await engine.close()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {EngineFailed}
+
+
 async def _generate_for_ever(engine: Engine, started: asyncio.Event) -> None:
     while True:
         async with aclosing(engine.generate(question(ignore_eos=True))) as events:

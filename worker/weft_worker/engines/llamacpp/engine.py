@@ -59,6 +59,8 @@ class LlamaCppEngine:
         if loaded is None:
             raise EngineFailed("The model is not loaded.")
         async with loaded.slots:
+            if loaded.closing.is_set():
+                raise EngineFailed("The model was closed meanwhile.")
             loop = asyncio.get_running_loop()
             call = _Call(loaded, encode_request(generation), _Feed(loop))
             returned = loop.run_in_executor(loaded.threads, call.run)
