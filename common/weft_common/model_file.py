@@ -48,9 +48,7 @@ class ModelFile(BaseModel):
     def _options(cls, value: object) -> object:
         """LocalAI writes options as a list of `key:value`; a mapping is plainer; both are taken."""
         if isinstance(value, list):
-            return dict(
-                str(item).split(":", 1) if ":" in str(item) else (str(item), "true") for item in value
-            )
+            return dict(_option(str(item)) for item in value)
         if isinstance(value, Mapping):
             return {str(k): str(v) for k, v in value.items()}
         return value
@@ -64,6 +62,12 @@ class ModelFile(BaseModel):
         """Where the weights are; engines without files keep the bare text."""
         path = Path(self.parameters.model)
         return path if path.is_absolute() or not (folder / path).exists() else folder / path
+
+
+def _option(text: str) -> tuple[str, str]:
+    """`key:value`; a bare key is a switch that is on."""
+    key, colon, value = text.partition(":")
+    return key, value if colon else "true"
 
 
 def read_model_file(path: Path) -> ModelFile:

@@ -27,6 +27,8 @@ HomeOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 Text = str | None
+UrlOption = Annotated[Text, typer.Option(envvar="WEFT_URL", help="Another Weft, http://HOST:8080.")]
+KeyOption = Annotated[Text, typer.Option(envvar="WEFT_API_KEY", help="The API key for it.")]
 
 
 def main() -> None:
@@ -184,11 +186,46 @@ def chat(
         Text, typer.Argument(help="One question; else a conversation, or what stdin holds.")
     ] = None,
     *,
-    url: Annotated[Text, typer.Option(envvar="WEFT_URL", help="Another Weft, http://HOST:8080.")] = None,
-    key: Annotated[Text, typer.Option(envvar="WEFT_API_KEY", help="The API key for it.")] = None,
+    url: UrlOption = None,
+    key: KeyOption = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="The most tokens of one answer.")] = None,
 ) -> None:
     """Talk to a model: /exit leaves, Ctrl-C cuts an answer short."""
     from weft_common.cli.chat import run_chat
 
     raise typer.Exit(run_chat(home, model, prompt, url=url, key=key, max_tokens=max_tokens))
+
+
+@app.command()
+def load(
+    home: HomeOption,
+    model: Annotated[str, typer.Argument(help="The model's name in the catalog.")],
+    *,
+    node: Annotated[Text, typer.Option(help="Name or id of the node; else placement chooses.")] = None,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Load one more replica of a model."""
+    from weft_common.cli.endpoint import endpoint_of
+    from weft_common.cli.models import run_load
+
+    raise typer.Exit(run_load(endpoint_of(home, url, key), model, node, as_json=as_json))
+
+
+@app.command()
+def unload(
+    home: HomeOption,
+    model: Annotated[str, typer.Argument(help="The model's name in the catalog.")],
+    *,
+    node: Annotated[Text, typer.Option(help="Name or id of the node; else all of them.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="End what is in flight instead of waiting.")] = False,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Unload the replicas of a model once they are idle."""
+    from weft_common.cli.endpoint import endpoint_of
+    from weft_common.cli.models import run_unload
+
+    raise typer.Exit(run_unload(endpoint_of(home, url, key), model, node, force=force, as_json=as_json))

@@ -4,10 +4,8 @@ import contextlib
 import sys
 from pathlib import Path
 
-from weft_common.cli.chat_client import ChatFailed, Endpoint, Message
-from weft_common.cli.stack import UpOptions
-from weft_common.home import Home, StartError
-from weft_common.run_lock import read_owner
+from weft_common.cli.client import CallFailed, Endpoint, Message
+from weft_common.cli.endpoint import endpoint_of
 
 _LEAVE = ("/exit", "/quit")
 _INTERRUPTED = 130
@@ -23,13 +21,13 @@ def run_chat(
     max_tokens: int | None,
 ) -> int:
     """Answer one question, or as many as a person asks; return the exit code."""
-    endpoint = _endpoint(Home(root.expanduser().absolute()), url, key)
+    endpoint = endpoint_of(root, url, key)
     try:
         chat = Chat(endpoint, model or _first_model(endpoint), max_tokens)
         if prompt is None and sys.stdin.isatty():
             return chat.converse()
         return 0 if chat.ask(sys.stdin.read() if prompt is None else prompt) else _INTERRUPTED
-    except ChatFailed as error:
+    except CallFailed as error:
         print(f"weft: {error}", file=sys.stderr)
         return 1
 
@@ -81,28 +79,14 @@ class Chat:
     def _try(self, question: str) -> None:
         try:
             self.ask(question)
-        except ChatFailed as error:
+        except CallFailed as error:
             print(f"weft: {error}", file=sys.stderr)
-
-
-def _endpoint(home: Home, url: str | None, key: str | None) -> Endpoint:
-    if url is None:
-        owner = read_owner(home.lock)
-        url = UpOptions().url if owner is None else owner.url
-    if key is None:
-        try:
-            key = home.key.read_text().strip()
-        except OSError as error:
-            raise StartError(
-                f"there is no key in {home.root}: start Weft with `weft up`, or give --key"
-            ) from error
-    return Endpoint(url, key)
 
 
 def _first_model(endpoint: Endpoint) -> str:
     models = endpoint.models()
     if not models:
-        raise ChatFailed(
+        raise CallFailed(
             f"{endpoint.url} serves no model: put a model file into the folder `models` of its WEFT_HOME"
         )
     return models[0]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from weft_common.cli.chat import Chat, run_chat
-from weft_common.cli.chat_client import ChatFailed, Endpoint, Message
+from weft_common.cli.client import CallFailed, Endpoint, Message
 from weft_common.home import StartError
 
 
@@ -81,26 +81,26 @@ def test_answer_comes_in_pieces(fake: Fake) -> None:
 def test_refusal_is_told_in_the_servers_words(fake: Fake) -> None:
     fake.status, fake.body = 404, json.dumps({"error": {"message": "no model tiny"}})
 
-    with pytest.raises(ChatFailed, match=r"no model tiny \(HTTP 404\)"):
+    with pytest.raises(CallFailed, match=r"no model tiny \(HTTP 404\)"):
         ask(fake)
 
 
 def test_failure_within_the_stream_is_told(fake: Fake) -> None:
     fake.body = stream("Hel", end='data: {"error": {"message": "the engine broke"}}\n\n')
 
-    with pytest.raises(ChatFailed, match="the engine broke"):
+    with pytest.raises(CallFailed, match="the engine broke"):
         ask(fake)
 
 
 def test_stream_without_its_end_is_a_failure(fake: Fake) -> None:
     fake.body = stream("Hel", end="")
 
-    with pytest.raises(ChatFailed, match="cut off"):
+    with pytest.raises(CallFailed, match="cut off"):
         ask(fake)
 
 
 def test_nobody_there_is_told(fake: Fake) -> None:
-    with pytest.raises(ChatFailed, match="does not answer"):
+    with pytest.raises(CallFailed, match="does not answer"):
         Endpoint("http://127.0.0.1:1", "").models()
 
 

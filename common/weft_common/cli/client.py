@@ -1,4 +1,4 @@
-"""A client of the chat endpoint as small as it can be: server-sent events over the standard library."""
+"""A client of a Weft as small as it can be: JSON and server-sent events over the standard library."""
 
 import contextlib
 import http.client
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 _TIMEOUT_SECONDS = 600.0
 
 
-class ChatFailed(Exception):
+class CallFailed(Exception):
     """What was asked cannot be answered; the message says why in the server's words."""
 
 
@@ -51,7 +51,13 @@ class Endpoint:
                 if data == "[DONE]":
                     return
                 yield _piece(data)
-        raise ChatFailed("the answer was cut off: the replica that wrote it is gone")
+        raise CallFailed("the answer was cut off: the replica that wrote it is gone")
+
+    def order(self, path: str, body: Mapping[str, object]) -> dict[str, object]:
+        """Post an admin's order and return what came of it."""
+        with self._request("POST", path, body) as answer:
+            outcome: dict[str, object] = json.loads(answer.read())
+            return outcome
 
     @contextlib.contextmanager
     def _request(
@@ -65,10 +71,10 @@ class Endpoint:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
             if answer.status != 200:
-                raise ChatFailed(_reason(answer.status, answer.read()))
+                raise CallFailed(_reason(answer.status, answer.read()))
             yield answer
         except (OSError, http.client.HTTPException) as error:
-            raise ChatFailed(f"{self.url} does not answer: {error or type(error).__name__}") from error
+            raise CallFailed(f"{self.url} does not answer: {error or type(error).__name__}") from error
         finally:
             connection.close()
 
@@ -83,13 +89,15 @@ def _events(answer: http.client.HTTPResponse) -> Iterator[str]:
 def _piece(data: str) -> str:
     event = json.loads(data)
     if "error" in event:
-        raise ChatFailed(str(event["error"].get("message", event["error"])))
+        raise CallFailed(str(event["error"].get("message", event["error"])))
     choices = event.get("choices") or [{}]
     return str((choices[0].get("delta") or {}).get("content") or "")
 
 
 def _reason(status: int, body: bytes) -> str:
     try:
-        return f"{json.loads(body)['error']['message']} (HTTP {status})"
-    except (ValueError, KeyError, TypeError):
+        document = json.loads(body)
+        # Foreign dialects wrap an error in `error`; our own APIs answer with google.rpc.Status.
+        return f"{document.get('error', document)['message']} (HTTP {status})"
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"HTTP {status}: {body[:200].decode(errors='replace')}"
