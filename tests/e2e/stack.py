@@ -80,6 +80,35 @@ class Stack:
         """Stop everything."""
         self.weft("down")
 
+    @contextlib.contextmanager
+    def second_worker(self, name: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+        """`weft worker` on this machine, in the same home, until the block is left."""
+        command = [
+            str(WEFT),
+            "worker",
+            "--register-to",
+            self.url,
+            "--node-name",
+            name,
+            "--addr",
+            "127.0.0.1:0",
+        ]
+        token = (self.home / "join-token").read_text().strip()
+        with (self.home / "log" / f"worker-{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command, "--registration-token", token],
+                env={**os.environ, "WEFT_HOME": str(self.home), **env},
+                stderr=log,
+            )
+        try:
+            eventually(
+                lambda: [p for p in self.parts(f"worker-{name}") if p.state == "ready"], what=f"{name} ready"
+            )
+            yield process
+        finally:
+            process.terminate()
+            process.wait(10)
+
     def logs(self) -> str:
         """The ends of all logs, for a failure's report."""
         files = sorted(p for p in self.home.rglob("*.log") if p.is_file() and p.stat().st_size)
