@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-import logging
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from weft_common.background import background
 from weft_common.clock import SystemClock
@@ -32,74 +33,106 @@ from weft_worker.settings import Address, WorkerSettings
 # With the kill's margin and the farewell below the 2.5 s that `weft up` gives to its workers.
 _STOP_GRACE_SECONDS = 1.2
 
-_log = logging.getLogger(__name__)
-
 
 async def run(
     settings: WorkerSettings, stop: asyncio.Event, *, backend_command: Sequence[str] = BACKEND_COMMAND
 ) -> None:
     """Serve until `stop` is set, then stop the replicas; a crash leaves them for the next agent."""
     with open_state_folder(settings.state_dir) as folder:
-        async with RpcServer() as server:
+        async with RpcServer() as server, open_channel(settings.register_to) as channel:
             bound = Address(settings.addr.host, server.listen(str(settings.addr)))
-            installation = _installation(settings, folder, bound, backend_command)
-            await _run_agent(settings, installation, server, bound=bound, stop=stop)
+            address = await asyncio.to_thread(
+                advertised, bound, settings.advertise_addr, settings.register_to
+            )
+            async with asyncio.TaskGroup() as tasks:
+                parts = _build(
+                    settings,
+                    installation=_installation(settings, folder, bound, backend_command),
+                    address=address,
+                    advertised_host=await asyncio.to_thread(literal, address.host),
+                    tasks=tasks,
+                )
+                await _serve(parts, server, channel, stop)
         folder.agent_record.unlink(missing_ok=True)
 
 
-async def _run_agent(
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Everything that one agent consists of."""
+
+    settings: WorkerSettings
+    folder: StateFolder
+    address: Address
+    gpus: NvidiaGpus
+    current: CurrentMembership
+    relay: LoadRelay
+    roster: Roster
+    supervisor: Supervisor
+    news: asyncio.Event
+
+    def note(self, state: PartState) -> None:
+        """Write down, for `weft status`, where this agent stands."""
+        record = {
+            "name": f"worker-{self.settings.node_name}",
+            "pid": os.getpid(),
+            "start_time": start_time(os.getpid()),
+            "state": state,
+            "address": str(self.address),
+        }
+        write_private(self.folder.agent_record, json.dumps(record))
+
+
+def _build(
     settings: WorkerSettings,
-    installation: InstallationSettings,
-    server: RpcServer,
     *,
-    bound: Address,
-    stop: asyncio.Event,
-) -> None:
-    folder = installation.folder
-    address = advertised(bound, settings.advertise_addr, settings.register_to)
-    news = asyncio.Event()
+    installation: InstallationSettings,
+    address: Address,
+    advertised_host: str,
+    tasks: asyncio.TaskGroup,
+) -> _Parts:
     clock = SystemClock()
+    news = asyncio.Event()
     relay = LoadRelay(f"{settings.node_name}/{secrets.token_hex(6)}", clock)
-    records = ReplicaRecords(folder.replicas)
+    records = ReplicaRecords(installation.folder.replicas)
     roster = Roster(
-        records=records,
-        relay=relay,
-        clock=clock,
-        advertised_host=await asyncio.to_thread(literal, address.host),
-        changed=news.set,
+        records=records, relay=relay, clock=clock, advertised_host=advertised_host, changed=news.set
     )
-    current = CurrentMembership(folder.membership)
-    gpus = NvidiaGpus()
+    return _Parts(
+        settings=settings,
+        folder=installation.folder,
+        address=address,
+        gpus=NvidiaGpus(),
+        current=CurrentMembership(installation.folder.membership),
+        relay=relay,
+        roster=roster,
+        supervisor=Supervisor(installation, roster=roster, records=records, clock=clock, tasks=tasks),
+        news=news,
+    )
 
-    def note(state: PartState) -> None:
-        _write_agent_record(folder, settings.node_name, address, state)
 
+async def _serve(parts: _Parts, server: RpcServer, channel: Any, stop: asyncio.Event) -> None:
     def joined() -> None:
         server.set_serving(True)
-        note(PartState.READY)
+        parts.note(PartState.READY)
 
-    async with asyncio.TaskGroup() as tasks, open_channel(settings.register_to) as channel:
-        supervisor = Supervisor(installation, roster=roster, records=records, clock=clock, tasks=tasks)
-        enrolment = Enrolment(
-            _enrolment(settings, address, gpus),
-            channel=channel,
-            current=current,
-            supervisor=supervisor,
-            roster=roster,
-            report=NodeReport(budget=settings.memory_budget, gpus=gpus, supervisor=supervisor),
-            news=news,
-            on_joined=joined,
-        )
-        note(PartState.STARTING)
-        supervisor.adopt(current.value)
-        await server.start()
-        async with serve_leases(folder.socket(), roster):
-            bus = follow_bus(current, name=f"worker-{settings.node_name}", supervisor=supervisor, relay=relay)
-            async with background(enrolment.stay(), bus, supervisor.sweep()):
-                await stop.wait()
-                server.set_serving(False)
-                await supervisor.stop_all(_STOP_GRACE_SECONDS)
-        await enrolment.farewell()
+    parts.note(PartState.STARTING)
+    parts.supervisor.adopt(parts.current.value)
+    enrolment = _enrolment(parts, channel, joined)
+    bus = follow_bus(
+        parts.current,
+        name=f"worker-{parts.settings.node_name}",
+        supervisor=parts.supervisor,
+        relay=parts.relay,
+    )
+    await server.start()
+    async with (
+        serve_leases(parts.folder.socket(), parts.roster),
+        background(enrolment.stay(), bus, parts.supervisor.sweep()),
+    ):
+        await stop.wait()
+        server.set_serving(False)
+        await parts.supervisor.stop_all(_STOP_GRACE_SECONDS)
+    await enrolment.farewell()
 
 
 def _installation(
@@ -118,27 +151,26 @@ def _installation(
     )
 
 
-def _enrolment(settings: WorkerSettings, address: Address, gpus: NvidiaGpus) -> EnrolmentSettings:
-    return EnrolmentSettings(
+def _enrolment(parts: _Parts, channel: Any, on_joined: Callable[[], None]) -> Enrolment:
+    settings = parts.settings
+    interval = settings.heartbeat_interval
+    described = EnrolmentSettings(
         name=settings.node_name,
-        address=str(address),
-        labels={**gpu_labels(gpus.devices()), **settings.node_labels},
+        address=str(parts.address),
+        labels={**gpu_labels(parts.gpus.devices()), **settings.node_labels},
         engines=installed_engines(),
         max_replicas_per_model=settings.max_replicas_per_model,
         registration_token=settings.registration_token.get_secret_value(),
-        heartbeat_seconds=settings.heartbeat_interval.total_seconds()
-        if settings.heartbeat_interval
-        else None,
+        heartbeat_seconds=interval.total_seconds() if interval else None,
         nats_url=settings.nats_url.get_secret_value() if settings.nats_url else None,
     )
-
-
-def _write_agent_record(folder: StateFolder, node_name: str, address: Address, state: PartState) -> None:
-    record = {
-        "name": f"worker-{node_name}",
-        "pid": os.getpid(),
-        "start_time": start_time(os.getpid()),
-        "state": state,
-        "address": str(address),
-    }
-    write_private(folder.agent_record, json.dumps(record))
+    return Enrolment(
+        described,
+        channel=channel,
+        current=parts.current,
+        supervisor=parts.supervisor,
+        roster=parts.roster,
+        report=NodeReport(budget=settings.memory_budget, gpus=parts.gpus, supervisor=parts.supervisor),
+        news=parts.news,
+        on_joined=on_joined,
+    )

@@ -92,7 +92,7 @@ class Enrolment:
         service = self._node_service(self._settings.registration_token, _CALL_SECONDS)
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(WeftError),
-            wait=wait_exponential_jitter(multiplier=0.1, max=_RETRY_SECONDS, jitter=0.1),
+            wait=wait_exponential_jitter(multiplier=0.1, max=_RETRY_SECONDS / 2, jitter=0.1),
             before_sleep=self._note_refusal,
         )
         async for attempt in retrying:

@@ -69,6 +69,13 @@ class BackendLauncher:
 
 def _prune_logs(folder: Path) -> None:
     """Keep the logs that were written to last; every replica has one of its own, so they would pile up."""
-    logs = sorted(folder.glob("*.log*"), key=lambda log: log.stat().st_mtime, reverse=True)
+    logs = sorted(folder.glob("*.log*"), key=_written_at, reverse=True)
     for old in logs[KEPT_LOGS:]:
         old.unlink(missing_ok=True)
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # moved on by the rotation in another thread
+        return 0.0
