@@ -11,7 +11,7 @@ from weft_common.errors import WeftError
 
 _TYPE_BY_STATUS: Mapping[int, str] = {
     400: "invalid_request_error",
-    401: "authentication_error",
+    401: "invalid_request_error",
     403: "permission_error",
     404: "invalid_request_error",
     409: "invalid_request_error",

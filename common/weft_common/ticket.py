@@ -49,7 +49,9 @@ def verify(text: str | None, *, mesh_secret: str, replica: str, now: float) -> T
     Raises InvalidTicket where it is missing, malformed, forged, expired or for other replicas.
     """
     if not text:
-        raise InvalidTicket("This replica takes requests with a ticket only; send them to Weft's public address.")
+        raise InvalidTicket(
+            "This replica takes requests with a ticket only; send them to Weft's public address."
+        )
     body, _, signature = text.rpartition(".")
     try:
         genuine = hmac.compare_digest(_decode(signature), _signature(body, mesh_secret))

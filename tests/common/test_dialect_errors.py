@@ -36,7 +36,7 @@ def _error(error: WeftError) -> dict[str, object]:
         (ModelNotFound("No."), "invalid_request_error", "model_not_found"),
         (UnknownPath("No."), "invalid_request_error", "unknown_url"),
         (BodyTooLarge("No."), "invalid_request_error", "body_too_large"),
-        (InvalidApiKey("No."), "authentication_error", "invalid_api_key"),
+        (InvalidApiKey("No."), "invalid_request_error", "invalid_api_key"),
         (ReplicaFull("No."), "rate_limit_error", "replica_full"),
         (ModelLoading("No."), "server_error", "model_loading"),
         (EngineFailed("No."), "server_error", "engine_failed"),

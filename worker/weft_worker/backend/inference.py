@@ -89,7 +89,9 @@ class Inference:
     def _enter(self, call: CallContext, visit: Visit) -> None:
         visit.ticket = self._verify(call)
         logs.request_id.set(visit.ticket.request_id)
-        if pick := parse_pick(call.metadata.get(picks.METADATA_KEY)):
+        # Picks are numbered for the primary; the fallback would take them for numbers of its own.
+        is_primary = visit.ticket.replicas[0] == self.replica.ticket_name
+        if is_primary and (pick := parse_pick(call.metadata.get(picks.METADATA_KEY))):
             self.picks_seen.note(pick)
         self.admission.check_open()
         self.replica.engine()
