@@ -16,8 +16,8 @@ OURS = re.compile(r"^(from|import) weft\.", re.MULTILINE)
 
 def run(*command: str, cwd: Path = ROOT) -> None:
     """Run a tool of the virtual environment; its failure is ours."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # noqa: TID251 (tools only)
-    subprocess.run(command, cwd=cwd, check=True, env={**os.environ, "PATH": path})  # noqa: TID251
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(command, cwd=cwd, check=True, env={**os.environ, "PATH": path})
 
 
 def generate(out: Path) -> None:
