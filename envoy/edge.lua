@@ -1,4 +1,4 @@
--- The last word on every answer (and the first on every request): correlation ids, errors in the caller's dialect,
+-- The first word on every request and the last on every answer: correlation ids, errors in the caller's dialect, and
 -- statuses that gRPC cannot say. EXPOSE_NODE is set by weft_common.envoy_config.
 
 -- As weft_common.dialect_errors has it; a test compares the two.
@@ -37,21 +37,18 @@ end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
-  local id = headers:get("x-correlation-id")
-  if not is_sane(id) then
-    id = headers:get("x-request-id")
-    headers:replace("x-correlation-id", id)
+  if not is_sane(headers:get("x-correlation-id")) then
+    headers:replace("x-correlation-id", headers:get("x-request-id"))
   end
-  handle:streamInfo():dynamicMetadata():set("weft", "correlation_id", id)
 end
 
 -- Takes a header off the answer and into the access log.
-local function note(headers, metadata, name, key)
+local function note(handle, headers, name, key)
   local value = headers:get(name)
   if value == nil then
     return
   end
-  metadata:set("weft", key, value)
+  handle:streamInfo():dynamicMetadata():set("weft", key, value)
   if key ~= "node" or not EXPOSE_NODE then
     headers:remove(name)
   end
@@ -87,14 +84,8 @@ end
 
 function envoy_on_response(handle)
   local headers = handle:headers()
-  local metadata = handle:streamInfo():dynamicMetadata()
-  note(headers, metadata, "x-weft-node", "node")
-  note(headers, metadata, "x-weft-replica", "replica")
-  local ours = metadata:get("weft")
-  if ours ~= nil then
-    headers:replace("x-correlation-id", ours["correlation_id"])
-  end
-
+  note(handle, headers, "x-weft-node", "node")
+  note(handle, headers, "x-weft-replica", "replica")
   local override = headers:get("x-weft-http-status")
   local encoded = headers:get("x-weft-error")
   headers:remove("x-weft-http-status")

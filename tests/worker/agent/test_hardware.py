@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from fractions import Fraction
 from types import SimpleNamespace
@@ -88,4 +89,8 @@ def test_memory_has_a_size_class(gib: float, size: str) -> None:
 
 def test_engines_are_named_without_being_imported() -> None:
     assert "llama-cpp" in installed_engines()
-    assert "xllamacpp" not in sys.modules
+    probe = (
+        "import sys; from weft_worker.agent.hardware import installed_engines; installed_engines();"
+        "sys.exit('xllamacpp' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", probe], check=False, timeout=30).returncode == 0
