@@ -3,7 +3,6 @@
 
 -- As weft_common.dialect_errors has it; a test compares the two.
 local TYPE_BY_STATUS = {
-  ["401"] = "invalid_request_error",
   ["403"] = "permission_error",
   ["429"] = "rate_limit_error",
 }
