@@ -88,7 +88,8 @@ class LlamaCppEngine:
             return
         loaded.closing.set()
         async with asyncio.timeout(_CANCEL_SECONDS):
-            await asyncio.to_thread(loaded.threads.shutdown, wait=True, cancel_futures=True)
+            # Calls that no thread has begun are not dropped: each must run to tell its waiter that it is over.
+            await asyncio.to_thread(loaded.threads.shutdown, wait=True)
             # The only reference: the server is destroyed in that thread.
             await asyncio.to_thread(loaded.server.clear)
 
