@@ -44,7 +44,7 @@ types:
 	$(BIN)/mypy
 
 unit: .venv/.installed-dev
-	$(BIN)/python -m pytest -m 'not e2e'
+	$(BIN)/python -m pytest -m 'not e2e' -n 3 --dist loadfile
 
 e2e: .venv/.installed-dev
 	$(BIN)/python -m pytest -m e2e tests/e2e
