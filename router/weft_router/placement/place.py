@@ -49,9 +49,8 @@ class Rejected:
         if not self.excluded:
             return "no node has joined yet"
         counts = Counter(self.excluded.values())
-        return f"{len(self.excluded)} nodes: " + ", ".join(
-            f"{n} {reason}" for reason, n in sorted(counts.items())
-        )
+        nodes = "1 node" if len(self.excluded) == 1 else f"{len(self.excluded)} nodes"
+        return f"{nodes}: " + ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items()))
 
 
 Filter = Callable[[Candidate, Request], str | None]
