@@ -68,6 +68,11 @@ async def test_a_typed_chat_goes_there_too(check: Check) -> None:
     assert passed(await check.check(request))["x-weft-destination"].startswith("m/alice")
 
 
+async def test_a_body_that_envoy_had_to_cut_is_too_large(check: Check) -> None:
+    request = a_request("/v1/chat/completions", body=b'{"mod', x_envoy_auth_partial_body="true", **AUTH)
+    assert refused(await check.check(request)) == (413, "body_too_large")
+
+
 async def test_lists_and_reflection_need_a_key_only(check: Check) -> None:
     for path in ("/v1/models", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"):
         assert passed(await check.check(a_request(path, method="GET", **AUTH))) == {
