@@ -1,10 +1,7 @@
 """One Envoy for the whole run; replicas that are killed come fresh."""
 
-import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import grpc
 import httpx
@@ -12,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.envoy.fakes import FakeGateway, FakeReplica, FakeRouter
-from tests.envoy.stack import DEADLINE_SECONDS, KillableReplica, Stack, running_envoy
+from tests.envoy.stack import DEADLINE_SECONDS, KillablePart, Stack, killable_part, running_envoy
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -34,8 +31,8 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
         envoy = await cleanup.enter_async_context(
             running_envoy(
                 tmp_path_factory.mktemp("envoy"),
-                gateway.port,
                 router.port,
+                gateway.port,
                 cors_origins=("https://chat.example",),
             )
         )
@@ -50,16 +47,12 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def killable() -> AsyncIterator[KillableReplica]:
-    program = Path(__file__).with_name("fakes.py")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-    )
-    assert process.stdout is not None
-    try:
-        line = await asyncio.wait_for(process.stdout.readline(), DEADLINE_SECONDS)
-        yield KillableReplica(process, int(line))
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+async def killable() -> AsyncIterator[KillablePart]:
+    async with killable_part("replica") as part:
+        yield part
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def killable_gateway(stack: Stack) -> AsyncIterator[KillablePart]:
+    async with killable_part("gateway", stack.primary.address) as part:
+        yield part

@@ -1,11 +1,13 @@
 """Stand-ins for the parts behind Envoy, so that its configuration is tested alone: a gateway, a replica, a router.
 
 A fake replica does what the request's body tells it: `{"steps": {"PORT or *": [[name, argument, ...], ...]}}`.
-Run as a program it is a replica that can be killed; it prints its port.
+Run as a program it is a part that can be killed, and prints its port: `fakes.py replica`, `fakes.py gateway IP:PORT`.
 """
 
 import asyncio
 import json
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,7 +56,13 @@ class FakeServer:
 
     def __init__(self) -> None:
         self._server = grpc.aio.server(options=OPTIONS)
+        self._arrival = asyncio.Condition()
+        self._count = 0
         self.port = 0
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
 
     async def start(self, port: int = 0) -> None:
         servicer = HealthServicer()
@@ -64,6 +72,16 @@ class FakeServer:
 
     async def stop(self) -> None:
         await self._server.stop(0)
+
+    async def called(self, count: int) -> None:
+        """Wait until so many calls have arrived."""
+        async with asyncio.timeout(DEADLINE_SECONDS), self._arrival:
+            await self._arrival.wait_for(lambda: self._count >= count)
+
+    async def _arrived(self) -> None:
+        async with self._arrival:
+            self._count += 1
+            self._arrival.notify_all()
 
     def serve(self, service: str, **methods: grpc.RpcMethodHandler) -> None:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
@@ -88,21 +106,11 @@ class FakeReplica(FakeServer):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[Call] = []
-        self._arrival = asyncio.Condition()
         self.serve(
             "weft.dialect.v1.OpenAIService",
             CreateChatCompletion=stream_handler(self._chat_completion, HttpBody),
         )
         self.serve("weft.inference.v1.InferenceService", Chat=stream_handler(self._chat, ChatRequest))
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    async def called(self, count: int) -> None:
-        """Wait until so many calls have arrived."""
-        async with asyncio.timeout(DEADLINE_SECONDS), self._arrival:
-            await self._arrival.wait_for(lambda: len(self.calls) >= count)
 
     async def _chat_completion(self, request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
         async for text, content_type in self._follow(request.data, context):
@@ -114,9 +122,8 @@ class FakeReplica(FakeServer):
 
     async def _follow(self, body: bytes, context: Context) -> AsyncIterator[tuple[str, str]]:
         call = Call({key: str(value) for key, value in context.invocation_metadata() or ()}, body)
-        async with self._arrival:
-            self.calls.append(call)
-            self._arrival.notify_all()
+        self.calls.append(call)
+        await self._arrived()
         scripts = json.loads(body)["steps"]
         steps: Steps = scripts.get(str(self.port)) or scripts.get("*") or []
         try:
@@ -126,6 +133,8 @@ class FakeReplica(FakeServer):
                         yield text, str(rest[0]) if rest else "application/json"
                     case "who", []:
                         yield json.dumps({"port": self.port}), "application/json"
+                    case "kill", []:
+                        os.kill(os.getpid(), signal.SIGKILL)
                     case "wait", [float() | int() as seconds]:
                         await asyncio.sleep(float(seconds))
                     case "metadata", [dict(pairs)]:
@@ -160,6 +169,7 @@ class FakeGateway(FakeServer):
 
     async def _check(self, request: CheckRequest, context: Context) -> CheckResponse:
         self.checks.append(request)
+        await self._arrived()
         wish = json.loads(request.attributes.request.http.headers.get("check", "{}"))
         await asyncio.sleep(wish.get("wait", 0))
         if "deny" in wish:
@@ -236,13 +246,13 @@ def stream_handler(method: Callable[..., object], request: type) -> grpc.RpcMeth
     )
 
 
-async def main() -> None:
-    replica = FakeReplica()
-    await replica.start()
-    sys.stdout.write(f"{replica.port}\n")
+async def main(kind: str, *picked: str) -> None:
+    part = FakeReplica() if kind == "replica" else FakeGateway({"x-weft-destination": picked[0]})
+    await part.start()
+    sys.stdout.write(f"{part.port}\n")
     sys.stdout.flush()
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(*sys.argv[1:]))

@@ -6,6 +6,7 @@ import contextlib
 import json
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +97,8 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class KillableReplica:
-    """A replica in a process of its own."""
+class KillablePart:
+    """A part in a process of its own."""
 
     process: asyncio.subprocess.Process
     port: int
@@ -105,6 +106,22 @@ class KillableReplica:
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+
+@contextlib.asynccontextmanager
+async def killable_part(*arguments: str) -> AsyncIterator[KillablePart]:
+    program = Path(__file__).with_name("fakes.py")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, program, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    assert process.stdout is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), DEADLINE_SECONDS)
+        yield KillablePart(process, int(line))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 def free_port() -> int:
@@ -115,14 +132,14 @@ def free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def running_envoy(folder: Path, gateway: int, router: int, **settings: Any) -> AsyncIterator[Envoy]:
+async def running_envoy(folder: Path, router: int, *gateways: int, **settings: Any) -> AsyncIterator[Envoy]:
     port, log = free_port(), folder / "access.log"
     params = EnvoyParams(
         listen_host="127.0.0.1",
         listen_port=port,
         admin_host="127.0.0.1",
         admin_port=free_port(),
-        gateways=(("127.0.0.1", gateway),),
+        gateways=tuple(("127.0.0.1", gateway) for gateway in gateways),
         routers=(("127.0.0.1", router),),
         access_log_path=str(log),
         **({"body_limit_bytes": BODY_LIMIT} | settings),

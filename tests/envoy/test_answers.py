@@ -148,7 +148,7 @@ async def test_who_served_goes_into_the_log_only(stack: Stack) -> None:
 async def test_node_is_told_where_that_is_switched_on(stack: Stack, tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as cleanup:
         envoy = await cleanup.enter_async_context(
-            running_envoy(tmp_path, stack.gateway.port, stack.router.port, expose_node_header=True)
+            running_envoy(tmp_path, stack.router.port, stack.gateway.port, expose_node_header=True)
         )
         client = await cleanup.enter_async_context(httpx.AsyncClient(base_url=envoy.url))
         answer = await stack.chat(SERVED, ("send", "{}"), client=client)

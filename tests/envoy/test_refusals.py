@@ -1,0 +1,134 @@
+"""Answers that come from Check or from Envoy itself: complete and in shape for REST, plain statuses for gRPC."""
+
+import grpc
+import httpx
+import pytest
+
+from tests.envoy.stack import BODY_LIMIT, Stack
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+FRAME_BYTES = 16 * 1024
+
+
+def openai(message: str, kind: str, code: str | None) -> dict[str, object]:
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+@pytest.mark.parametrize("protocol", ["http1", "http2"])
+async def test_refusal_of_check_is_untouched(stack: Stack, protocol: str) -> None:
+    body = '{"error": {"code": 5,  "message": "as it is"}}'
+    headers = {"content-type": "application/json", "retry-after": "7"}
+
+    answer = await stack.chat(
+        check={"deny": {"status": 429, "headers": headers, "body": body}}, client=getattr(stack, protocol)
+    )
+
+    assert (answer.status_code, answer.text) == (429, body)
+    assert {key: answer.headers[key] for key in headers} == headers
+
+
+async def test_refusal_of_check_tells_rpcs_status_and_details(stack: Stack) -> None:
+    headers = {"grpc-status": "5", "grpc-message": "caf%C3%A9", "grpc-status-details-bin": "CAU"}
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stack.rpc(check={"deny": {"status": 404, "headers": headers, "body": ""}}).read()
+
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.NOT_FOUND, "café")
+    assert dict(caught.value.trailing_metadata() or ())["grpc-status-details-bin"] == b"\x08\x05"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/"),
+        ("GET", '/v2/"quoted"?key=secret'),
+        ("POST", "/v1/completions"),
+        ("POST", "/api/node/unknown"),
+        ("GET", "/api/node/register"),
+        ("POST", "/weft.inference.v1.InferenceService/Chat"),
+        ("POST", "/envoy.service.auth.v3.Authorization/Check"),
+    ],
+)
+async def test_unknown_url_is_404_in_openais_words(stack: Stack, method: str, path: str) -> None:
+    answer = await stack.http1.request(method, path, json={})
+
+    shown = str(httpx.URL(path).raw_path.partition(b"?")[0], "ascii")
+    message = f"Unknown request URL: {method} {shown}. Please check the URL for typos."
+    assert (answer.status_code, answer.json()) == (
+        404,
+        openai(message, "invalid_request_error", "unknown_url"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/v1/chat/completions"), ("POST", "/v1/models"), ("DELETE", "/v1/models/m")]
+)
+async def test_wrong_method_is_405(stack: Stack, method: str, path: str) -> None:
+    answer = await stack.http1.request(method, path)
+
+    message = f"Not allowed to {method} on {path}. Perhaps you meant another HTTP method?"
+    assert (answer.status_code, answer.json()) == (
+        405,
+        openai(message, "invalid_request_error", "method_not_supported"),
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/no.such.Service/Method",
+        "/weft.routing.v1.RoutingService/Route",
+        "/weft.backend.v1.BackendService/UnloadModel",
+        "/envoy.service.auth.v3.Authorization/Check",
+    ],
+)
+async def test_rpcs_that_are_not_for_the_public_are_unimplemented(stack: Stack, path: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stack.rpc(path=path).read()
+
+    message = f"Unknown rpc: {path}. Please check its name for typos."
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.UNIMPLEMENTED, message)
+
+
+async def test_unknown_url_asks_no_gateway(stack: Stack) -> None:
+    before = len(stack.gateway.checks)
+
+    await stack.http1.get("/nowhere")
+
+    assert len(stack.gateway.checks) == before
+
+
+@pytest.mark.parametrize("protocol", ["http1", "http2"])
+async def test_body_over_the_limit_is_413(stack: Stack, protocol: str) -> None:
+    answer = await stack.script({}, padding="x" * BODY_LIMIT, client=getattr(stack, protocol))
+
+    message = f"The request's body is larger than the limit of {BODY_LIMIT} bytes."
+    assert (answer.status_code, answer.json()) == (
+        413,
+        openai(message, "invalid_request_error", "body_too_large"),
+    )
+
+
+async def test_message_over_the_limit_is_resource_exhausted(stack: Stack) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stack.rpc(padding="x" * (BODY_LIMIT + FRAME_BYTES)).read()
+
+    message = f"The request's body is larger than the limit of {BODY_LIMIT} bytes."
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+
+
+async def test_check_is_told_that_a_message_was_cut_in_its_last_frame(stack: Stack) -> None:
+    await stack.rpc(("who",), padding="x" * BODY_LIMIT).read()
+
+    http = stack.gateway.checks[-1].attributes.request.http
+    assert (http.headers["x-envoy-auth-partial-body"], len(http.raw_body)) == ("true", BODY_LIMIT)
+
+
+async def test_malformed_json_of_a_typed_rpc_is_400(stack: Stack) -> None:
+    answer = await stack.http1.post("/api/node/register", content='{"name": ')
+
+    error = answer.json()["error"]
+    assert answer.status_code == 400
+    assert error.pop("message").startswith("Unexpected end of string.")
+    assert error == {"type": "invalid_request_error", "param": None, "code": None}
