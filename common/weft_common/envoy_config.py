@@ -84,7 +84,7 @@ def _settings(params: EnvoyParams) -> dict[str, object]:
         "request_timeout": f"{params.check_timeout_seconds + 300}s",
         "max_connections": params.max_connections,
         "max_streams_per_connection": params.max_streams_per_connection,
-        "breaker_limit": 10 * params.max_connections,
+        "breaker_limit": params.max_connections * params.max_streams_per_connection,
         "max_heap_bytes": params.max_heap_bytes,
         "public_filters": _cors(params.cors_origins),
         "edge_lua": _edge_lua(params),

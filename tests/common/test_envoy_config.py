@@ -1,0 +1,84 @@
+"""Rendering; how Envoy behaves with the result is tested in tests/envoy."""
+
+import dataclasses
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from weft_common.embedded.envoy import binary
+from weft_common.envoy_config import EnvoyParams, render_bootstrap
+
+PARAMS = EnvoyParams(
+    listen_host="127.0.0.1",
+    listen_port=8080,
+    admin_host="127.0.0.1",
+    admin_port=9901,
+    gateways=(("127.0.0.1", 7001), ("127.0.0.1", 7002)),
+    routers=(("127.0.0.1", 7003),),
+    access_log_path="/dev/null",
+)
+
+
+def rendered(**changes: Any) -> dict[str, Any]:
+    bootstrap: dict[str, Any] = orjson.loads(render_bootstrap(dataclasses.replace(PARAMS, **changes)))
+    return bootstrap
+
+
+def cluster(bootstrap: dict[str, Any], name: str) -> dict[str, Any]:
+    (found,) = [each for each in bootstrap["static_resources"]["clusters"] if each["name"] == name]
+    return dict(found)
+
+
+def test_envoy_accepts_the_result(tmp_path: Path) -> None:
+    file = tmp_path / "envoy.yaml"
+    file.write_text(render_bootstrap(dataclasses.replace(PARAMS, cors_origins=("*",))))
+
+    verdict = subprocess.run(
+        [binary(), "--mode", "validate", "--config-path", file], capture_output=True, text=True, check=False
+    )
+
+    assert verdict.returncode == 0, verdict.stderr
+
+
+def test_nothing_is_left_to_fill_in() -> None:
+    assert "${" not in render_bootstrap(PARAMS)
+
+
+def test_every_gateway_is_an_endpoint() -> None:
+    (locality,) = cluster(rendered(), "gateways")["load_assignment"]["endpoints"]
+
+    sockets = [each["endpoint"]["address"]["socket_address"] for each in locality["lb_endpoints"]]
+    assert sockets == [{"address": "127.0.0.1", "port_value": port} for port in (7001, 7002)]
+
+
+@pytest.mark.parametrize(
+    ("host", "kind"), [("10.0.0.1", "STATIC"), ("::1", "STATIC"), ("gateways.weft.svc", "STRICT_DNS")]
+)
+def test_names_are_resolved_and_addresses_are_not(host: str, kind: str) -> None:
+    assert cluster(rendered(gateways=((host, 7001),)), "gateways")["type"] == kind
+
+
+@pytest.mark.parametrize("part", ["gateways", "routers"])
+def test_a_part_without_any_address_is_refused(part: str) -> None:
+    with pytest.raises(ValueError, match=part):
+        rendered(**{part: ()})
+
+
+def test_every_cluster_has_breakers_above_what_clients_can_open() -> None:
+    bootstrap = rendered(max_connections=10, max_streams_per_connection=7)
+
+    for each in bootstrap["static_resources"]["clusters"]:
+        (threshold,) = each["circuit_breakers"]["thresholds"]
+        limits = {value for key, value in threshold.items() if key.startswith("max_")}
+        assert limits == {70}, each["name"]
+
+
+def test_the_body_limit_is_everywhere() -> None:
+    text = render_bootstrap(dataclasses.replace(PARAMS, body_limit_bytes=5_000_000))
+
+    assert '"max_request_bytes": 5000000' in text
+    assert '"request_body_buffer_limit": 5065536' in text
+    assert "larger than the limit of 5000000 bytes" in text
