@@ -43,7 +43,8 @@ def refuse_grpc(error: WeftError) -> external_auth_pb2.CheckResponse:
     for key, value in status.trailing_metadata:
         raw = value if isinstance(value, bytes) else value.encode()
         headers[key] = base64.b64encode(raw).rstrip(b"=").decode() if key.endswith("-bin") else raw.decode()
-    return _denied(error, error.http_status, headers, "")
+    # gRPC-web and Connect clients look for a status in the headers of a 200 only.
+    return _denied(error, 200, headers, "")
 
 
 def _denied(

@@ -34,6 +34,7 @@ def test_a_refusal_that_passes_says_when_to_come_back() -> None:
 def test_a_grpc_refusal_keeps_code_message_and_details() -> None:
     denied = refuse_grpc(ModelNotFound("100 % für 'x'")).denied_response
     sent = headers(denied.headers)
+    assert denied.status.code == 200
     assert sent["grpc-status"] == "5"
     assert sent["grpc-message"] == "100 %25 f%C3%BCr 'x'"
     assert "grpc-status-details-bin" in sent
