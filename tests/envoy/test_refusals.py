@@ -81,6 +81,8 @@ async def test_wrong_method_is_405(stack: Stack, method: str, path: str) -> None
         "/weft.routing.v1.RoutingService/Route",
         "/weft.backend.v1.BackendService/UnloadModel",
         "/envoy.service.auth.v3.Authorization/Check",
+        "/v1/chat/completions",
+        "/api/node/register",
     ],
 )
 async def test_rpcs_that_are_not_for_the_public_are_unimplemented(stack: Stack, path: str) -> None:

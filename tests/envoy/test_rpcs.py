@@ -44,6 +44,18 @@ async def test_buf_curl_streams_a_chat(stack: Stack, protocol: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("protocol", ["grpc", "connect", "grpcweb"])
+async def test_refusal_of_check_reaches_every_protocol(stack: Stack, tmp_path: Path, protocol: str) -> None:
+    status = {"content-type": "application/grpc", "grpc-status": "5", "grpc-message": "no model"}
+    deny = {"deny": {"status": 200, "headers": status, "body": ""}}
+    (tmp_path / "headers").write_text(f"check: {json.dumps(deny)}\n")
+    url = f"{stack.envoy.url}/weft.inference.v1.InferenceService/Chat"
+    arguments = ("--protocol", protocol, "--header", f"@{tmp_path / 'headers'}", "-d", json.dumps(CHAT), url)
+
+    with pytest.raises(AssertionError, match='"not_found",\n *"message": "no model"'):
+        await buf_curl(*arguments)
+
+
 async def test_page_of_a_known_origin_may_call_rpcs(stack: Stack) -> None:
     ask = {
         "origin": "https://chat.example",
