@@ -158,6 +158,8 @@ class FakeGateway(FakeServer):
         super().__init__()
         self._picked = dict(picked)
         self.checks: list[CheckRequest] = []
+        # Set once a caller has left while its Check was waiting.
+        self.left = asyncio.Event()
         self.serve("envoy.service.auth.v3.Authorization", Check=unary_handler(self._check, CheckRequest))
         self.serve(
             "weft.dialect.v1.OpenAIService",
@@ -171,7 +173,11 @@ class FakeGateway(FakeServer):
         self.checks.append(request)
         await self._arrived()
         wish = json.loads(request.attributes.request.http.headers.get("check", "{}"))
-        await asyncio.sleep(wish.get("wait", 0))
+        try:
+            await asyncio.sleep(wish.get("wait", 0))
+        except asyncio.CancelledError:
+            self.left.set()
+            raise
         if "deny" in wish:
             return denied(**wish["deny"])
         return allowed(self._picked | wish.get("ok", {}))

@@ -81,3 +81,14 @@ async def test_slow_answer_of_a_gateway_is_waited_for(stack: Stack) -> None:
     answer = await stack.chat(("who",), check={"wait": 1.2})
 
     assert answer.status_code == 200
+
+
+async def test_client_that_leaves_ends_its_check(stack: Stack) -> None:
+    before = len(stack.gateway.checks)
+    stack.gateway.left.clear()
+    call = stack.rpc(("who",), check={"wait": 60})
+    await stack.gateway.called(before + 1)
+
+    call.cancel()
+
+    await asyncio.wait_for(stack.gateway.left.wait(), DEADLINE_SECONDS)

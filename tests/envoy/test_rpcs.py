@@ -52,7 +52,7 @@ async def test_refusal_of_check_reaches_every_protocol(stack: Stack, tmp_path: P
     url = f"{stack.envoy.url}/weft.inference.v1.InferenceService/Chat"
     arguments = ("--protocol", protocol, "--header", f"@{tmp_path / 'headers'}", "-d", json.dumps(CHAT), url)
 
-    with pytest.raises(AssertionError, match='"not_found",\n *"message": "no model"'):
+    with pytest.raises(AssertionError, match=r'"not_found",\n *"message": "no model"'):
         await buf_curl(*arguments)
 
 
