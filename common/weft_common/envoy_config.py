@@ -4,7 +4,7 @@ import base64
 import importlib.util
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import yaml
 Address = tuple[str, int]
 
 _MIB = 1024 * 1024
+_UINT32_MAX = 2**32 - 1
 # As Envoy's own answers see a request: the transcoder has made gRPC of REST and noted where it came from.
 _IS_RPC = (
     "'content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc')"
@@ -84,28 +85,34 @@ def _settings(params: EnvoyParams) -> dict[str, object]:
         "request_timeout": f"{params.check_timeout_seconds + 300}s",
         "max_connections": params.max_connections,
         "max_streams_per_connection": params.max_streams_per_connection,
-        "breaker_limit": params.max_connections * params.max_streams_per_connection,
+        "breaker_limit": min(params.max_connections * params.max_streams_per_connection, _UINT32_MAX),
         "max_heap_bytes": params.max_heap_bytes,
         "public_filters": _cors(params.cors_origins),
         "edge_lua": _edge_lua(params),
         "descriptor_set": base64.b64encode(_descriptor_set()).decode(),
-        **_endpoints("gateways", params.gateways),
-        **_endpoints("routers", params.routers),
+        # Each gateway is a priority of its own: see the cluster's comment.
+        **_endpoints("gateways", [[address] for address in params.gateways]),
+        **_endpoints("routers", [params.routers]),
     }
 
 
-def _endpoints(name: str, addresses: tuple[Address, ...]) -> dict[str, object]:
+def _endpoints(name: str, priorities: Sequence[Sequence[Address]]) -> dict[str, object]:
+    addresses = [address for group in priorities for address in group]
     if not addresses:
         raise ValueError(f"Envoy needs the address of at least one of the {name}.")
-    endpoints = [
-        {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
-        for host, port in addresses
-    ]
     literal = all(_is_ip(host) for host, _ in addresses)
     return {
         f"{name}_type": "STATIC" if literal else "STRICT_DNS",
-        f"{name}_endpoints": [{"lb_endpoints": endpoints}],
+        f"{name}_endpoints": [
+            {"priority": priority, "lb_endpoints": [_endpoint(address) for address in group]}
+            for priority, group in enumerate(priorities)
+        ],
     }
+
+
+def _endpoint(address: Address) -> dict[str, object]:
+    host, port = address
+    return {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
 
 
 def _is_ip(host: str) -> bool:
