@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 import signal
 import socket
 import sys
@@ -32,6 +33,18 @@ class Envoy:
     url: str
     address: str
     access_log: Path
+    admin: str
+
+    async def until(self, counter: str, value: int) -> None:
+        """Wait until one of Envoy's own counters has reached a value."""
+        async with httpx.AsyncClient() as client, asyncio.timeout(DEADLINE_SECONDS):
+            while True:
+                text = (
+                    await client.get(f"{self.admin}/stats", params={"filter": f"^{re.escape(counter)}$"})
+                ).text
+                if text.strip() and int(text.rpartition(":")[2]) >= value:
+                    return
+                await asyncio.sleep(0.02)  # Envoy can only be asked
 
 
 @dataclass(frozen=True)
@@ -133,12 +146,12 @@ def free_port() -> int:
 
 @contextlib.asynccontextmanager
 async def running_envoy(folder: Path, router: int, *gateways: int, **settings: Any) -> AsyncIterator[Envoy]:
-    port, log = free_port(), folder / "access.log"
+    port, admin_port, log = free_port(), free_port(), folder / "access.log"
     params = EnvoyParams(
         listen_host="127.0.0.1",
         listen_port=port,
         admin_host="127.0.0.1",
-        admin_port=free_port(),
+        admin_port=admin_port,
         gateways=tuple(("127.0.0.1", gateway) for gateway in gateways),
         routers=(("127.0.0.1", router),),
         access_log_path=str(log),
@@ -151,7 +164,9 @@ async def running_envoy(folder: Path, router: int, *gateways: int, **settings: A
         process = await asyncio.create_subprocess_exec(binary(), *arguments, *flags, stderr=stderr)
     try:
         await _accepting(port)
-        yield Envoy(process, f"http://127.0.0.1:{port}", f"127.0.0.1:{port}", log)
+        yield Envoy(
+            process, f"http://127.0.0.1:{port}", f"127.0.0.1:{port}", log, f"http://127.0.0.1:{admin_port}"
+        )
     finally:
         process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(process.wait(), DEADLINE_SECONDS)

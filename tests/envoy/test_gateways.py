@@ -64,17 +64,28 @@ async def test_gateway_that_appears_is_asked(stack: Stack, tmp_path: Path) -> No
 async def test_gateway_that_is_killed_while_it_thinks_is_replaced(
     stack: Stack, killable_gateway: KillablePart, tmp_path: Path
 ) -> None:
-    before = len(stack.gateway.checks)
     slow = {"wait": 0.3}
     async with (
-        envoy_with(stack, tmp_path, killable_gateway.port, stack.gateway.port) as client,
+        running_envoy(tmp_path, stack.router.port, killable_gateway.port, stack.gateway.port) as envoy,
+        httpx.AsyncClient(base_url=envoy.url, timeout=DEADLINE_SECONDS) as client,
         asyncio.TaskGroup() as group,
     ):
         requests = [group.create_task(stack.chat(("who",), check=slow, client=client)) for _ in range(8)]
-        await stack.gateway.called(before + 2)
+        await envoy.until("cluster.gateways.upstream_rq_active", 8)
         killable_gateway.process.kill()
 
     assert {request.result().status_code for request in requests} == {200}
+
+
+async def test_one_gateway_gets_every_question_as_long_as_it_lives(
+    stack: Stack, killable_gateway: KillablePart, tmp_path: Path
+) -> None:
+    before = len(stack.gateway.checks)
+    async with envoy_with(stack, tmp_path, stack.gateway.port, killable_gateway.port) as client:
+        answers = await asyncio.gather(*[stack.chat(("who",), client=client) for _ in range(20)])
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(stack.gateway.checks) == before + 20
 
 
 async def test_slow_answer_of_a_gateway_is_waited_for(stack: Stack) -> None:
