@@ -32,6 +32,15 @@ def cluster(bootstrap: dict[str, Any], name: str) -> dict[str, Any]:
     return dict(found)
 
 
+def ports_by_priority(bootstrap: dict[str, Any], name: str) -> dict[int, list[int]]:
+    return {
+        group["priority"]: [
+            each["endpoint"]["address"]["socket_address"]["port_value"] for each in group["lb_endpoints"]
+        ]
+        for group in cluster(bootstrap, name)["load_assignment"]["endpoints"]
+    }
+
+
 def test_envoy_accepts_the_result(tmp_path: Path) -> None:
     file = tmp_path / "envoy.yaml"
     file.write_text(render_bootstrap(dataclasses.replace(PARAMS, cors_origins=("*",))))
@@ -47,11 +56,11 @@ def test_nothing_is_left_to_fill_in() -> None:
     assert "${" not in render_bootstrap(PARAMS)
 
 
-def test_every_gateway_is_an_endpoint() -> None:
-    (locality,) = cluster(rendered(), "gateways")["load_assignment"]["endpoints"]
+def test_gateways_stand_by_for_each_other_and_routers_share() -> None:
+    bootstrap = rendered(routers=(("127.0.0.1", 7003), ("127.0.0.1", 7004)))
 
-    sockets = [each["endpoint"]["address"]["socket_address"] for each in locality["lb_endpoints"]]
-    assert sockets == [{"address": "127.0.0.1", "port_value": port} for port in (7001, 7002)]
+    assert ports_by_priority(bootstrap, "gateways") == {0: [7001], 1: [7002]}
+    assert ports_by_priority(bootstrap, "routers") == {0: [7003, 7004]}
 
 
 @pytest.mark.parametrize(
