@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.pair import SHORT_TIMERS, Pair
 from tests.e2e.stack import Stack, free_port
 
 
@@ -23,3 +24,13 @@ def own_stack(tmp_path: Path) -> Iterator[Stack]:
     made = Stack(tmp_path / "home", free_port())
     yield made
     made.weft("down", "--purge")  # root keeps the database outside of the home
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A stack with a second worker and short timers, shared by tests that harm replicas and mend them again."""
+    made = Stack(tmp_path_factory.mktemp("pair") / "home", free_port())
+    made.up(WEFT_AUTO_APPROVE_NODES="true", WEFT_EXPOSE_NODE_HEADER="true", **SHORT_TIMERS)
+    with made.second_worker("two", **SHORT_TIMERS) as two:
+        yield Pair(made, two)
+    made.weft("down", "--purge")

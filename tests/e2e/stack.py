@@ -81,33 +81,14 @@ class Stack:
         self.weft("down")
 
     @contextlib.contextmanager
-    def second_worker(self, name: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    def second_worker(self, name: str, **env: str) -> Iterator["Worker"]:
         """`weft worker` on this machine, in the same home, until the block is left."""
-        command = [
-            str(WEFT),
-            "worker",
-            "--register-to",
-            self.url,
-            "--node-name",
-            name,
-            "--addr",
-            "127.0.0.1:0",
-        ]
-        token = (self.home / "join-token").read_text().strip()
-        with (self.home / "log" / f"worker-{name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [*command, "--registration-token", token],
-                env={**os.environ, "WEFT_HOME": str(self.home), **env},
-                stderr=log,
-            )
+        worker = Worker(self, name, env)
+        worker.start()
         try:
-            eventually(
-                lambda: [p for p in self.parts(f"worker-{name}") if p.state == "ready"], what=f"{name} ready"
-            )
-            yield process
+            yield worker
         finally:
-            process.terminate()
-            process.wait(10)
+            worker.end()
 
     def logs(self) -> str:
         """The ends of all logs, for a failure's report."""
@@ -188,3 +169,54 @@ class Stack:
                 return client.get(f"/v1/models/{name}").status_code == 200
 
         eventually(listed, what=f"{name} in the catalog")
+
+    def load(self, model: str, node: str) -> None:
+        """Load one more replica of a model, as `weft load` does."""
+        with self.client() as client:
+            answer = client.post("/api/nodes/models/load", json={"model_name": model, "node": node})
+        assert answer.status_code == 200, f"{answer.text}\n{self.logs()}"
+
+    def records(self, pattern: str, event: str = "") -> list[dict[str, Any]]:
+        """The JSON lines of the logs that match, all or those of one event, oldest first."""
+        lines = (line for file in self.home.glob(pattern) for line in file.read_text().splitlines())
+        found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return sorted(
+            (record for record in found if not event or record["event"] == event), key=lambda r: str(r["ts"])
+        )
+
+
+class Worker:
+    """`weft worker` started by hand, so that nobody restarts it. State: its process."""
+
+    def __init__(self, stack: Stack, name: str, env: dict[str, str]) -> None:
+        self._stack = stack
+        self._name = name
+        self._env = {**os.environ, "WEFT_HOME": str(stack.home), **env}
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        token = (self._stack.home / "join-token").read_text().strip()
+        flags = {
+            "--register-to": self._stack.url,
+            "--registration-token": token,
+            "--node-name": self._name,
+            "--addr": "127.0.0.1:0",
+        }
+        words = [word for flag in flags.items() for word in flag]
+        with (self._stack.home / "log" / f"worker-{self._name}.log").open("ab") as log:
+            self._process = subprocess.Popen([str(WEFT), "worker", *words], env=self._env, stderr=log)
+        eventually(self._ready, what=f"{self._name} ready", seconds=30)
+
+    def kill(self) -> None:
+        """End it without a word; its replicas go on."""
+        self._process.kill()
+        self._process.wait(10)
+
+    def end(self) -> None:
+        """End it and its replicas."""
+        self._process.terminate()
+        self._process.wait(10)
+
+    def _ready(self) -> bool:
+        assert self._process.poll() is None, self._stack.logs()
+        return any(part.state == "ready" for part in self._stack.parts(f"worker-{self._name}"))

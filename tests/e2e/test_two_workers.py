@@ -1,29 +1,51 @@
-"""Two replicas on two workers: who serves, and that a second one stands in."""
+"""Two replicas on two workers: who serves, and that this is told truly."""
 
-from collections.abc import Iterator
+from collections import Counter
 
 import pytest
 
-from tests.e2e.stack import Stack, free_port
+from tests.e2e.crowd import ask_all, chat
+from tests.e2e.pair import NODES, Pair
+from tests.e2e.stack import eventually
+from tests.faults import stopped
 
 pytestmark = pytest.mark.e2e
 
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack with a second worker, and the tiny model on both."""
-    made = Stack(tmp_path_factory.mktemp("pair") / "home", free_port())
-    made.up(WEFT_AUTO_APPROVE_NODES="true", WEFT_EXPOSE_NODE_HEADER="true")
-    with made.second_worker("two"):
-        for node in ("local", "two"):
-            done = made.weft("load", "weft-tiny", "--node", node)
-            assert done.returncode == 0, done.stderr
-        yield made
-    made.weft("down", "--purge")
+MODEL = "shared"
+FIELDS = {"parallel": 16, "max_queue": 400}
 
 
-def test_both_replicas_are_listed(pair: Stack) -> None:
-    assert {p.name for p in pair.parts("replica:")} == {
-        "replica:local/weft-tiny#0",
-        "replica:two/weft-tiny#0",
+def split(pair: Pair) -> dict[str, int]:
+    """How many of 20 requests at once each node served."""
+    answers = ask_all(pair.stack, [chat(MODEL, "tokens=4 delay_ms=50") for _ in range(20)])
+    assert all(answer.ok for answer in answers)
+    return Counter(answer.headers["x-weft-node"] for answer in answers)
+
+
+def halves_in_a_row(pair: Pair) -> bool:
+    """Chance alone would give halves in 1 of 6 tries, and three in a row in 1 of 180."""
+    return all(split(pair) == {"local": 10, "two": 10} for _ in range(3))
+
+
+def test_20_requests_at_once_are_split_in_halves_with_and_without_nats(pair: Pair) -> None:
+    pair.ensure(MODEL, **FIELDS)
+    # A burst that comes right after another one meets reports of that one, so not every one is split in halves.
+    eventually(lambda: halves_in_a_row(pair), what="halves", seconds=20)
+    with stopped(pair.stack.part("nats")):
+        eventually(lambda: halves_in_a_row(pair), what="halves without NATS", seconds=20)
+
+
+def test_the_node_header_the_access_log_and_the_replicas_record_agree(pair: Pair) -> None:
+    pair.ensure(MODEL, **FIELDS)
+    answers = ask_all(pair.stack, [chat(MODEL, "tokens=3 delay_ms=5", stream=n % 2 == 0) for n in range(64)])
+    told = {answer.headers["x-request-id"]: answer.headers["x-weft-node"] for answer in answers}
+    assert len(told) == 64
+    assert set(told.values()) == set(NODES)
+    assert {record["request_id"]: record["node"] for record in pair.logged(answers)} == told
+    served = {
+        record["request_id"]: node
+        for node in NODES
+        for record in pair.stack.records(f"worker/{node}/log/*.log", "request_ended")
+        if record["outcome"] == "ok"
     }
+    assert {i: served.get(i) for i in told} == told

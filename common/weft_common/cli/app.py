@@ -66,7 +66,8 @@ def up(
         int, typer.Option(envvar="WEFT_ENVOY_CONCURRENCY", min=1, max=256, help="Threads of Envoy.")
     ] = 2,
     body_limit_bytes: Annotated[
-        int, typer.Option(envvar="WEFT_BODY_LIMIT_BYTES", min=1024, help="Largest request body.")
+        int,
+        typer.Option(envvar="WEFT_BODY_LIMIT_BYTES", min=1024, max=64 << 20, help="Largest request body."),
     ] = 64 * 1024 * 1024,
     expose_node_header: Annotated[
         bool,

@@ -17,6 +17,8 @@ def envoy_part(home: Home, bootstrap: str, *, address: str, admin: tuple[str, in
         ("--config-path", str(config)),
         ("--concurrency", str(concurrency)),
         ("--log-level", "warning"),
+        # 10 s by default, which is long for whoever looks for the request that he has just sent.
+        ("--file-flush-interval-msec", "1000"),
     )
     flat = tuple(word for pair in arguments for word in pair)
     return Part(

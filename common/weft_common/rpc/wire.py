@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-# 64 MiB for a body, and room for the frame around it: a body above the limit is refused by us, not by grpc.
-MESSAGE_BYTES = 64 * 1024 * 1024 + 64 * 1024
+# 64 MiB for a body, and room for the headers that Check carries beside it: what is above the limit is refused by us.
+MESSAGE_BYTES = 64 * 1024 * 1024 + 256 * 1024
 # A status may say an error twice and once more in the caller's dialect; grpc's 8 KiB are too few for that.
 METADATA_BYTES = 64 * 1024
 
