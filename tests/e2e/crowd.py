@@ -1,0 +1,132 @@
+"""Many requests at once from one cheap client: HTTP/1.1 by hand, since 2,000 real clients would need the machine."""
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.e2e.stack import Stack
+
+_ANSWER_SECONDS = 100.0
+_HEAD_END = b"\r\n\r\n"
+
+
+@dataclass
+class Answer:
+    """What came back so far. `whole` is false until the answer has ended as HTTP says it must."""
+
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    whole: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 200 and self.whole
+
+    @property
+    def text(self) -> str:
+        """What the assistant said, of a stream or of a single object."""
+        if self.headers.get("content-type", "").startswith("text/event-stream"):
+            return "".join(
+                choice["delta"].get("content") or ""
+                for event in self.events()
+                for choice in event.get("choices", ())
+            )
+        content: str = json.loads(self.body)["choices"][0]["message"]["content"]
+        return content
+
+    @property
+    def done(self) -> bool:
+        """Whether a stream came to OpenAI's own end."""
+        return self.whole and self.body.rstrip().endswith(b"data: [DONE]")
+
+    def events(self) -> list[dict[str, Any]]:
+        """The events of a stream, without its end mark."""
+        lines = (
+            line.removeprefix(b"data: ") for line in self.body.split(b"\n") if line.startswith(b"data: ")
+        )
+        return [json.loads(line) for line in lines if line.startswith(b"{")]
+
+
+class Crowd:
+    """Requests under way in a thread of their own; `answers` fill as bytes arrive."""
+
+    def __init__(self, stack: Stack, bodies: Sequence[Mapping[str, Any]]) -> None:
+        self.answers = [Answer() for _ in bodies]
+        self._stack = stack
+        self._head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: weft\r\nauthorization: Bearer {stack.key}\r\n"
+            "content-type: application/json\r\nconnection: close\r\n"
+        )
+        self._bodies = bodies
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._ask_all()))
+        self._thread.start()
+
+    @property
+    def opened_count(self) -> int:
+        """How many answers have begun."""
+        return sum(answer.status > 0 for answer in self.answers)
+
+    def join(self) -> list[Answer]:
+        """Wait for the last answer."""
+        self._thread.join(_ANSWER_SECONDS + 10)
+        assert not self._thread.is_alive(), "some requests never ended"
+        return self.answers
+
+    async def _ask_all(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for body, answer in zip(self._bodies, self.answers, strict=True):
+                tasks.create_task(self._ask(body, answer))
+
+    async def _ask(self, body: Mapping[str, Any], answer: Answer) -> None:
+        raw = json.dumps(body).encode()
+        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._stack.port)
+                with contextlib.closing(writer):
+                    writer.write(f"{self._head}content-length: {len(raw)}\r\n\r\n".encode() + raw)
+                    await _read(reader, answer)
+
+
+async def _read(reader: asyncio.StreamReader, answer: Answer) -> None:
+    head = (await reader.readuntil(_HEAD_END)).decode().split("\r\n")
+    answer.headers = {
+        name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)
+    }
+    answer.status = int(head[0].split()[1])
+    if length := answer.headers.get("content-length"):
+        answer.body = await reader.readexactly(int(length))
+        answer.whole = True
+        return
+    while size := int(await reader.readline() or b"-1", 16):
+        if size < 0:
+            return
+        answer.body += (await reader.readexactly(size + 2))[:-2]
+    answer.whole = True
+
+
+def chat(model: str, words: str = "", *, stream: bool = False, **fields: Any) -> dict[str, Any]:
+    """The body of one request; `words` are told to the paced engine."""
+    message = {"role": "user", "content": words or "go"}
+    return {"model": model, "messages": [message], "stream": stream, **fields}
+
+
+@contextlib.contextmanager
+def crowd(stack: Stack, bodies: Sequence[Mapping[str, Any]]) -> Iterator[Crowd]:
+    """Send everything at once; the block may do harm meanwhile, and is left with every answer in."""
+    made = Crowd(stack, bodies)
+    try:
+        yield made
+    finally:
+        made.join()
+
+
+def ask_all(stack: Stack, bodies: Sequence[Mapping[str, Any]]) -> list[Answer]:
+    """Send everything at once and wait for every answer."""
+    with crowd(stack, bodies) as asked:
+        pass
+    return asked.answers

@@ -1,0 +1,82 @@
+"""Two workers on one machine, and models that run on both."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.crowd import Answer, ask_all, chat
+from tests.e2e.stack import Part, Stack, Worker, eventually
+from tests.faults import ReplicaDoor
+
+NODES = ("local", "two")
+# A tenth of the real ones.
+SHORT_TIMERS: Mapping[str, str] = {
+    "WEFT_HEARTBEAT_INTERVAL": "1s",
+    "WEFT_LEASE": "3s",
+    "WEFT_ORPHAN": "12s",
+}
+
+
+@dataclass
+class Pair:
+    """A stack with the workers `local`, which `weft up` restarts, and `two`, which nobody does."""
+
+    stack: Stack
+    two: Worker
+
+    def ensure(self, model: str, **fields: object) -> dict[str, Part]:
+        """Have one replica of a paced model on each node, known to every gateway; returns them by node."""
+        if model not in self._models():
+            self.stack.add_model(model, **fields)
+        for node in NODES:
+            if node not in self.replicas(model):
+                self.stack.load(model, node)
+        eventually(lambda: self._all_serve(model), what=f"{model} served by both nodes")
+        return self.replicas(model)
+
+    def replicas(self, model: str) -> dict[str, Part]:
+        """The running replicas of a model by node."""
+        found = {part.name.removeprefix("replica:"): part for part in self.stack.parts("replica:")}
+        return {
+            name.partition("/")[0]: part
+            for name, part in found.items()
+            if name.partition("/")[2].startswith(f"{model}#")
+        }
+
+    def door(self, replica: Part) -> ReplicaDoor:
+        """The way to one replica past everybody else."""
+        return ReplicaDoor(self.stack.home, replica.address)
+
+    def agent(self, node: str) -> Part:
+        """A node's agent."""
+        return self.stack.part(f"worker-{node}")
+
+    def logged(self, answers: list[Answer]) -> list[dict[str, Any]]:
+        """What Envoy's access log says of each answer."""
+        ids = [answer.headers["x-request-id"] for answer in answers]
+
+        def found() -> dict[str, dict[str, Any]]:
+            records = {r.get("request_id"): r for r in self.stack.records("log/access.log")}
+            return records if records.keys() >= set(ids) else {}
+
+        records = eventually(found, what="answers in the access log", seconds=15)
+        return [records[i] for i in ids]
+
+    def attempts(self, answers: list[Answer]) -> list[int]:
+        """How many replicas were asked for each answer."""
+        return [int(record["attempts"]) for record in self.logged(answers)]
+
+    def outcomes(self, node: str, answers: list[Answer]) -> set[str]:
+        """How these requests ended at the replicas of a node, by their own logs."""
+        ids = {answer.headers["x-request-id"] for answer in answers}
+        ended = self.stack.records(f"worker/{node}/log/*.log", "request_ended")
+        return {record["outcome"] for record in ended if record["request_id"] in ids}
+
+    def _models(self) -> set[str]:
+        return {path.stem for path in Path(self.stack.home / "models").glob("*.yaml")}
+
+    def _all_serve(self, model: str) -> bool:
+        answers = ask_all(self.stack, [chat(model, "tokens=1") for _ in range(8)])
+        assert all(answer.ok for answer in answers), answers
+        return {answer.headers["x-weft-node"] for answer in answers} == set(NODES)

@@ -1,0 +1,119 @@
+"""A TCP way between two parts that can be cut: refused, swallowed, or slow.
+
+Give a part the link's address in place of the real one. State: `_mode` and whether somebody listens; both belong to
+the link's own thread.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine, Iterator
+from enum import Enum, auto
+from typing import Any, Self
+
+_CHUNK_BYTES = 65_536
+_CALL_SECONDS = 10.0
+
+
+class _Mode(Enum):
+    OPEN = auto()
+    SWALLOW = auto()
+    SLOW = auto()
+
+
+class Link:
+    """Forwards 127.0.0.1:`port` to a target, until told otherwise."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._mode = _Mode.OPEN
+        self._delay_seconds = 0.0
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"link to {port}", daemon=True)
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._call(self._listen())
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._call(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_CALL_SECONDS)
+        self._loop.close()
+
+    @contextlib.contextmanager
+    def refused(self) -> Iterator[None]:
+        """Close the port and every connection."""
+        self._call(self._end())
+        try:
+            yield
+        finally:
+            self._call(self._listen())
+
+    @contextlib.contextmanager
+    def swallowed(self) -> Iterator[None]:
+        """Take connections and bytes, and pass nothing on; connections from inside the block end with it."""
+        self._mode = _Mode.SWALLOW
+        try:
+            yield
+        finally:
+            # Bytes are missing in the middle now: no protocol could go on.
+            self._call(self._cut())
+            self._mode = _Mode.OPEN
+
+    @contextlib.contextmanager
+    def slowed(self, seconds: float) -> Iterator[None]:
+        """Hold every piece back for a while."""
+        self._delay_seconds, self._mode = seconds, _Mode.SLOW
+        try:
+            yield
+        finally:
+            self._mode = _Mode.OPEN
+
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(_CALL_SECONDS)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _end(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        await self._cut()
+
+    async def _cut(self) -> None:
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            onward_reader, onward = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            self._writers.discard(writer)
+            return
+        self._writers.add(onward)
+        try:
+            await asyncio.gather(self._pump(reader, onward), self._pump(onward_reader, writer))
+        except OSError:
+            pass
+        finally:
+            for end in (writer, onward):
+                self._writers.discard(end)
+                end.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(_CHUNK_BYTES):
+            if self._mode is _Mode.SWALLOW:
+                continue
+            if self._mode is _Mode.SLOW:
+                await asyncio.sleep(self._delay_seconds)
+            writer.write(piece)
+            await writer.drain()
+        writer.close()
