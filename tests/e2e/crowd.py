@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import resource
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,19 +58,30 @@ class Crowd:
 
     def __init__(self, stack: Stack, bodies: Sequence[Mapping[str, Any]]) -> None:
         self.answers = [Answer() for _ in bodies]
+        _raise_file_limit()
         self._stack = stack
         self._head = (
             f"POST /v1/chat/completions HTTP/1.1\r\nhost: weft\r\nauthorization: Bearer {stack.key}\r\n"
             "content-type: application/json\r\nconnection: close\r\n"
         )
         self._bodies = bodies
+        self._tasks: list[asyncio.Task[None]] = []
+        self._begun = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._ask_all()))
         self._thread.start()
+        self._begun.wait()
 
     @property
     def opened_count(self) -> int:
         """How many answers have begun."""
         return sum(answer.status > 0 for answer in self.answers)
+
+    def leave(self) -> None:
+        """Close every connection that is still open, as a client does that has lost interest."""
+        loop = self._tasks[0].get_loop()
+        for task in self._tasks:
+            loop.call_soon_threadsafe(task.cancel)
+        self.join()
 
     def join(self) -> list[Answer]:
         """Wait for the last answer."""
@@ -80,7 +92,8 @@ class Crowd:
     async def _ask_all(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             for body, answer in zip(self._bodies, self.answers, strict=True):
-                tasks.create_task(self._ask(body, answer))
+                self._tasks.append(tasks.create_task(self._ask(body, answer)))
+            self._begun.set()
 
     async def _ask(self, body: Mapping[str, Any], answer: Answer) -> None:
         raw = json.dumps(body).encode()
@@ -90,6 +103,12 @@ class Crowd:
                 with contextlib.closing(writer):
                     writer.write(f"{self._head}content-length: {len(raw)}\r\n\r\n".encode() + raw)
                     await _read(reader, answer)
+
+
+def _raise_file_limit() -> None:
+    """Each request is a file descriptor."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _read(reader: asyncio.StreamReader, answer: Answer) -> None:
@@ -121,8 +140,10 @@ def crowd(stack: Stack, bodies: Sequence[Mapping[str, Any]]) -> Iterator[Crowd]:
     made = Crowd(stack, bodies)
     try:
         yield made
-    finally:
-        made.join()
+    except BaseException:
+        made.leave()
+        raise
+    made.join()
 
 
 def ask_all(stack: Stack, bodies: Sequence[Mapping[str, Any]]) -> list[Answer]:

@@ -10,6 +10,9 @@ from weft_paced_engine.stops import StopFilter
 from weft_worker.engines.base import Delta, EngineModel, Finished, FinishReason, Generation, Progress, Usage
 
 _GATE_POLL_SECONDS = 0.005
+_GATE_POLLS_SECONDS = (
+    0.0005  # for each further request that waits: thousands may, and looking must stay cheap
+)
 _PROGRESS_STEPS = 10
 
 
@@ -20,6 +23,7 @@ class PacedEngine:
         self._model: EngineModel | None = None
         self._options = Options()
         self._closed = False
+        self._gated_count = 0
 
     async def load(self, model: EngineModel, progress: Progress) -> None:
         """Take as long as told, and fail if told."""
@@ -37,7 +41,7 @@ class PacedEngine:
         options = self._options.updated_by_words(generation.messages[-1].content)
         prompt_count = sum(len(message.content.split()) for message in generation.messages)
         limit, reason = self._limit(generation, options, prompt_count)
-        await _gate(options.gate_file)
+        await self._gate(options.gate_file)
         stops, count = StopFilter(generation.sampling.stop), 0
         while count < limit and not stops.found:
             await asyncio.sleep(options.delay_ms / 1000)
@@ -73,7 +77,10 @@ class PacedEngine:
         if count == options.fail_at:
             raise RuntimeError(f"told to fail at token {count}")
 
-
-async def _gate(gate_file: str) -> None:
-    while gate_file and not Path(gate_file).exists():
-        await asyncio.sleep(_GATE_POLL_SECONDS)
+    async def _gate(self, gate_file: str) -> None:
+        self._gated_count += 1
+        try:
+            while gate_file and not Path(gate_file).exists():
+                await asyncio.sleep(_GATE_POLL_SECONDS + _GATE_POLLS_SECONDS * self._gated_count)
+        finally:
+            self._gated_count -= 1
