@@ -44,7 +44,9 @@ def differences(left: Path, right: Path) -> list[str]:
 
     odd = files(left) ^ files(right)
     both = files(left) & files(right)
-    return sorted(str(p) for p in odd | {p for p in both if not filecmp.cmp(left / p, right / p, shallow=False)})
+    return sorted(
+        str(p) for p in odd | {p for p in both if not filecmp.cmp(left / p, right / p, shallow=False)}
+    )
 
 
 def check() -> int:
