@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from nats import errors as nats_errors
 from nats.aio.client import Client
@@ -32,6 +33,7 @@ _PONG_SECONDS = 2
 _CLOSE_SECONDS = 0.5
 _ERROR_HEADER = "Nats-Service-Error"  # the name that NATS's own service API uses
 _NO_RESPONDERS = "503"
+_RETRY_AFTER = timedelta(seconds=2)
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +117,7 @@ class Bus:
         try:
             async with asyncio.timeout(timeout_seconds):
                 if not await self._send(subject, payload, reply_to=f"{self._inbox}.{token}"):
-                    raise _nats_unavailable()
+                    raise _missing("nats")
                 message = await reply
         except TimeoutError as error:
             raise DeadlineExceeded(f"No answer on {subject} within {timeout_seconds:g} s.") from error
@@ -226,7 +228,7 @@ class Bus:
             interest.subscription = None
         for reply in self._replies.values():
             if not reply.done():
-                reply.set_exception(_nats_unavailable())
+                reply.set_exception(_missing("nats"))
 
     async def _send(
         self, subject: str, payload: bytes, *, reply_to: str = "", headers: dict[str, str] | None = None
@@ -338,11 +340,11 @@ async def _abandon(client: Client) -> None:
 def _read_reply(subject: str, message: Msg) -> bytes:
     headers = message.headers or {}
     if headers.get("Status") == _NO_RESPONDERS:
-        raise PartUnavailable(f"Nobody answers on {subject}.", metadata={"part": "worker"})
+        raise _missing("worker", f"Nobody answers on {subject}.")
     if _ERROR_HEADER in headers:
         raise InternalError(f"The responder on {subject} failed: {headers[_ERROR_HEADER]}")
     return message.data
 
 
-def _nats_unavailable() -> PartUnavailable:
-    return PartUnavailable("NATS is not reachable; the command could not be sent.", metadata={"part": "nats"})
+def _missing(part: str, what: str = "NATS cannot be reached: the command was not sent.") -> PartUnavailable:
+    return PartUnavailable(what, retry_after=_RETRY_AFTER, metadata={"part": part})

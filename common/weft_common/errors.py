@@ -148,6 +148,10 @@ class PartUnavailable(WeftError):
     reason, code, http_status = "PART_UNAVAILABLE", grpc.StatusCode.UNAVAILABLE, 503
 
 
+class PartUnreachable(PartUnavailable):
+    """Nobody answered a call at all, so another instance of that part may; told onwards, it is a missing part."""
+
+
 class NodeStateError(WeftError):
     """The node may not do this in its state."""
 

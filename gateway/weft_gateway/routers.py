@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
-from weft_common.errors import PartUnavailable
+from weft_common.errors import PartUnavailable, PartUnreachable
 from weft_common.mesh_auth import mesh_metadata
 from weft_common.rpc import Responses, RpcClient, open_channel
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
@@ -33,9 +33,7 @@ class Routers:
                 return await client.unary(
                     f"{_SERVICE}Route", request, pb.RouteResponse, timeout=max_wait + _SLACK_SECONDS
                 )
-            except PartUnavailable as error:
-                if error.metadata.get("part"):  # the router answers, and names what it misses
-                    raise
+            except PartUnreachable as error:
                 _log.warning("router_unreachable", extra={"router": address, "error": str(error)})
         raise PartUnavailable(
             f"No router can be reached, so '{model}' cannot be loaded now; running models keep answering.",

@@ -154,6 +154,7 @@ async def test_without_a_responder_the_worker_is_the_missing_part(server: NatsSe
         with pytest.raises(PartUnavailable) as caught:
             await bus.request("weft.node.gone.backend.stop", b"", SOON)
     assert caught.value.metadata == {"part": "worker"}
+    assert caught.value.retry_after is not None
 
 
 async def test_an_answer_that_does_not_come_is_a_deadline(server: NatsServer) -> None:
@@ -187,6 +188,7 @@ async def test_opening_does_not_wait_for_nats_and_nothing_is_kept_for_later(serv
         with pytest.raises(PartUnavailable) as caught:
             await bus.request("x", b"", SOON)
         assert caught.value.metadata == {"part": "nats"}
+        assert caught.value.retry_after is not None
         server.start()
         assert await bus.wait_connected(SOON)
         assert await bus.publish("a", b"after")

@@ -15,7 +15,7 @@ from weft_common.errors import (
     DeadlineExceeded,
     FieldViolation,
     InternalError,
-    PartUnavailable,
+    PartUnreachable,
     WeftError,
 )
 
@@ -94,7 +94,7 @@ def _from_code(error: grpc.aio.AioRpcError, path: str) -> WeftError:
     match error.code():
         case grpc.StatusCode.UNAVAILABLE:
             part = path.lstrip("/").partition("/")[0]
-            return PartUnavailable(f"{path} could not be reached: {said}", metadata={"part": part})
+            return PartUnreachable(f"{path} could not be reached: {said}", metadata={"part": part})
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(f"{path} did not answer in time.")
         case code:

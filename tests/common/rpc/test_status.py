@@ -17,7 +17,7 @@ from weft_common.errors import (
     ModelLoading,
     ModelNotFound,
     NoCapacity,
-    PartUnavailable,
+    PartUnreachable,
     WeftError,
 )
 from weft_common.rpc import stub
@@ -101,7 +101,7 @@ def test_no_text_breaks_a_status(text):
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        (grpc.StatusCode.UNAVAILABLE, PartUnavailable),
+        (grpc.StatusCode.UNAVAILABLE, PartUnreachable),
         (grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded),
         (grpc.StatusCode.UNIMPLEMENTED, InternalError),
         (grpc.StatusCode.UNKNOWN, InternalError),
@@ -119,9 +119,9 @@ def test_reason_of_another_domain_is_not_ours():
     status = status_pb2.Status(code=14, message="why")
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason="NO_CAPACITY", domain="elsewhere"))
     raw = status.SerializeToString()
-    assert type(silent(grpc.StatusCode.UNAVAILABLE, ("grpc-status-details-bin", raw))) is PartUnavailable
+    assert type(silent(grpc.StatusCode.UNAVAILABLE, ("grpc-status-details-bin", raw))) is PartUnreachable
 
 
 @pytest.mark.parametrize("raw", [b"\xff\xff", status_pb2.Status(code=5, message="other").SerializeToString()])
 def test_details_that_cannot_be_read_leave_the_code(raw):
-    assert type(silent(grpc.StatusCode.UNAVAILABLE, ("grpc-status-details-bin", raw))) is PartUnavailable
+    assert type(silent(grpc.StatusCode.UNAVAILABLE, ("grpc-status-details-bin", raw))) is PartUnreachable
