@@ -6,7 +6,7 @@
 
 OUT receives a Hugging Face folder (`config.json`, `model.safetensors`, `tokenizer.json`, ...) and
 `weft-tiny.gguf` (Q8_0), which is copied to `worker/weft_worker/models/`. The text comes from
-`tiny_model_corpus.py`. The same seed, packages and kind of CPU give the same bytes; another CPU
+`tiny_model_corpus.py`. The same seed, packages, threads and kind of CPU give the same bytes; another CPU
 may not, which is why the file is committed and not rebuilt by CI.
 """
 
