@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, eventually
 
 _ANSWER_SECONDS = 100.0
 _HEAD_END = b"\r\n\r\n"
@@ -53,17 +53,34 @@ class Answer:
         return [json.loads(line) for line in lines if line.startswith(b"{")]
 
 
-class Crowd:
-    """Requests under way in a thread of their own; `answers` fill as bytes arrive."""
+class Client:
+    """Asks one Weft."""
 
-    def __init__(self, stack: Stack, bodies: Sequence[Mapping[str, Any]]) -> None:
-        self.answers = [Answer() for _ in bodies]
-        _raise_file_limit()
-        self._stack = stack
+    def __init__(self, stack: Stack) -> None:
+        self._port = stack.port
         self._head = (
             f"POST /v1/chat/completions HTTP/1.1\r\nhost: weft\r\nauthorization: Bearer {stack.key}\r\n"
             "content-type: application/json\r\nconnection: close\r\n"
         )
+
+    async def ask(self, body: Mapping[str, Any], answer: Answer) -> None:
+        """Fill in the answer as it comes; one that breaks off is not `whole`."""
+        raw = json.dumps(body).encode()
+        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                with contextlib.closing(writer):
+                    writer.write(f"{self._head}content-length: {len(raw)}\r\n\r\n".encode() + raw)
+                    await _read(reader, answer)
+
+
+class Crowd:
+    """Requests under way in a thread of their own; `answers` fill as bytes arrive."""
+
+    def __init__(self, stack: Stack, bodies: Sequence[Mapping[str, Any]]) -> None:
+        _raise_file_limit()
+        self.answers = [Answer() for _ in bodies]
+        self._client = Client(stack)
         self._bodies = bodies
         self._tasks: list[asyncio.Task[None]] = []
         self._begun = threading.Event()
@@ -92,17 +109,58 @@ class Crowd:
     async def _ask_all(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             for body, answer in zip(self._bodies, self.answers, strict=True):
-                self._tasks.append(tasks.create_task(self._ask(body, answer)))
+                self._tasks.append(tasks.create_task(self._client.ask(body, answer)))
             self._begun.set()
 
-    async def _ask(self, body: Mapping[str, Any], answer: Answer) -> None:
-        raw = json.dumps(body).encode()
-        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self._stack.port)
-                with contextlib.closing(writer):
-                    writer.write(f"{self._head}content-length: {len(raw)}\r\n\r\n".encode() + raw)
-                    await _read(reader, answer)
+
+class Traffic:
+    """Lanes that each ask again as soon as they were answered. State: `answers`, those that have ended."""
+
+    def __init__(self, stack: Stack, body: Mapping[str, Any], lanes: int) -> None:
+        self.answers: list[Answer] = []
+        self._client = Client(stack)
+        self._body = body
+        self._over = False
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(lanes)))
+        self._thread.start()
+
+    @property
+    def failures(self) -> list[Answer]:
+        """The answers that a client would call errors."""
+        return [answer for answer in self.answers if not answer.ok]
+
+    def goes_on(self, count: int = 10) -> bool:
+        """Wait until so many more requests were answered well; false when one was not."""
+        enough = len(self.answers) + count
+        eventually(lambda: self.failures or len(self.answers) >= enough, what=f"{count} answers", seconds=30)
+        return not self.failures
+
+    def end(self) -> None:
+        """Let the last requests end."""
+        self._over = True
+        self._thread.join(_ANSWER_SECONDS + 10)
+        assert not self._thread.is_alive(), "some requests never ended"
+
+    async def _run(self, lanes: int) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(lanes):
+                tasks.create_task(self._lane())
+
+    async def _lane(self) -> None:
+        while not self._over:
+            answer = Answer()
+            await self._client.ask(self._body, answer)
+            self.answers.append(answer)
+
+
+@contextlib.contextmanager
+def traffic(stack: Stack, body: Mapping[str, Any], *, lanes: int = 4) -> Iterator[Traffic]:
+    """Ask all the time beside the block."""
+    made = Traffic(stack, body, lanes)
+    try:
+        yield made
+    finally:
+        made.end()
 
 
 def _raise_file_limit() -> None:

@@ -158,11 +158,15 @@ class Stack:
             check=False,
         )
 
+    def write_model(self, name: str, backend: str = "paced", **fields: Any) -> None:
+        """Write a model file; written before `up`, it is in the catalog from the start."""
+        document = {"name": name, "backend": backend, "parameters": {"model": "none"}, **fields}
+        (self.home / "models").mkdir(parents=True, exist_ok=True)
+        (self.home / "models" / f"{name}.yaml").write_text(json.dumps(document))
+
     def add_model(self, name: str, backend: str = "paced", **fields: Any) -> None:
         """Write a model file and wait until it is in the catalog."""
-        document = {"name": name, "backend": backend, "parameters": {"model": "none"}, **fields}
-        (self.home / "models").mkdir(exist_ok=True)
-        (self.home / "models" / f"{name}.yaml").write_text(json.dumps(document))
+        self.write_model(name, backend, **fields)
 
         def listed() -> bool:
             with self.client() as client:

@@ -1,0 +1,84 @@
+"""What survives a kill -9: running replicas that of their agent, and nothing at all that of everything."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.crowd import ask_all, chat, crowd, traffic
+from tests.e2e.stack import Part, Stack, eventually
+from tests.faults import kill
+
+pytestmark = pytest.mark.e2e
+
+
+def test_an_agent_killed_under_load_costs_no_request_and_adopts(stack: Stack) -> None:
+    stack.add_model("kept", parallel=8)
+    assert ask_all(stack, [chat("kept", "tokens=1")])[0].ok
+    replica = stack.part("replica:local/kept")
+    with (
+        crowd(stack, [chat("kept", "tokens=400 delay_ms=10", stream=True)] * 2) as streams,
+        traffic(stack, chat("kept", "tokens=3 delay_ms=5")) as asked,
+    ):
+        for _ in range(2):
+            assert asked.goes_on()
+            agent = stack.part("worker-local")
+            kill(agent)
+            eventually(lambda agent=agent: is_back(stack, agent), what="the agent back", seconds=20)
+        assert asked.goes_on(50)
+    assert asked.failures == []
+    assert all(answer.done for answer in streams.answers)
+    assert stack.part("replica:local/kept") == replica
+    loaded = [r for r in stack.records("log/router-0.log", "model_loaded") if r["model"] == "kept"]
+    assert len(loaded) == 1
+    adopted = [r["pid"] for r in stack.records("log/worker-local.log", "replica_adopted")]
+    assert adopted.count(replica.pid) == 2
+
+
+def is_back(stack: Stack, former: Part) -> bool:
+    return any(part.pid != former.pid and part.state == "ready" for part in stack.parts(former.name))
+
+
+def test_after_everything_was_killed_the_next_start_finds_nothing_in_its_way(own_stack: Stack) -> None:
+    own_stack.write_model("warm")
+    own_stack.write_model("slow", options={"load_delay_ms": "3000"})
+    own_stack.up()
+    assert ask_all(own_stack, [chat("warm")])[0].ok
+    with crowd(own_stack, [chat("slow")]) as loading:
+        eventually(lambda: own_stack.parts("replica:local/slow"), what="a load under way")
+        before = own_stack.parts()
+        os.kill(supervisor_of(own_stack), signal.SIGKILL)  # first, or it would start the others again
+        kill(*before)
+    assert not loading.answers[0].ok
+    own_stack.up()
+    after = own_stack.parts()
+    assert {part.name: part.address for part in after} == addresses(before)
+    # Rows of what ran and of what was being loaded would be in the way of new replicas.
+    assert all(answer.ok for answer in ask_all(own_stack, [chat("warm"), chat("slow")]))
+    assert own_stack.weft("down").returncode == 0
+    eventually(lambda: not processes_of(own_stack), what="no process of this home")
+
+
+def supervisor_of(stack: Stack) -> int:
+    pid: int = json.loads((stack.home / "run" / "lock").read_text())["pid"]
+    return pid
+
+
+def addresses(parts: list[Part]) -> dict[str, str]:
+    """Where the parts were that `weft up` itself starts."""
+    return {part.name: part.address for part in parts if not part.name.startswith("replica:")}
+
+
+def processes_of(stack: Stack) -> list[str]:
+    """Whoever was told of this home, by arguments or environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        except OSError:
+            continue  # it ended meanwhile
+        if str(stack.home).encode() in told:
+            found.append(f"{process.name}: {told[:200]!r}")
+    return found
