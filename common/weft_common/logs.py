@@ -28,17 +28,31 @@ class JsonLines(logging.Formatter):
         }
         if request_id.get():
             line["request_id"] = request_id.get()
-        line.update({k: v for k, v in vars(record).items() if k not in _STANDARD and k != "taskName"})
+        line.update(_extra(record))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str).decode()
 
 
+class PlainLines(logging.Formatter):
+    """The same for a person at a terminal: time, level, event, and `key=value` for the rest."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        words = [self.formatTime(record, "%H:%M:%S"), record.levelname.lower(), record.getMessage()]
+        words += [f"{key}={value}" for key, value in _extra(record).items()]
+        text = " ".join(words)
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
 def configure(part: str, level: str = "INFO") -> None:
     """Send this process's log to stderr under the part's name; called once, in `__main__`."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines(part))
+    handler.setFormatter(PlainLines() if sys.stderr.isatty() else JsonLines(part))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def _extra(record: logging.LogRecord) -> dict[str, object]:
+    return {k: v for k, v in vars(record).items() if k not in _STANDARD and k != "taskName"}
 
 
 def decision(logger: logging.Logger, event: str, fields: Mapping[str, object]) -> None:

@@ -66,6 +66,7 @@ class FakeRouter(NodeServiceBase):
         self.stop_next: list[str] = []
         self.stop_generation: int | None = None
         self.without_database = False
+        self.state = NodeState.HEALTHY
 
     async def register_node(self, message: RegisterNodeRequest) -> RegisterNodeResponse:
         if self.without_database:
@@ -74,7 +75,7 @@ class FakeRouter(NodeServiceBase):
             raise InvalidToken("The registration token is wrong")
         self.registrations.append(message)
         return RegisterNodeResponse(
-            node=Node(id=self.node_id, name=message.name, state=NodeState.HEALTHY),
+            node=Node(id=self.node_id, name=message.name, state=self.state),
             node_token=self.token,
             nats_url=self.nats_url,
             mesh_secret=self.mesh_secret,
@@ -91,7 +92,7 @@ class FakeRouter(NodeServiceBase):
         stop, self.stop_next = self.stop_next, []
         generation = self.generation if self.stop_generation is None else self.stop_generation
         return HeartbeatResponse(
-            state=NodeState.HEALTHY,
+            state=self.state,
             stop_replica_ids=stop,
             generation=generation,
             heartbeat_interval=self.interval,

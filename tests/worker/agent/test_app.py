@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2
 from tests.worker.agent.fleet import SOON, Fleet, eventually
 from weft_common.process import alive, start_time
 from weft_common.rpc import open_channel
-from weft_proto.weft.types.v1 import ReplicaState
+from weft_proto.weft.types.v1 import NodeState, ReplicaState
 from weft_worker.agent.state_folder import StateFolderTaken
 
 
@@ -48,6 +48,18 @@ async def test_an_agent_is_ready_once_it_is_registered(fleet: Fleet) -> None:
         await eventually(lambda: json.loads(record.read_text())["state"] == "ready", "ready")
         assert await health(starting["address"]) == health_pb2.HealthCheckResponse.SERVING
     assert not record.exists()
+
+
+async def test_an_agent_whose_node_waits_for_approval_serves_and_is_starting(fleet: Fleet) -> None:
+    fleet.router.state = NodeState.PENDING
+    record = fleet.state_dir / "agent.json"
+    async with fleet.agent():
+        await eventually(lambda: len(fleet.router.heartbeats) > 1, "heartbeats of a pending node")
+        noted = json.loads(record.read_text())
+        assert noted["state"] == "starting"
+        assert await health(noted["address"]) == health_pb2.HealthCheckResponse.SERVING
+        fleet.router.state = NodeState.HEALTHY
+        await eventually(lambda: json.loads(record.read_text())["state"] == "ready", "ready")
 
 
 async def test_a_router_without_its_database_is_asked_until_it_has_one(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import secrets
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,9 @@ from weft_common.home import write_private
 from weft_common.part import PartState
 from weft_common.process import start_time
 from weft_common.rpc import RpcServer, open_channel
+from weft_proto.weft.types.v1 import NodeState
 from weft_worker.agent.addresses import advertised, literal
+from weft_worker.agent.announcement import announcement
 from weft_worker.agent.command_service import follow_bus
 from weft_worker.agent.enrolment import Enrolment, EnrolmentSettings
 from weft_worker.agent.hardware import NvidiaGpus, gpu_labels, installed_engines
@@ -111,13 +114,15 @@ def _build(
 
 
 async def _serve(parts: _Parts, server: RpcServer, channel: Any, stop: asyncio.Event) -> None:
-    def joined() -> None:
-        server.set_serving(True)
-        parts.note(PartState.READY)
+    def stand(state: NodeState) -> None:
+        server.set_serving(True)  # also while it waits for approval: this agent does all that it can
+        parts.note(PartState.STARTING if state is NodeState.PENDING else PartState.READY)
+        if sys.stdout.isatty():
+            print(announcement(parts.settings.node_name, state, parts.settings.register_to), flush=True)
 
     parts.note(PartState.STARTING)
     parts.supervisor.adopt(parts.current.value)
-    enrolment = _enrolment(parts, channel, joined)
+    enrolment = _enrolment(parts, channel, stand)
     bus = follow_bus(
         parts.current,
         name=f"worker-{parts.settings.node_name}",
@@ -151,7 +156,7 @@ def _installation(
     )
 
 
-def _enrolment(parts: _Parts, channel: Any, on_joined: Callable[[], None]) -> Enrolment:
+def _enrolment(parts: _Parts, channel: Any, on_standing: Callable[[NodeState], None]) -> Enrolment:
     settings = parts.settings
     interval = settings.heartbeat_interval
     described = EnrolmentSettings(
@@ -172,5 +177,5 @@ def _enrolment(parts: _Parts, channel: Any, on_joined: Callable[[], None]) -> En
         roster=parts.roster,
         report=NodeReport(budget=settings.memory_budget, gpus=parts.gpus, supervisor=parts.supervisor),
         news=parts.news,
-        on_joined=on_joined,
+        on_standing=on_standing,
     )

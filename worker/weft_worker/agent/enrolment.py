@@ -12,6 +12,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from weft_common.errors import InvalidToken, NodeNotFound, WeftError
 from weft_common.rpc import stub
 from weft_proto.weft.node.v1 import HeartbeatRequest, HeartbeatResponse, NodeServiceStub, RegisterNodeRequest
+from weft_proto.weft.types.v1 import NodeState
 from weft_worker.agent.membership import CurrentMembership, Membership
 from weft_worker.agent.node_report import NodeReport
 from weft_worker.agent.roster import Roster
@@ -44,7 +45,9 @@ class EnrolmentSettings:
 
 
 class Enrolment:
-    """State: `_news` (something to tell before the interval is over), `_said` (what was logged last)."""
+    """State: `_news` (something to tell before the interval is over), `_standing` (how the router last saw this
+    node) and `_said` (what was logged last).
+    """
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class Enrolment:
         roster: Roster,
         report: NodeReport,
         news: asyncio.Event,
-        on_joined: Callable[[], None],
+        on_standing: Callable[[NodeState], None],
     ) -> None:
         self._settings = settings
         self._channel = channel
@@ -65,17 +68,18 @@ class Enrolment:
         self._roster = roster
         self._report = report
         self._news = news
-        self._on_joined = on_joined
+        self._on_standing = on_standing
+        self._standing = NodeState.UNSPECIFIED
         self._said = ""
 
     async def stay(self) -> None:
         """Register, beat until the fleet does not know us any more, and again, for ever."""
         while True:
-            membership = await self._register()
+            membership, standing = await self._register()
             former = self._current.value
             self._current.replace(membership)
             self._supervisor.joined(membership, former)
-            self._on_joined()
+            self._stand(standing)
             self._news.set()
             await self._beat(membership)
 
@@ -88,7 +92,7 @@ class Enrolment:
             request = HeartbeatRequest(id=membership.node_id)
             await self._node_service(membership.node_token, _FAREWELL_SECONDS).heartbeat(request)
 
-    async def _register(self) -> Membership:
+    async def _register(self) -> tuple[Membership, NodeState]:
         service = self._node_service(self._settings.registration_token, _CALL_SECONDS)
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(WeftError),
@@ -101,7 +105,7 @@ class Enrolment:
                 if answer.node is None or answer.heartbeat_interval is None:
                     raise NodeNotFound("The registration was answered without a node.")
                 self._say("registered", node_id=answer.node.id, state=answer.node.state.name)
-                return Membership(
+                membership = Membership(
                     node_id=answer.node.id,
                     node_token=answer.node_token,
                     nats_url=self._settings.nats_url or answer.nats_url,
@@ -109,6 +113,7 @@ class Enrolment:
                     generation=answer.generation,
                     heartbeat_seconds=answer.heartbeat_interval.total_seconds(),
                 )
+                return membership, answer.node.state
         raise AssertionError("it is retried for ever")
 
     async def _registration(self) -> RegisterNodeRequest:
@@ -153,10 +158,16 @@ class Enrolment:
 
     def _obey(self, answer: HeartbeatResponse, failed: tuple[str, ...]) -> None:
         self._supervisor.obey_answer(answer.stop_replica_ids, answer.generation)
+        self._stand(answer.state)
         if failed:
             # Reported as failed; now report that they are gone.
             self._roster.failures_told(failed)
             self._news.set()
+
+    def _stand(self, state: NodeState) -> None:
+        if state is not self._standing:
+            self._standing = state
+            self._on_standing(state)
 
     def _interval(self, answer: HeartbeatResponse, membership: Membership) -> float:
         told = answer.heartbeat_interval.total_seconds() if answer.heartbeat_interval else 0.0

@@ -1,0 +1,14 @@
+"""What a person who typed `weft worker` is told of the node's place in the fleet."""
+
+from weft_proto.weft.types.v1 import NodeState
+
+
+def announcement(name: str, state: NodeState, door: str) -> str:
+    """Return a line that says where the node stands, and what to do about it."""
+    joined = f"worker {name} is registered at {door}"
+    if state is not NodeState.PENDING:
+        return f"{joined}: {(state.name or 'unknown').lower()}; Ctrl-C stops it"
+    return (
+        f"{joined} and waits for approval, without work until then. Start that Weft with "
+        "WEFT_AUTO_APPROVE_NODES=true, then this worker again."
+    )
