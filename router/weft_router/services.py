@@ -23,7 +23,7 @@ from weft_proto.weft.node.v1 import (
 )
 from weft_proto.weft.types.v1 import NodeState as NodeStateMessage
 from weft_router import convert
-from weft_router.fleet.entities import Model, Node, ReplicaState
+from weft_router.fleet.entities import Model, Node, NodeState, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.loads import Loads
 from weft_router.probe import Probe
@@ -47,11 +47,13 @@ class NodeService(NodeServiceBase):
         node, token = await self._registry.register(message, _bearer())
         current_call().set_initial_metadata([(_HTTP_STATUS, "201")])
         nats_url = self._settings.nats_advertise_url or self._settings.nats_url
+        # Both open the mesh: with one a node could command others, with the other it could sign tickets.
+        entrusted = node.state is not NodeState.PENDING
         return RegisterNodeResponse(
             node=convert.node_message(node),
             node_token=token,
-            nats_url=nats_url.get_secret_value(),
-            mesh_secret=self._settings.mesh_secret.get_secret_value(),
+            nats_url=nats_url.get_secret_value() if entrusted else "",
+            mesh_secret=self._settings.mesh_secret.get_secret_value() if entrusted else "",
             heartbeat_interval=self._settings.heartbeat_interval,
             generation=node.generation,
         )

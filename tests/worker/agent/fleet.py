@@ -77,8 +77,8 @@ class FakeRouter(NodeServiceBase):
         return RegisterNodeResponse(
             node=Node(id=self.node_id, name=message.name, state=self.state),
             node_token=self.token,
-            nats_url=self.nats_url,
-            mesh_secret=self.mesh_secret,
+            nats_url="" if self.state is NodeState.PENDING else self.nats_url,
+            mesh_secret="" if self.state is NodeState.PENDING else self.mesh_secret,
             heartbeat_interval=self.interval,
             generation=self.generation,
         )

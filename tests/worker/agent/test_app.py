@@ -173,3 +173,21 @@ async def test_two_agents_do_not_share_a_state_folder(fleet: Fleet) -> None:
             async with fleet.agent():
                 await asyncio.sleep(SOON)
         assert caught.group_contains(StateFolderTaken)
+
+
+async def test_a_pending_node_gets_no_secret_until_it_is_approved_and_then_joins_the_bus(
+    fleet: Fleet,
+) -> None:
+    fleet.router.state = NodeState.PENDING
+    membership = fleet.state_dir / "membership.json"
+
+    def kept() -> dict[str, object]:
+        found: dict[str, object] = json.loads(membership.read_text()) if membership.exists() else {}
+        return found
+
+    async with fleet.agent():
+        await eventually(lambda: fleet.router.heartbeats, "a heartbeat of a pending node")
+        assert (kept()["mesh_secret"], kept()["nats_url"]) == ("", "")
+        fleet.router.state = NodeState.HEALTHY
+        await eventually(lambda: kept().get("mesh_secret") == fleet.router.mesh_secret, "the secret")
+        await eventually(lambda: len(fleet.router.registrations) == 2, "a second registration")

@@ -11,8 +11,14 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from weft_common.errors import InvalidToken, NodeNotFound, WeftError
 from weft_common.rpc import stub
-from weft_proto.weft.node.v1 import HeartbeatRequest, HeartbeatResponse, NodeServiceStub, RegisterNodeRequest
-from weft_proto.weft.types.v1 import NodeState
+from weft_proto.weft.node.v1 import (
+    HeartbeatRequest,
+    HeartbeatResponse,
+    NodeServiceStub,
+    RegisterNodeRequest,
+    RegisterNodeResponse,
+)
+from weft_proto.weft.types.v1 import Node, NodeState
 from weft_worker.agent.membership import CurrentMembership, Membership
 from weft_worker.agent.node_report import NodeReport
 from weft_worker.agent.roster import Roster
@@ -78,7 +84,8 @@ class Enrolment:
             membership, standing = await self._register()
             former = self._current.value
             self._current.replace(membership)
-            self._supervisor.joined(membership, former)
+            if not membership.pending:
+                self._supervisor.joined(membership, former)
             self._stand(standing)
             self._news.set()
             await self._beat(membership)
@@ -105,16 +112,20 @@ class Enrolment:
                 if answer.node is None or answer.heartbeat_interval is None:
                     raise NodeNotFound("The registration was answered without a node.")
                 self._say("registered", node_id=answer.node.id, state=answer.node.state.name)
-                membership = Membership(
-                    node_id=answer.node.id,
-                    node_token=answer.node_token,
-                    nats_url=self._settings.nats_url or answer.nats_url,
-                    mesh_secret=answer.mesh_secret,
-                    generation=answer.generation,
-                    heartbeat_seconds=answer.heartbeat_interval.total_seconds(),
-                )
+                membership = self._membership(answer, answer.node, answer.heartbeat_interval.total_seconds())
                 return membership, answer.node.state
         raise AssertionError("it is retried for ever")
+
+    def _membership(self, answer: RegisterNodeResponse, node: Node, interval_seconds: float) -> Membership:
+        return Membership(
+            node_id=node.id,
+            node_token=answer.node_token,
+            nats_url=self._settings.nats_url or answer.nats_url,
+            mesh_secret=answer.mesh_secret,
+            generation=answer.generation,
+            heartbeat_seconds=interval_seconds,
+            pending=node.state is NodeState.PENDING,
+        )
 
     async def _registration(self) -> RegisterNodeRequest:
         devices = await self._report.devices()
@@ -130,7 +141,7 @@ class Enrolment:
         )
 
     async def _beat(self, membership: Membership) -> None:
-        """Send heartbeats until the fleet does not know the node any more."""
+        """Send heartbeats until the fleet does not know the node any more, or knows it as approved."""
         service = self._node_service(membership.node_token, _CALL_SECONDS)
         pause = self._settings.heartbeat_seconds or membership.heartbeat_seconds
         strangers = 0
@@ -151,6 +162,9 @@ class Enrolment:
                 strangers, pause = 0, self._interval(answer, membership)
                 self._say("heartbeats_arrive")
                 self._obey(answer, failed)
+                if membership.pending and answer.state is not NodeState.PENDING:
+                    self._say("approved")
+                    return
 
     async def _heartbeat(self, node_id: str, *, in_haste: bool) -> HeartbeatRequest:
         devices = await self._report.devices(in_haste=in_haste)
@@ -195,5 +209,7 @@ class Enrolment:
         said = f"{event} {fields.get('reason', '')}"
         if said != self._said:
             self._said = said
-            level = logging.INFO if event in ("registered", "heartbeats_arrive") else logging.WARNING
+            level = (
+                logging.INFO if event in ("registered", "approved", "heartbeats_arrive") else logging.WARNING
+            )
             _log.log(level, event, extra=fields)

@@ -22,6 +22,8 @@ class Membership(BaseModel):
     mesh_secret: str = Field(repr=False)
     generation: int
     heartbeat_seconds: float = Field(gt=0)
+    # Waits for an admin's approval: until then the fleet tells it neither where the bus is nor how to sign.
+    pending: bool = False
 
 
 class CurrentMembership:
@@ -40,14 +42,14 @@ class CurrentMembership:
         self._replaced = asyncio.Event()
 
     async def wait(self) -> Membership:
-        """Wait until there is one."""
-        while self.value is None:
+        """Wait until there is one that is approved."""
+        while self.value is None or self.value.pending:
             await self._replaced.wait()
         return self.value
 
     async def until_moved(self, membership: Membership) -> None:
         """Wait until the node has another identity or another bus."""
-        while self.value is None or _place(self.value) == _place(membership):
+        while self.value is None or self.value.pending or _place(self.value) == _place(membership):
             await self._replaced.wait()
 
 

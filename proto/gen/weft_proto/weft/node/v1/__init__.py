@@ -157,12 +157,12 @@ class RegisterNodeResponse(betterproto2.Message):
 
     nats_url: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Where NATS is, with credentials.
+    Where NATS is, with credentials; empty while the node is pending, which registers again once it is approved.
     """
 
     mesh_secret: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    Key of tickets and of calls inside the mesh, in hexadecimal digits.
+    Key of tickets and of calls inside the mesh, in hexadecimal digits; empty while the node is pending.
     """
 
     heartbeat_interval: "datetime.timedelta | None" = betterproto2.field(
