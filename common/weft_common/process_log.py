@@ -36,12 +36,21 @@ def trim(path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> bool:
     return True
 
 
-def tail(path: Path, *, lines: int = 15, max_bytes: int = 16 * 1024) -> str:
-    """Return the last lines of a log, or nothing when there is none."""
+def size(path: Path) -> int:
+    """Return how long a log is now, 0 when there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def tail(path: Path, *, after: int = 0, lines: int = 15, max_bytes: int = 16 * 1024) -> str:
+    """Return the last lines of a log, only those beyond `after` bytes unless it was trimmed meanwhile."""
     try:
         with path.open("rb") as log:
             log.seek(0, os.SEEK_END)
-            log.seek(max(0, log.tell() - max_bytes))
+            end = log.tell()
+            log.seek(max(after if after <= end else 0, end - max_bytes))
             text = log.read().decode(errors="replace")
     except FileNotFoundError:
         return ""

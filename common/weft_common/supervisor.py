@@ -11,7 +11,7 @@ from pathlib import Path
 from weft_common.home import StartError, write_private
 from weft_common.part import Part, PartState, Stage
 from weft_common.process import Child, spawn
-from weft_common.process_log import tail, trim
+from weft_common.process_log import size, tail, trim
 
 EX_CONFIG = 78
 _HEALTHY_SECONDS = 30.0
@@ -36,9 +36,9 @@ class PartChanged:
 class PartFailed(StartError):
     """A part did not come up, so the others are of no use."""
 
-    def __init__(self, part: Part, what: str) -> None:
+    def __init__(self, part: Part, what: str, *, log_start: int = 0) -> None:
         log = part.command.log
-        shown = "" if log is None else f"; the end of {log}:\n{tail(log) or '(empty)'}"
+        shown = "" if log is None else f"; the end of {log}:\n{tail(log, after=log_start) or '(empty)'}"
         super().__init__(f"{part.name} {what}{shown}")
 
 
@@ -48,7 +48,10 @@ def restart_delay(deaths: int) -> float:
 
 
 class Supervisor:
-    """Runs parts as its children. State: the running child of each, which were ready once, and the stop."""
+    """Runs parts as its children. State: the running child of each, which were ready once, and the stop.
+
+    `_log_starts` is how long each log was before, so that a failure is not explained by an earlier run's lines.
+    """
 
     def __init__(
         self, parts: Sequence[Part], *, records: Path, report: Callable[[PartChanged], None] = lambda _: None
@@ -59,6 +62,7 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._ready = {part.name: asyncio.Event() for part in parts}
         self._stopping = False
+        self._log_starts = {part.name: size(part.command.log) for part in parts if part.command.log}
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -84,7 +88,7 @@ class Supervisor:
                     await event.wait()
         for part in self._parts:
             if not self._ready[part.name].is_set():
-                raise PartFailed(part, f"was not ready after {seconds:.0f} s")
+                raise self._failure(part, f"was not ready after {seconds:.0f} s")
 
     def kill(self) -> None:
         """End every part now, whatever it is doing."""
@@ -100,7 +104,7 @@ class Supervisor:
                 return
             deaths = 1 if healthy else deaths + 1
             if not self._ready[part.name].is_set() and deaths >= _HOPELESS_DEATHS:
-                raise PartFailed(part, f"{what} {deaths} times")
+                raise self._failure(part, f"{what} {deaths} times")
             delay = restart_delay(deaths)
             self._note(part, PartState.STARTING, detail=f"{what}, starts again in {delay:g} s")
             await asyncio.sleep(delay)
@@ -119,12 +123,15 @@ class Supervisor:
                 ready_at = clock()
         except (StartError, OSError) as error:
             if not self._ready[part.name].is_set():
-                raise PartFailed(part, f"cannot start: {error}") from error
+                raise self._failure(part, f"cannot start: {error}") from error
             return f"cannot start: {error}", False
         code = await child.wait()
         if code == EX_CONFIG and not self._ready[part.name].is_set():
-            raise PartFailed(part, "refused its settings")
+            raise self._failure(part, "refused its settings")
         return _describe(code), ready_at is not None and clock() - ready_at >= _HEALTHY_SECONDS
+
+    def _failure(self, part: Part, what: str) -> PartFailed:
+        return PartFailed(part, what, log_start=self._log_starts.get(part.name, 0))
 
     def _start(self, part: Part) -> Child:
         child = self._children[part.name] = spawn(part.command)

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from weft_common.duration import Duration
+from weft_common.urls import HostPort, NatsUrl
 
 
 class GatewaySettings(BaseSettings):
@@ -15,13 +16,13 @@ class GatewaySettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="WEFT_", frozen=True, extra="ignore")
 
-    listen: Annotated[str, Field(description="host:port of the gRPC server that Envoy asks.")]
+    listen: Annotated[HostPort, Field(description="host:port of the gRPC server that Envoy asks.")]
     routers: Annotated[
-        tuple[str, ...],
+        tuple[HostPort, ...],
         NoDecode,
         Field(min_length=1, description="host:port of every router, with commas between."),
     ]
-    nats_url: Annotated[SecretStr, Field(description="nats:// URL of the bus, with credentials.")]
+    nats_url: Annotated[NatsUrl, Field(description="nats:// URL of the bus, with credentials.")]
     mesh_secret: Annotated[SecretStr, Field(description="Key of tickets and internal calls, hexadecimal.")]
     keys_file: Annotated[Path, Field(description="keys.yaml: names and SHA-256 digests of API keys.")]
     state_dir: Annotated[

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weft_common.duration import Duration
+from weft_common.urls import HostPort, NatsUrl, PostgresUrl
 
 
 class RouterSettings(BaseSettings):
@@ -15,11 +16,11 @@ class RouterSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="WEFT_", frozen=True, extra="ignore")
 
-    listen: Annotated[str, Field(description="host:port of the gRPC server.")]
-    postgres_url: Annotated[SecretStr, Field(description="postgresql:// URL of the durable state.")]
-    nats_url: Annotated[SecretStr, Field(description="nats:// URL of the bus, with credentials.")]
+    listen: Annotated[HostPort, Field(description="host:port of the gRPC server.")]
+    postgres_url: Annotated[PostgresUrl, Field(description="postgresql:// URL of the durable state.")]
+    nats_url: Annotated[NatsUrl, Field(description="nats:// URL of the bus, with credentials.")]
     nats_advertise_url: Annotated[
-        SecretStr | None, Field(description="NATS URL that workers are given; unset: the same as nats_url.")
+        NatsUrl | None, Field(description="NATS URL that workers are given; unset: the same as nats_url.")
     ] = None
     mesh_secret: Annotated[SecretStr, Field(description="Key of tickets and internal calls, hexadecimal.")]
     registration_token: Annotated[SecretStr, Field(description="What a worker must present to join.")]

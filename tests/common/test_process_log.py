@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from weft_common.process_log import open_log, tail, trim
+from weft_common.process_log import open_log, size, tail, trim
 
 
 def test_small_log_is_left_alone(tmp_path: Path) -> None:
@@ -48,6 +48,18 @@ def test_tail_is_the_last_lines(tmp_path: Path) -> None:
     log.write_text("\n".join(str(number) for number in range(100)))
 
     assert tail(log, lines=2) == "98\n99"
+
+
+def test_tail_leaves_out_what_was_there_before(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("before\n")
+    start = size(log)
+    with log.open("a") as file:
+        file.write("since\n")
+
+    assert tail(log, after=start) == "since"
+    log.write_text("new\n")  # trimmed meanwhile
+    assert tail(log, after=start) == "new"
 
 
 def test_log_that_does_not_exist_has_no_tail(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from weft_common.duration import Duration
+from weft_common.urls import NatsUrl
 
 _UNITS = {"": 1, "%": 0, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -147,7 +148,7 @@ class WorkerSettings(BaseSettings):
         Field(description="How often to report; unset: as the router says.", gt=timedelta(0)),
     ] = None
     nats_url: Annotated[
-        SecretStr | None, Field(description="URL of the bus, if not the one that the router gives.")
+        NatsUrl | None, Field(description="URL of the bus, if not the one that the router gives.")
     ] = None
     install_timeout: Annotated[
         Duration, Field(description="How long a backend process may take to start.", gt=timedelta(0))

@@ -22,6 +22,7 @@ from weft_common.home import Home, StartError, load_secrets, open_home, write_ac
 from weft_common.ports import refuse_taken
 from weft_common.run_lock import hold_lock
 from weft_common.supervisor import Supervisor
+from weft_common.urls import check_nats_url, check_postgres_url
 
 _READY_SECONDS = 60.0
 _ANSWER_SECONDS = 20.0
@@ -31,11 +32,26 @@ _INTERRUPTED = 130
 
 def run_up(root: Path, options: UpOptions, *, detached: bool, as_json: bool) -> int:
     """Run until somebody asks for the end, or with `detached` until it serves; return the exit code."""
+    _refuse_unusable(options)
     home = open_home(root)
     run = partial(_run, home, options)
     if detached:
         return run_detached(run, choose(as_json=as_json), home.log("up"))
     return run(choose(as_json=as_json))
+
+
+def _refuse_unusable(options: UpOptions) -> None:
+    """Say at once what parts would say after a while, or what would only show in requests that fail."""
+    checks = (
+        ("WEFT_POSTGRES_URL", options.postgres_url, check_postgres_url),
+        ("WEFT_NATS_URL", options.nats_url, check_nats_url),
+    )
+    for name, url, check in checks:
+        try:
+            if url is not None:
+                check(url)
+        except ValueError as error:
+            raise StartError(f"{name}: {error}") from None  # its context could quote the URL
 
 
 def _run(home: Home, options: UpOptions, show: Teller) -> int:

@@ -73,6 +73,18 @@ def test_failed_start_shows_the_end_of_the_parts_log_and_leaves_nothing(shell: S
     assert not shell.pids()
 
 
+@pytest.mark.parametrize(
+    ("flag", "url", "name"),
+    [("--nats-url", "http://x", "WEFT_NATS_URL"), ("--postgres-url", "foo", "WEFT_POSTGRES_URL")],
+)
+def test_unusable_url_is_refused_at_once(shell: Shell, flag: str, url: str, name: str) -> None:
+    failed = shell.up(flag, url)
+
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith(f"weft: {name}: ")
+    assert not shell.home.exists()
+
+
 def test_taken_port_is_named_with_its_holder(shell: Shell) -> None:
     with socket.create_server(("127.0.0.1", shell.port)):
         failed = shell.up()

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from weft_common.home import StartError
+
 # A socket's path must fit into sockaddr_un's 108 bytes, with its final NUL.
 _MAX_SOCKET_PATH = 100
 _SOCKET = "agent.sock"
 
 
-class StateFolderTaken(Exception):
+class StateFolderTaken(StartError):
     """Another agent runs with this folder, or it is not ours to use."""
 
 
