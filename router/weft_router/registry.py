@@ -13,14 +13,14 @@ import secrets
 import socket
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from weft_common.clock import Clock
 from weft_common.errors import FieldViolation, InvalidRequest, InvalidToken, NodeNotFound, PartUnavailable
 from weft_proto.weft.node.v1 import HeartbeatRequest, RegisterNodeRequest
 from weft_proto.weft.types.v1 import Replica as ReplicaMessage
 from weft_router import convert
-from weft_router.fleet.entities import Device, Node, NodeState, Replica, ReplicaState
+from weft_router.fleet.entities import Node, NodeState, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.lifecycle import NodeEvent, move_node
 from weft_router.settings import RouterSettings
@@ -105,8 +105,8 @@ class Registry:
         """Take a node's report; returns the node and the replicas that it must stop."""
         node = self._authenticated(request.id, token)
         self._hear(node.id)
-        node = self._with_devices(node, convert.devices(request.devices))
         reported = [convert.replica(r, node.id) for r in request.replicas]
+        self._fleet.measure(node.id, convert.devices(request.devices), reported)
         plan = reconcile(
             self._fleet.replicas_on(node.id), reported, loading_here=loading_here, spare=self._young(node.id)
         )
@@ -186,13 +186,6 @@ class Registry:
     def _hear(self, node_id: str) -> None:
         self._fleet.hear(node_id, self._clock.monotonic())
         self._sync.heard(node_id)
-
-    def _with_devices(self, node: Node, devices: tuple[Device, ...]) -> Node:
-        """Free memory moves all the time: it stays in memory, since a row a heartbeat would be a lot for nothing."""
-        if devices and devices != node.devices:
-            node = replace(node, devices=devices)
-            self._fleet.nodes[node.id] = node
-        return node
 
     def _young(self, node_id: str) -> frozenset[str]:
         """Loading rows that another router may still be bringing up."""

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from weft_router.fleet.entities import Device, Model, Node, NodeState, Replica, ReplicaState
+from weft_router.fleet.entities import Changes, Device, Model, Node, NodeState, Replica, ReplicaState, Share
+from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.policy import Policy
 
 GIB = 1 << 30
 
@@ -52,3 +54,30 @@ def a_replica(replica_id: str = "r-1", **fields: Any) -> Replica:
         "slot_count": 4,
     }
     return Replica(id=replica_id, **(values | fields))
+
+
+def a_held_replica(replica_id: str, model: str, gib: float, **fields: Any) -> Replica:
+    """A ready replica on a node's only device, measured to hold that much."""
+    size = int(gib * GIB)
+    share = Share(fields.pop("device", "cpu"), size)
+    return a_replica(replica_id, **({"model": model, "shares": (share,), "memory_bytes": size} | fields))
+
+
+def a_fleet(
+    *things: Node | Replica | Model | Policy, now: float = 0.0, heard: float | None = None, sequence: int = 1
+) -> Fleet:
+    """A fleet of these; every node has reported its load at `heard`, by default just now."""
+    fleet = Fleet()
+    fleet.apply(
+        Changes(
+            sequence=sequence,
+            nodes=tuple(t for t in things if isinstance(t, Node)),
+            replicas=tuple(t for t in things if isinstance(t, Replica)),
+            models=tuple(t for t in things if isinstance(t, Model)),
+            policies=tuple(t for t in things if isinstance(t, Policy)),
+        ),
+        now,
+    )
+    for node_id in fleet.nodes:
+        fleet.report(node_id, {}, now if heard is None else heard)
+    return fleet

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from weft_router.fleet.policy import Policy
+
 
 class NodeState(StrEnum):
     """Where a node stands in its life cycle; see weft.types.v1.NodeState."""
@@ -25,6 +27,14 @@ class ReplicaState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """Memory of one device that a replica holds, or will hold once it is loaded."""
+
+    device_id: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """Memory that models are placed on; a total of 0 bytes means unknown."""
 
@@ -37,7 +47,11 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A machine that runs replicas; `approved` outlives its states, so that a return needs no second approval."""
+    """A machine that runs replicas; `approved` outlives its states, so that a return needs no second approval.
+
+    `labels` is what selectors match: `worker_labels` under automatic ones under `admin_labels`. A disk total of 0
+    bytes means unknown. `left_by_itself` tells a worker's own drain, which its next start ends, from an admin's.
+    """
 
     id: str
     name: str
@@ -51,11 +65,20 @@ class Node:
     token_sha256: bytes
     generation: int = 1
     create_seconds: float = 0.0
+    worker_labels: Mapping[str, str] = field(default_factory=dict)
+    admin_labels: Mapping[str, str] = field(default_factory=dict)
+    disk_total_bytes: int = 0
+    disk_free_bytes: int = 0
+    left_by_itself: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One backend process that serves one revision of a model on a node."""
+    """One backend process that serves one revision of a model on a node.
+
+    `shares` is what placement set aside for it, and `memory_bytes` what was measured when it became ready (0: not
+    yet). A load that has not `begun` waits until the memory that it was promised is free.
+    """
 
     id: str
     model: str
@@ -68,11 +91,18 @@ class Replica:
     max_queue_count: int = 0
     memory_bytes: int = 0
     pid: int = 0
+    shares: tuple[Share, ...] = ()
+    begun: bool = True
+    load_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a model file says, with defaults filled in; sizes in bytes, context in tokens a slot."""
+    """What a model file says, with defaults filled in; sizes in bytes, context in tokens a slot.
+
+    `kv_bytes` is the cache of all slots. `device_limit` bounds over how many devices it may be split (0: as many as
+    there are). An engine that `can_spill` runs, slowly, where its model does not fit.
+    """
 
     name: str
     backend: str
@@ -85,6 +115,11 @@ class Model:
     options: Mapping[str, str] = field(default_factory=dict)
     size_bytes: int = 0
     created_seconds: int = 0
+    kv_bytes: int = 0
+    pinned: bool = False
+    concurrency_groups: tuple[str, ...] = ()
+    device_limit: int = 0
+    can_spill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +130,20 @@ class Changes:
     nodes: tuple[Node, ...] = ()
     replicas: tuple[Replica, ...] = ()
     models: tuple[Model, ...] = ()
+    policies: tuple[Policy, ...] = ()
     gone_nodes: tuple[str, ...] = ()
     gone_replicas: tuple[str, ...] = ()
     gone_models: tuple[str, ...] = ()
+    gone_policies: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(
             self.nodes
             or self.replicas
             or self.models
+            or self.policies
             or self.gone_nodes
             or self.gone_replicas
             or self.gone_models
+            or self.gone_policies
         )

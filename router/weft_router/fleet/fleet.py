@@ -1,42 +1,134 @@
-"""The fleet as one router knows it: what PostgreSQL holds, plus who was heard from.
+"""The fleet as one router knows it: what PostgreSQL holds, plus what workers said lately.
 
-State: everything in `Fleet`. Its only writers are `apply` (durable changes, in the order of their sequences) and
-`hear` (liveness, which is never stored). All reads are synchronous and need no lock.
+State: everything in `Fleet`. Durable facts come in by `apply`, in the order of their sequences; `hear`, `report`,
+`measure`, `set_aside` and `freed` bring what is never stored. All reads are synchronous and need no lock. What
+decisions need is kept by node and by model, so that a change costs what changed and not what there is.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from weft_router.fleet.entities import Changes, Model, Node, NodeState, Replica, ReplicaState
+from weft_router.fleet.entities import Changes, Device, Model, Node, Replica, ReplicaState, Share
+from weft_router.fleet.policy import Policy
+from weft_router.fleet.unstored import Unstored
+from weft_router.fleet.views import NodeView, Snapshot, node_view
+
+
+@dataclass(slots=True)
+class _Index:
+    """The same facts by node and by model. Mappings that snapshots share are replaced, never changed."""
+
+    of_node: dict[str, dict[str, None]] = field(default_factory=dict)
+    model_ids: dict[str, dict[str, None]] = field(default_factory=dict)
+    of_model: Mapping[str, tuple[Replica, ...]] = field(default_factory=dict)
+    models: Mapping[str, Model] = field(default_factory=dict)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    views: dict[str, NodeView] = field(default_factory=dict)
+    # Nodes whose view is out of date, and whether anything at all has changed since the last snapshot.
+    dirty: set[str] = field(default_factory=set)
+    changed: bool = True
+    last: Snapshot = field(default_factory=Snapshot)
 
 
 @dataclass(slots=True)
 class Fleet:
-    """Nodes, replicas and models by identity; `heard` is seconds of the router's monotonic clock."""
+    """Nodes, replicas, models and policies by identity; `heard` is seconds of the router's monotonic clock."""
 
     sequence: int = 0
     nodes: dict[str, Node] = field(default_factory=dict)
     replicas: dict[str, Replica] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
+    policies: dict[str, Policy] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)
+    _unstored: Unstored = field(default_factory=Unstored, compare=False)
+    _index: _Index = field(default_factory=_Index, compare=False)
 
-    def apply(self, changes: Changes) -> None:
+    def apply(self, changes: Changes, now: float = 0.0) -> None:
         """Take over durable changes; those that are known already do no harm."""
-        self.nodes.update((n.id, n) for n in changes.nodes)
-        self.replicas.update((r.id, r) for r in changes.replicas)
-        self.models.update((m.name, m) for m in changes.models)
+        for node in changes.nodes:
+            self._put_node(node, changes.sequence)
         for node_id in changes.gone_nodes:
-            self.nodes.pop(node_id, None)
-            self.heard.pop(node_id, None)
+            self._drop_node(node_id)
+        self._put_models(changes)
+        self._put_policies(changes)
+        touched = {r.model for r in changes.replicas}
+        for replica in changes.replicas:
+            self._put_replica(replica, changes.sequence, now)
         for replica_id in changes.gone_replicas:
-            self.replicas.pop(replica_id, None)
-        for name in changes.gone_models:
-            self.models.pop(name, None)
+            touched |= self._drop_replica(replica_id)
+        if touched:
+            self._group(touched)
         self.sequence = max(self.sequence, changes.sequence)
+        self._index.changed = True
 
     def hear(self, node_id: str, now: float) -> None:
         """Note that a node was heard from."""
         self.heard[node_id] = now
+
+    def report(self, node_id: str, busy: Mapping[str, int], now: float) -> None:
+        """Take a worker's word on how many requests are at its replicas; those it leaves out are as they were."""
+        self._unstored.load_heard[node_id] = now
+        self._index.changed = True
+        for replica_id, count in busy.items():
+            if replica_id in self.replicas and self._unstored.use(replica_id, count, now):
+                self._index.dirty.add(node_id)
+
+    def measure(self, node_id: str, devices: tuple[Device, ...], reported: Iterable[Replica]) -> None:
+        """Take a heartbeat's word on memory; free memory moves all the time, so it is never stored.
+
+        `reported` are the node's replicas as their worker sees them: state and measured memory at that moment.
+        """
+        node = self.nodes.get(node_id)
+        if node is None:
+            return
+        if devices and devices != node.devices:
+            self.nodes[node_id] = replace(node, devices=devices)
+        self._unstored.measure(node_id, reported)
+        self._touch(node_id)
+
+    def set_aside(self, replica_id: str, shares: tuple[Share, ...]) -> None:
+        """Hold memory for a load whose row does not say what it needs; it lapses with the replica, or with ()."""
+        self._unstored.aside[replica_id] = shares
+        if not shares:
+            del self._unstored.aside[replica_id]
+        if replica_id in self.replicas:
+            self._touch(self.replicas[replica_id].node_id)
+
+    def freed(self, replica_id: str) -> None:
+        """Count a replica's memory as free as soon as its row goes: its worker says that the process has ended.
+
+        To be called while the row is there. Without it the memory is free from the next heartbeat on.
+        """
+        replica = self.replicas.get(replica_id)
+        node = self.nodes.get(replica.node_id) if replica else None
+        if replica is not None and node is not None:
+            shown = self._unstored.view(replica, node.devices).holding.shown
+            self._unstored.credit[node.id] = self._unstored.credit.get(node.id, ()) + shown
+            self._touch(node.id)
+
+    def snapshot(self) -> Snapshot:
+        """The fleet at this moment; the same value as before while nothing has changed."""
+        index = self._index
+        if not index.changed:
+            return index.last
+        for node_id in index.dirty:
+            if node_id in self.nodes:
+                index.views[node_id] = self._node_view(self.nodes[node_id])
+            else:
+                index.views.pop(node_id, None)
+        index.dirty.clear()
+        index.last = Snapshot(
+            revision=self.sequence,
+            views=tuple(index.views.values()),
+            by_id=dict(index.views),
+            of_model=index.of_model,
+            models=index.models,
+            policies=index.policies,
+            needs=self._unstored.needs.copy(),
+            load_heard=self._unstored.load_heard.copy(),
+        )
+        index.changed = False
+        return index.last
 
     def everything(self) -> Changes:
         """The whole fleet as one change."""
@@ -45,7 +137,12 @@ class Fleet:
             nodes=tuple(self.nodes.values()),
             replicas=tuple(self.replicas.values()),
             models=tuple(self.models.values()),
+            policies=tuple(self.policies.values()),
         )
+
+    def story_of(self, identity: str) -> str:
+        """What happened to a node or a replica so far, by its id."""
+        return self._unstored.stories.tell(identity)
 
     def node_named(self, name: str) -> Node | None:
         """The node of that name."""
@@ -53,16 +150,97 @@ class Fleet:
 
     def replicas_on(self, node_id: str) -> list[Replica]:
         """Every replica on a node, in any state."""
-        return [r for r in self.replicas.values() if r.node_id == node_id]
+        return [self.replicas[i] for i in self._index.of_node.get(node_id, ())]
 
     def ready_replicas(self, model: str) -> list[Replica]:
-        """Replicas that may serve the model's current revision: ready, on a healthy node."""
-        known = self.models.get(model)
-        return [r for r in self._of(model) if known and r.revision == known.revision and self._serves(r)]
+        """Replicas that may serve the model: ready, of its current revision, on a healthy node that it may use."""
+        return list(self.snapshot().serving(model))
 
-    def _of(self, model: str) -> Iterable[Replica]:
-        return (r for r in self.replicas.values() if r.model == model)
+    def _put_node(self, node: Node, sequence: int) -> None:
+        before = self.nodes.get(node.id)
+        if (
+            before is not None
+            and before.generation == node.generation
+            and self._unstored.is_measured(node.id)
+        ):
+            # The row has the free memory of the registration.
+            node = replace(node, devices=before.devices)
+        elif before is not None:
+            self._unstored.forget_memory(node.id)
+        self.nodes[node.id] = node
+        self._unstored.stories.note(node.id, f"#{sequence} {node.state}")
+        self._touch(node.id)
 
-    def _serves(self, replica: Replica) -> bool:
-        node = self.nodes.get(replica.node_id)
-        return replica.state is ReplicaState.READY and node is not None and node.state is NodeState.HEALTHY
+    def _drop_node(self, node_id: str) -> None:
+        self.nodes.pop(node_id, None)
+        self.heard.pop(node_id, None)
+        self._unstored.forget_node(node_id)
+        self._touch(node_id)
+
+    def _put_models(self, changes: Changes) -> None:
+        names = (*(m.name for m in changes.models), *changes.gone_models)
+        if not names:
+            return
+        self.models.update((m.name, m) for m in changes.models)
+        for name in changes.gone_models:
+            self.models.pop(name, None)
+        self._index.models = self.models.copy()
+        for name in names:
+            self._index.dirty.update(r.node_id for r in self._index.of_model.get(name, ()))
+
+    def _put_policies(self, changes: Changes) -> None:
+        self.policies.update((p.model, p) for p in changes.policies)
+        for name in changes.gone_policies:
+            self.policies.pop(name, None)
+        if changes.policies or changes.gone_policies:
+            self._index.policies = self.policies.copy()
+
+    def _put_replica(self, replica: Replica, sequence: int, now: float) -> None:
+        """A replica never changes its node or its model."""
+        self.replicas[replica.id] = replica
+        self._index.of_node.setdefault(replica.node_id, {})[replica.id] = None
+        self._index.model_ids.setdefault(replica.model, {})[replica.id] = None
+        if replica.state is ReplicaState.READY:
+            self._unstored.ready_since.setdefault(replica.id, now)
+            self._unstored.learn(replica)
+        self._unstored.stories.note(replica.id, f"#{sequence} {replica.state}")
+        self._touch(replica.node_id)
+
+    def _drop_replica(self, replica_id: str) -> set[str]:
+        replica = self.replicas.pop(replica_id, None)
+        if replica is None:
+            return set()
+        _leave(self._index.of_node, replica.node_id, replica_id)
+        _leave(self._index.model_ids, replica.model, replica_id)
+        self._unstored.forget_replica(replica_id)
+        self._touch(replica.node_id)
+        return {replica.model}
+
+    def _group(self, models: Iterable[str]) -> None:
+        grouped = dict(self._index.of_model)
+        for name in models:
+            grouped[name] = tuple(
+                r
+                for i in self._index.model_ids.get(name, ())
+                if (r := self.replicas[i]).state is not ReplicaState.FAILED
+            )
+            if not grouped[name]:
+                del grouped[name]
+        self._index.of_model = grouped
+
+    def _node_view(self, node: Node) -> NodeView:
+        there = [r for r in self.replicas_on(node.id) if r.state is not ReplicaState.FAILED]
+        views = [self._unstored.view(r, node.devices) for r in there]
+        return node_view(node, views, self._index.models, self._unstored.credit.get(node.id, ()))
+
+    def _touch(self, node_id: str) -> None:
+        self._index.dirty.add(node_id)
+        self._index.changed = True
+
+
+def _leave(groups: dict[str, dict[str, None]], key: str, member: str) -> None:
+    members = groups.get(key)
+    if members is not None:
+        members.pop(member, None)
+        if not members:
+            del groups[key]

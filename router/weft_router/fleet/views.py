@@ -1,0 +1,165 @@
+"""The fleet as decisions see it: immutable, indexed, and cheap to make anew when one node has changed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from weft_router.fleet.entities import Model, Node, NodeState, Replica, ReplicaState, Share
+from weft_router.fleet.memory import Holding, Room, rooms, without
+from weft_router.fleet.policy import Policy, matches
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """A replica with what is known of it beside its row; times are seconds of the router's monotonic clock."""
+
+    replica: Replica
+    holding: Holding
+    in_flight_count: int = 0
+    last_used: float = 0.0
+    ready_since: float = 0.0
+
+    @property
+    def idle_since(self) -> float:
+        """When it last had something to do; loading counts as that."""
+        return max(self.last_used, self.ready_since)
+
+    @property
+    def claimed_bytes(self) -> int:
+        """Memory that comes free with it, over all devices."""
+        return sum(s.size_bytes for s in self.holding.claims)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node with the replicas that it has a place for, and sums that filters and scores need of them."""
+
+    node: Node
+    replicas: tuple[ReplicaView, ...]
+    rooms: tuple[Room, ...]
+    # The rooms once what is on its way out is gone; of what takes its time, no more than is promised already.
+    coming: tuple[Room, ...]
+    healthy: bool
+    engines: frozenset[str]
+    # Concurrency groups of the models on it.
+    groups: frozenset[str]
+    memory_known: bool
+    # What the roomiest device has to spare, and what all have together, in bytes.
+    largest_bytes: int
+    spare_bytes: int
+    in_flight_count: int
+    coming_bytes: int
+    # What eviction could add to that, at most, and since when its most rested replica has been idle; ever since, if
+    # that one is outdated.
+    reclaimable_bytes: int
+    rested_since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The fleet at one moment; `revision` is the sequence of the newest durable change in it."""
+
+    revision: int = 0
+    views: tuple[NodeView, ...] = ()
+    by_id: Mapping[str, NodeView] = field(default_factory=dict)
+    of_model: Mapping[str, tuple[Replica, ...]] = field(default_factory=dict)
+    models: Mapping[str, Model] = field(default_factory=dict)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    # The most memory that a replica of a model's revision was seen to hold.
+    needs: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    # When a node last said how busy its replicas are.
+    load_heard: Mapping[str, float] = field(default_factory=dict)
+
+    def policy_of(self, model: str) -> Policy:
+        """The model's policy, or the one that says nothing."""
+        return self.policies.get(model) or Policy(model)
+
+    def replicas(self, model: str) -> tuple[Replica, ...]:
+        """Replicas of the model in any state but failed."""
+        return self.of_model.get(model, ())
+
+    def serving(self, model: str) -> tuple[Replica, ...]:
+        """Replicas that may serve the model: ready, current, on a healthy node that its selector takes."""
+        return tuple(r for r in self.replicas(model) if r.state is ReplicaState.READY and self.counts(r))
+
+    def counts(self, replica: Replica) -> bool:
+        """Whether a replica serves its model, or will once it is loaded."""
+        known = self.models.get(replica.model)
+        view = self.by_id.get(replica.node_id)
+        if known is None or view is None or replica.revision != known.revision or not view.healthy:
+            return False
+        return matches(self.policy_of(replica.model).node_selector, view.node.labels)
+
+
+def node_view(
+    node: Node,
+    replicas: Sequence[ReplicaView],
+    models: Mapping[str, Model],
+    credit: Iterable[Share] = (),
+) -> NodeView:
+    """What decisions see of a node; `replicas` are those that are not failed."""
+    found = rooms(node.devices, [r.holding for r in replicas], credit)
+    known = [r for r in found if r.total_bytes]
+    coming = _coming(found, replicas)
+    idle = [r for r in replicas if may_rest(r, models)]
+    return NodeView(
+        node=node,
+        replicas=tuple(replicas),
+        rooms=found,
+        coming=coming,
+        healthy=node.state is NodeState.HEALTHY,
+        engines=frozenset(node.engines),
+        groups=frozenset(
+            g for r in replicas if (m := models.get(r.replica.model)) for g in m.concurrency_groups
+        ),
+        memory_known=bool(known),
+        largest_bytes=max((r.spare_bytes for r in known), default=0),
+        spare_bytes=sum(r.spare_bytes for r in known if r.spare_bytes > 0),
+        in_flight_count=sum(r.in_flight_count for r in replicas),
+        coming_bytes=sum(r.spare_bytes for r in coming if r.spare_bytes > 0),
+        reclaimable_bytes=sum(r.claimed_bytes for r in idle),
+        rested_since=min((_rested_since(r, models) for r in idle), default=float("inf")),
+    )
+
+
+def may_begin(view: NodeView, replica_id: str) -> bool:
+    """Whether the memory that a load was promised is free: other loads that have not begun hold nothing yet."""
+    waiting = next((r for r in view.replicas if r.replica.id == replica_id), None)
+    if waiting is None:
+        return False
+    unbegun = [r.holding for r in view.replicas if not r.replica.begun and r is not waiting]
+    return all(without(room, unbegun).spare_bytes >= 0 for room in view.rooms if room.total_bytes)
+
+
+def _coming(rooms: tuple[Room, ...], replicas: Sequence[ReplicaView]) -> tuple[Room, ...]:
+    leaving = [r for r in replicas if r.replica.state is ReplicaState.UNLOADING]
+    if not leaving:
+        return rooms
+    quick = [r.holding for r in leaving if not r.in_flight_count]
+    slow = [r.holding for r in leaving if r.in_flight_count]
+    promised = [r.holding for r in replicas if not r.replica.begun]
+    return tuple(_once_gone(room, quick, slow, promised) for room in rooms)
+
+
+def _once_gone(
+    room: Room, quick: Sequence[Holding], slow: Sequence[Holding], promised: Sequence[Holding]
+) -> Room:
+    room = without(room, quick)
+    least = min((without(room, slow), without(room, promised)), key=lambda r: r.spare_bytes)
+    return room if room.spare_bytes >= 0 else least
+
+
+def _rested_since(view: ReplicaView, models: Mapping[str, Model]) -> float:
+    return view.idle_since if is_current(view, models) else float("-inf")
+
+
+def is_current(view: ReplicaView, models: Mapping[str, Model]) -> bool:
+    """Whether a replica has the revision that its model has now."""
+    model = models.get(view.replica.model)
+    return model is not None and model.revision == view.replica.revision
+
+
+def may_rest(view: ReplicaView, models: Mapping[str, Model]) -> bool:
+    """Whether eviction may take a replica as far as the replica itself tells: ready, idle and not pinned."""
+    if view.replica.state is not ReplicaState.READY or view.in_flight_count:
+        return False
+    return not is_current(view, models) or not models[view.replica.model].pinned

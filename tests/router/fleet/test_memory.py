@@ -1,0 +1,94 @@
+"""What is free on a device, whatever is on its way."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.router.builders import GIB, a_device, a_fleet, a_held_replica, a_node, a_replica
+from weft_router.fleet.entities import Changes, Device, Replica, ReplicaState, Share
+from weft_router.fleet.fleet import Fleet
+
+
+def free(fleet: Fleet) -> dict[str, float]:
+    return {r.device_id: r.spare_bytes / GIB for r in fleet.snapshot().by_id["n-one"].rooms}
+
+
+def heartbeat(fleet: Fleet, free_gib: float, *reported: Replica) -> None:
+    fleet.measure("n-one", (a_device(free_gib),), reported)
+
+
+def test_what_others_use_is_not_free() -> None:
+    assert free(a_fleet(a_node(free_gib=3), a_held_replica("r-1", "m", 2))) == {"cpu": 1}
+
+
+def test_a_measurement_replaces_the_estimate_once_the_replica_is_loaded() -> None:
+    planned = replace(a_held_replica("r-1", "m", 6), memory_bytes=0)
+    fleet = a_fleet(a_node(free_gib=16), planned)
+    assert free(fleet) == {"cpu": 10}
+    heartbeat(fleet, 13, replace(planned, state=ReplicaState.LOADING, memory_bytes=3 * GIB))
+    assert free(fleet) == {"cpu": 10}
+    heartbeat(fleet, 12, replace(planned, memory_bytes=4 * GIB))
+    assert free(fleet) == {"cpu": 12}
+
+
+def test_memory_of_a_replica_that_is_gone_is_free_from_the_next_heartbeat_on() -> None:
+    held = a_held_replica("r-1", "m", 6)
+    fleet = a_fleet(a_node(free_gib=16), held)
+    heartbeat(fleet, 10, held)
+    fleet.apply(Changes(sequence=2, gone_replicas=("r-1",)))
+    assert free(fleet) == {"cpu": 10}
+    heartbeat(fleet, 16)
+    assert free(fleet) == {"cpu": 16}
+
+
+def test_memory_that_a_worker_confirmed_free_is_free_as_soon_as_the_row_goes() -> None:
+    held = a_held_replica("r-1", "m", 6)
+    fleet = a_fleet(a_node(free_gib=16), held)
+    heartbeat(fleet, 10, held)
+    fleet.freed("r-1")
+    assert free(fleet) == {"cpu": 10}
+    fleet.apply(Changes(sequence=2, gone_replicas=("r-1",)))
+    assert free(fleet) == {"cpu": 16}
+    heartbeat(fleet, 16)
+    assert free(fleet) == {"cpu": 16}
+
+
+def test_a_machine_with_accelerators_does_not_offer_its_cpu() -> None:
+    gpu = Device("g0", "H200", "nvidia", 141 * GIB, 140 * GIB)
+    assert free(a_fleet(a_node(devices=(a_device(), gpu)))) == {"g0": 140}
+
+
+def test_a_split_replica_holds_its_part_on_each_device() -> None:
+    gpus = tuple(Device(f"g{i}", "A", "nvidia", 24 * GIB, 24 * GIB) for i in range(2))
+    split = a_replica(shares=(Share("g0", 12 * GIB), Share("g1", 4 * GIB)), memory_bytes=8 * GIB)
+    assert free(a_fleet(a_node(devices=gpus), split)) == {"g0": 18, "g1": 22}
+
+
+def test_a_restarted_workers_devices_are_taken_as_it_registers_them() -> None:
+    fleet = a_fleet(a_node(free_gib=16))
+    heartbeat(fleet, 5)
+    fleet.apply(Changes(sequence=2, nodes=(a_node(free_gib=16, address="127.0.0.1:9"),)))
+    assert free(fleet) == {"cpu": 5}
+    fleet.apply(Changes(sequence=3, nodes=(a_node(free_gib=15, generation=2),)))
+    assert free(fleet) == {"cpu": 15}
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.booleans()), max_size=6), st.integers(0, 16)
+)
+def test_never_more_is_free_than_either_account_says(
+    held: list[tuple[int, int, bool]], free_gib: int
+) -> None:
+    replicas = [
+        replace(a_held_replica(f"r-{i}", f"m{i}", plan), memory_bytes=seen * GIB, index=i)
+        for i, (plan, seen, _) in enumerate(held)
+    ]
+    fleet = a_fleet(a_node(free_gib=16), *replicas)
+    shown = [
+        replace(r, state=ReplicaState.READY if done else ReplicaState.LOADING)
+        for r, (*_, done) in zip(replicas, held, strict=True)
+    ]
+    fleet.measure("n-one", (a_device(free_gib),), shown)
+    assert free(fleet)["cpu"] <= free_gib
+    assert free(fleet)["cpu"] <= 16 - sum(seen for _, seen, _ in held)
