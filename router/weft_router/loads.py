@@ -25,8 +25,9 @@ from weft_router import convert
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
-from weft_router.placement.place import Candidate, Placed, Rejected, place
-from weft_router.placement.view import candidates, request_for
+from weft_router.placement.decision import Placed, Rejected
+from weft_router.placement.place import place
+from weft_router.placement.request import request_for
 from weft_router.settings import RouterSettings
 from weft_router.store.protocol import PlaceTaken, Store
 from weft_router.sync import FleetSync
@@ -39,8 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 class Loads:
-    """Runs loads inside `tasks`; state: `_flights` by model, `_reserved` bytes by node and
-    `_loading` replica ids of loads under way."""
+    """Runs loads inside `tasks`; state: `_flights` by model and `_loading`, replica ids of loads under way."""
 
     def __init__(
         self,
@@ -59,7 +59,6 @@ class Loads:
         self._bus = bus
         self._tasks = tasks
         self._flights: dict[str, asyncio.Future[Replica]] = {}
-        self._reserved: dict[str, int] = {}
         self._loading: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
 
@@ -136,7 +135,7 @@ class Loads:
 
     async def _load(self, model: Model, wanted: Node | None) -> Replica:
         node, replica = await self._reserve(model, wanted)
-        with self._held(replica, request_for(model).need_bytes):
+        with self._held(replica):
             try:
                 return await self._bring_up(model, node, replica)
             except WeftError:
@@ -146,11 +145,13 @@ class Loads:
     async def _reserve(self, model: Model, wanted: Node | None) -> tuple[Node, Replica]:
         """Decide where the model goes and write that down, so that no other router decides the same."""
         for _ in range(_PLACE_TRIES):
-            decision = place(request_for(model), self._candidates(wanted))
+            snapshot = self._fleet.snapshot()
+            request = request_for(model, snapshot, node_id=wanted.id if wanted else None)
+            decision = place(request, snapshot)
             self._log_decision(model, decision)
             if isinstance(decision, Rejected):
                 raise NoCapacity(
-                    f"No node can take '{model.name}': {decision.summary()}.",
+                    f"No node can take '{model.name}': {decision.explanation.summary()}.",
                     retry_after=timedelta(seconds=10),
                 )
             replica = Replica(
@@ -163,25 +164,23 @@ class Loads:
                 state=ReplicaState.LOADING,
             )
             self._loading.add(replica.id)
+            self._fleet.set_aside(replica.id, decision.shares)
             try:
                 await self._store.put_replica(replica)
             except PlaceTaken:
                 self._loading.discard(replica.id)
+                self._fleet.set_aside(replica.id, ())
                 await self._sync.refresh()
                 continue
             await self._sync.after_write()
             return decision.node, replica
         raise NoCapacity(f"'{model.name}' could not be placed: others are placing it too.")
 
-    def _candidates(self, wanted: Node | None) -> list[Candidate]:
-        found = candidates(self._fleet, self._reserved)
-        return [c for c in found if wanted is None or c.node.id == wanted.id]
-
     def _log_decision(self, model: Model, decision: Placed | Rejected) -> None:
-        fields: dict[str, object] = {"model": model.name, "excluded": dict(decision.excluded)}
+        fields: dict[str, object] = {"model": model.name, "excluded": dict(decision.explanation.counts)}
         if isinstance(decision, Placed):
             fields |= {"node": decision.node.name, "index": decision.replica_index}
-        fields["fleet"] = self._fleet.sequence
+        fields["fleet"] = decision.explanation.revision
         _log.info("placed" if isinstance(decision, Placed) else "placement_rejected", extra=fields)
 
     async def _bring_up(self, model: Model, node: Node, replica: Replica) -> Replica:
@@ -241,12 +240,9 @@ class Loads:
             _log.warning("replica_not_removed", extra={"replica": replica.id, "error": str(error)})
 
     @contextmanager
-    def _held(self, replica: Replica, need_bytes: int) -> Iterator[None]:
-        """Hold the replica's row, and memory that heartbeats do not show yet, while it loads."""
-        node_id = replica.node_id
-        self._reserved[node_id] = self._reserved.get(node_id, 0) + need_bytes
+    def _held(self, replica: Replica) -> Iterator[None]:
+        """Hold the replica's row while it loads."""
         try:
             yield
         finally:
-            self._reserved[node_id] -= need_bytes
             self._loading.discard(replica.id)

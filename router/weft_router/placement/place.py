@@ -1,120 +1,82 @@
 """Decide which node loads a model: candidates, then filters, then scores, then the best.
 
-Order of preference (design §5): enough free memory, idle before busy, least loaded, most free. A later issue adds
-eviction behind `Rejected`; nothing here waits, reads a clock or writes.
+Order of preference (design §5): known to have room, idle before busy, least loaded, most free. Nothing here waits,
+reads a clock or writes.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from random import Random
 
-from weft_router.fleet.entities import Model, Node, NodeState, Replica
+from weft_router.fleet.entities import Share
+from weft_router.fleet.views import NodeView, Snapshot
+from weft_router.placement.decision import Explanation, Placed, Rejected
+from weft_router.placement.filters.disk import DISK
+from weft_router.placement.filters.engine import ENGINE
+from weft_router.placement.filters.filter import Filter
+from weft_router.placement.filters.group import GROUP
+from weft_router.placement.filters.healthy import HEALTHY
+from weft_router.placement.filters.memory import MEMORY
+from weft_router.placement.filters.selector import SELECTOR
+from weft_router.placement.filters.slot import SLOT, free_index
+from weft_router.placement.filters.wanted import WANTED
+from weft_router.placement.fit import fit
+from weft_router.placement.request import Request
+from weft_router.placement.scores.busy import REPLICAS, REQUESTS
+from weft_router.placement.scores.free import FREE
+from weft_router.placement.scores.idle import IDLE
+from weft_router.placement.scores.room import ROOM
+from weft_router.placement.scores.score import Score
 
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A node as placement sees it; memory in bytes, `free_bytes` is None where the node's capacity is unknown."""
-
-    node: Node
-    replicas: tuple[Replica, ...]
-    free_bytes: int | None
-    in_flight_count: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A model to place and the memory that it needs, in bytes (0: unknown)."""
-
-    model: Model
-    need_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where the model goes; `excluded` tells why other nodes did not come into question."""
-
-    node: Node
-    replica_index: int
-    excluded: Mapping[str, str] = field(default_factory=dict)
+FILTERS: Sequence[Filter] = (HEALTHY, WANTED, SELECTOR, ENGINE, SLOT, DISK, GROUP, MEMORY)
+SCORES: Sequence[Score] = (ROOM, IDLE, REQUESTS, REPLICAS, FREE)
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """No node can take the model; `excluded` has each node's reason by the node's name."""
-
-    excluded: Mapping[str, str]
-
-    def summary(self) -> str:
-        """Counts per reason, for an error message."""
-        if not self.excluded:
-            return "no node has joined yet"
-        counts = Counter(self.excluded.values())
-        nodes = "1 node" if len(self.excluded) == 1 else f"{len(self.excluded)} nodes"
-        return f"{nodes}: " + ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items()))
-
-
-Filter = Callable[[Candidate, Request], str | None]
-
-
-def healthy(candidate: Candidate, request: Request) -> str | None:
-    """Only healthy nodes receive models."""
-    state = candidate.node.state
-    return None if state is NodeState.HEALTHY else str(state)
-
-
-def engine_present(candidate: Candidate, request: Request) -> str | None:
-    """The node's worker must know the model's engine."""
-    return (
-        None if request.model.backend in candidate.node.engines else f"without engine {request.model.backend}"
-    )
+def place(
+    request: Request, snapshot: Snapshot, rng: Random | None = None, *, filters: Sequence[Filter] = FILTERS
+) -> Placed | Rejected:
+    """Choose a node with room for one more replica; `rng` parts equals, without it the first by name is taken."""
+    remaining: Sequence[NodeView] = snapshot.views
+    before_memory = remaining
+    counts: dict[str, int] = {}
+    yielded = []
+    for each in filters:
+        kept = each.keep(remaining, request, snapshot)
+        if each.soft and not kept and remaining:
+            yielded.append(each.phrase)
+            continue
+        if each is MEMORY:
+            before_memory = remaining
+        if len(kept) < len(remaining):
+            counts[each.said_for(request)] = len(remaining) - len(kept)
+        remaining = kept
+    explanation = Explanation(snapshot.revision, len(snapshot.views), counts, tuple(yielded))
+    if not remaining:
+        return Rejected(explanation, tuple(before_memory))
+    return placed_on(pick(best(remaining, request), rng), request, explanation)
 
 
-def replica_slot_free(candidate: Candidate, request: Request) -> str | None:
-    """A node runs a bounded number of replicas of one model."""
-    free = _free_indexes(candidate, request)
-    return None if free else "with all replica slots taken"
+def best(views: Sequence[NodeView], request: Request) -> Sequence[NodeView]:
+    """Those that no score puts behind another; scores are asked in order, and later ones part equals only."""
+    for score in SCORES:
+        if len(views) == 1:
+            break
+        ranks = score.ranks(views, request)
+        lowest = min(ranks)
+        views = [v for v, rank in zip(views, ranks, strict=True) if rank == lowest]
+    return views
 
 
-def memory_fits(candidate: Candidate, request: Request) -> str | None:
-    """A model that is known not to fit is not tried; unknown memory is."""
-    if candidate.free_bytes is None or request.need_bytes <= candidate.free_bytes:
-        return None
-    return "without enough free memory"
+def pick(equals: Sequence[NodeView], rng: Random | None) -> NodeView:
+    """One of several equally good nodes."""
+    if len(equals) == 1:
+        return equals[0]
+    return min(equals, key=lambda v: v.node.name) if rng is None else rng.choice(equals)
 
 
-FILTERS: Sequence[Filter] = (healthy, engine_present, replica_slot_free, memory_fits)
-
-
-def place(request: Request, candidates: Sequence[Candidate]) -> Placed | Rejected:
-    """Choose a node for one more replica of a model."""
-    excluded: dict[str, str] = {}
-    eligible: list[Candidate] = []
-    for candidate in candidates:
-        reason = next((why for f in FILTERS if (why := f(candidate, request))), None)
-        if reason is None:
-            eligible.append(candidate)
-        else:
-            excluded[candidate.node.name] = reason
-    if not eligible:
-        return Rejected(excluded)
-    best = min(eligible, key=_preference)
-    return Placed(best.node, _free_indexes(best, request)[0], excluded)
-
-
-def _preference(candidate: Candidate) -> tuple[bool, bool, int, int, int, str]:
-    """Known room first, then idle, least loaded, most free; the name makes equal nodes a stable choice."""
-    return (
-        candidate.free_bytes is None,
-        bool(candidate.replicas),
-        candidate.in_flight_count,
-        len(candidate.replicas),
-        -(candidate.free_bytes or 0),
-        candidate.node.name,
-    )
-
-
-def _free_indexes(candidate: Candidate, request: Request) -> list[int]:
-    taken = {r.index for r in candidate.replicas if r.model == request.model.name}
-    if len(taken) >= candidate.node.max_replicas_per_model:
-        return []
-    return [i for i in range(len(taken) + 1) if i not in taken]
+def placed_on(view: NodeView, request: Request, explanation: Explanation) -> Placed:
+    """The decision for a node that has room, of which nobody knows, or where the model will spill."""
+    shares = fit(view.rooms, request.need_bytes, request.model.device_limit)
+    if shares is None:
+        roomiest = max(view.rooms, key=lambda r: r.spare_bytes)
+        shares = (Share(roomiest.device_id, max(0, roomiest.spare_bytes)),)
+    return Placed(view.node, free_index(view, request.model.name), shares, explanation)

@@ -1,98 +1,183 @@
 """Placement: who comes into question, who is preferred, and what a refusal says."""
 
+from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
 
-from tests.router.builders import GIB, a_model, a_node, a_replica
-from weft_router.fleet.entities import Node, NodeState
-from weft_router.placement.place import Candidate, Placed, Rejected, Request, place
+from tests.router.builders import GIB, a_device, a_fleet, a_held_replica, a_model, a_node, a_replica
+from weft_router.fleet.entities import Node, NodeState, ReplicaState, Share
+from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.policy import Policy
+from weft_router.placement.decision import Placed, Rejected
+from weft_router.placement.place import place
+from weft_router.placement.request import Request, disk_need, estimate, request_for
 
 
-def candidate(node: Node | None = None, *, free_gib: float | None = 8, **fields: Any) -> Candidate:
-    free = None if free_gib is None else int(free_gib * GIB)
-    return Candidate(**({"node": node or a_node(), "replicas": (), "free_bytes": free} | fields))
+def request(need_gib: float = 1, policy: Policy | None = None, **fields: Any) -> Request:
+    return Request(a_model(**fields), int(need_gib * GIB), policy or Policy("m"))
 
 
-def request(need_gib: float = 1, **fields: Any) -> Request:
-    return Request(a_model(**fields), int(need_gib * GIB))
-
-
-def chosen(decision: Placed | Rejected) -> str:
+def placed(wish: Request, *things: Any) -> Placed:
+    decision = place(wish, a_fleet(*things).snapshot())
     assert isinstance(decision, Placed)
-    return decision.node.name
+    return decision
+
+
+def chosen(wish: Request, *things: Any) -> str:
+    return placed(wish, *things).node.name
+
+
+def refused(wish: Request, *things: Any) -> str:
+    decision = place(wish, a_fleet(*things).snapshot())
+    assert isinstance(decision, Rejected)
+    return decision.explanation.summary()
 
 
 def test_no_node_at_all_is_refused_with_that_reason() -> None:
-    decision = place(request(), [])
-    assert isinstance(decision, Rejected)
-    assert decision.summary() == "no node has joined yet"
+    assert refused(request()) == "no node has joined yet"
 
 
 @pytest.mark.parametrize("state", [s for s in NodeState if s is not NodeState.HEALTHY])
 def test_only_healthy_nodes_receive_models(state: NodeState) -> None:
-    decision = place(request(), [candidate(a_node(state=state))])
-    assert decision == Rejected({"one": str(state)})
+    assert refused(request(), a_node(state=state)) == "1 node: 1 not healthy"
+
+
+def test_an_admin_may_name_the_node() -> None:
+    nodes = [a_node("a", free_gib=9), a_node("b", free_gib=2)]
+    assert chosen(replace(request(), node_id="n-b"), *nodes) == "b"
+
+
+def test_every_label_of_the_selector_must_match() -> None:
+    eu = a_node("eu", labels={"zone": "eu", "gpu.vendor": "nvidia"})
+    us = a_node("us", labels={"zone": "us", "gpu.vendor": "nvidia"})
+    wish = request(policy=Policy("m", {"zone": "eu", "gpu.vendor": "nvidia"}))
+    assert chosen(wish, us, eu) == "eu"
+    assert refused(wish, us) == "1 node: 1 not selected"
 
 
 def test_a_node_without_the_engine_is_passed_over() -> None:
-    decision = place(request(backend="exllamav2"), [candidate()])
-    assert decision == Rejected({"one": "without engine exllamav2"})
-
-
-def test_a_model_that_is_known_not_to_fit_is_not_tried() -> None:
-    decision = place(request(9), [candidate(free_gib=8)])
-    assert decision == Rejected({"one": "without enough free memory"})
-
-
-def test_a_node_of_unknown_memory_is_tried_but_comes_last() -> None:
-    unknown = candidate(a_node("unknown"), free_gib=None)
-    busy = candidate(a_node("busy"), replicas=(a_replica(model="other"),), in_flight_count=9)
-    assert chosen(place(request(), [unknown])) == "unknown"
-    assert chosen(place(request(), [unknown, busy])) == "busy"
-
-
-def test_idle_comes_before_busy_whatever_their_memory() -> None:
-    idle = candidate(a_node("idle"), free_gib=2)
-    busy = candidate(a_node("busy"), free_gib=9, replicas=(a_replica(model="other"),))
-    assert chosen(place(request(), [busy, idle])) == "idle"
-
-
-def test_least_loaded_comes_before_most_free() -> None:
-    calm = candidate(a_node("calm"), free_gib=2, replicas=(a_replica(model="x"),), in_flight_count=1)
-    roomy = candidate(a_node("roomy"), free_gib=9, replicas=(a_replica(model="y"),), in_flight_count=2)
-    assert chosen(place(request(), [roomy, calm])) == "calm"
-
-
-def test_most_free_memory_decides_between_equals() -> None:
-    nodes = [candidate(a_node("small"), free_gib=2), candidate(a_node("large"), free_gib=4)]
-    assert chosen(place(request(), nodes)) == "large"
+    assert refused(request(backend="exllamav2"), a_node()) == "1 node: 1 without engine exllamav2"
 
 
 def test_replica_slots_of_a_node_are_bounded_and_the_lowest_free_index_is_taken() -> None:
     node = a_node(max_replicas_per_model=3)
     taken = (a_replica("r-0", index=0), a_replica("r-2", index=2))
-    decision = place(request(), [candidate(node, replicas=taken)])
-    assert isinstance(decision, Placed)
-    assert decision.replica_index == 1
+    assert placed(request(), node, *taken).replica_index == 1
     full = (*taken, a_replica("r-1", index=1))
-    assert place(request(), [candidate(node, replicas=full)]) == Rejected(
-        {"one": "with all replica slots taken"}
-    )
+    assert refused(request(), node, *full) == "1 node: 1 with all replica slots taken"
+
+
+def test_failed_replicas_hold_no_place() -> None:
+    assert placed(request(), a_node(), a_replica(state=ReplicaState.FAILED)).replica_index == 0
+
+
+def test_files_need_room_on_disk_and_an_unknown_disk_is_trusted() -> None:
+    full = a_node("full", disk_total_bytes=100 * GIB, disk_free_bytes=3 * GIB)
+    wish = replace(request(), disk_bytes=disk_need(3 * GIB))
+    assert refused(wish, full) == "1 node: 1 without enough disk"
+    assert chosen(wish, full, a_node("unknown")) == "unknown"
+    assert chosen(replace(wish, disk_bytes=disk_need(1 * GIB)), full) == "full"
+
+
+def test_disk_need_has_a_margin_and_an_unknown_size_counts_as_two_gib() -> None:
+    assert disk_need(0) == 0
+    assert disk_need(GIB) == 2 * GIB
+    assert disk_need(100 * GIB) == 105 * GIB
+    assert disk_need(None) == 2 * GIB
+
+
+def test_models_of_one_concurrency_group_keep_apart_if_they_can() -> None:
+    heavy = a_model("other", concurrency_groups=("heavy",))
+    beside = a_replica(model="other", node_id="n-a")
+    wish = request(concurrency_groups=("heavy",))
+    assert chosen(wish, a_node("a", free_gib=15), a_node("b", free_gib=2), heavy, beside) == "b"
+    alone = placed(wish, a_node("a"), heavy, beside)
+    assert (alone.node.name, alone.explanation.yielded) == ("a", ("with a model of the same group",))
+
+
+def test_a_model_that_is_known_not_to_fit_is_not_tried() -> None:
+    assert refused(request(9), a_node()) == "1 node: 1 without enough free memory"
+
+
+def test_an_engine_that_can_spill_is_tried_where_nothing_better_is() -> None:
+    wish = request(9, can_spill=True)
+    roomy = (a_node("roomy", free_gib=12), a_replica(model="other", node_id="n-roomy"))
+    assert chosen(wish, a_node("small", free_gib=8), *roomy) == "roomy"
+    tight = placed(wish, a_node("small", free_gib=8))
+    assert (tight.node.name, tight.shares) == ("small", (Share("cpu", 8 * GIB),))
+
+
+def test_a_node_of_unknown_memory_is_tried_but_comes_last() -> None:
+    unknown = a_node("unknown", devices=(a_device(0, 0),))
+    busy = (a_node("busy"), a_replica(model="other", node_id="n-busy"))
+    assert chosen(request(), unknown) == "unknown"
+    assert chosen(request(), unknown, *busy) == "busy"
+
+
+def test_a_model_of_unknown_size_goes_anywhere_and_sets_nothing_aside() -> None:
+    assert placed(request(0), a_node(free_gib=0)).shares == ()
+
+
+def test_idle_comes_before_busy_whatever_their_memory() -> None:
+    busy = (a_node("busy", free_gib=15), a_replica(model="other", node_id="n-busy"))
+    assert chosen(request(), *busy, a_node("idle", free_gib=2)) == "idle"
+
+
+def test_fewest_requests_come_before_most_free() -> None:
+    things = [
+        *(a_node("calm", free_gib=2), a_replica("r-c", model="x", node_id="n-calm")),
+        *(a_node("roomy", free_gib=9), a_replica("r-r", model="y", node_id="n-roomy")),
+    ]
+    fleet = a_fleet(*things)
+    fleet.report("n-calm", {"r-c": 1}, 0)
+    fleet.report("n-roomy", {"r-r": 2}, 0)
+    decision = place(request(), fleet.snapshot())
+    assert isinstance(decision, Placed)
+    assert decision.node.name == "calm"
+
+
+def test_most_free_memory_decides_between_equals() -> None:
+    assert chosen(request(), a_node("small", free_gib=2), a_node("large", free_gib=4)) == "large"
+
+
+def test_equals_are_parted_by_name_or_by_lot() -> None:
+    nodes = [a_node(name) for name in "dbca"]
+    assert chosen(request(), *nodes) == "a"
+    snapshot = a_fleet(*nodes).snapshot()
+    drawn = {place(request(), snapshot, Random(seed)).node.name for seed in range(50)}  # type: ignore[union-attr]
+    assert drawn == set("abcd")
 
 
 def test_a_refusal_counts_nodes_by_reason() -> None:
-    nodes = [
-        candidate(a_node("a", state=NodeState.DRAINING)),
-        candidate(a_node("b"), free_gib=0),
-        candidate(a_node("c"), free_gib=0),
-    ]
-    decision = place(request(), nodes)
-    assert isinstance(decision, Rejected)
-    assert decision.summary() == "3 nodes: 1 draining, 2 without enough free memory"
+    nodes = [a_node("a", state=NodeState.DRAINING), a_node("b", free_gib=0), a_node("c", free_gib=0)]
+    assert refused(request(), *nodes) == "3 nodes: 1 not healthy, 2 without enough free memory"
 
 
-def test_a_placement_tells_why_other_nodes_were_passed_over() -> None:
-    decision = place(request(), [candidate(a_node("a")), candidate(a_node("b"), free_gib=0)])
-    assert isinstance(decision, Placed)
-    assert decision.excluded == {"b": "without enough free memory"}
+def test_a_decision_names_the_fleet_that_it_was_made_on() -> None:
+    fleet = a_fleet(a_node(), sequence=7)
+    assert place(request(), fleet.snapshot()).explanation.revision == 7
+
+
+def test_what_is_set_aside_counts_until_the_load_ends_whatever_heartbeats_say() -> None:
+    loading = a_replica(model="other", state=ReplicaState.LOADING, shares=(Share("cpu", 6 * GIB),))
+    fleet = a_fleet(a_node(free_gib=8), loading)
+    assert _free(fleet) == 2
+    fleet.measure("n-one", (a_device(8),), [replace(loading, memory_bytes=0)])
+    assert _free(fleet) == 2
+    fleet.measure("n-one", (a_device(5),), [replace(loading, memory_bytes=3 * GIB)])
+    assert _free(fleet) == 2
+
+
+def test_a_measurement_corrects_the_need_of_the_next_replica() -> None:
+    model = a_model(size_bytes=4 * GIB, kv_bytes=GIB)
+    assert estimate(model) == 5 * GIB + (64 << 20)
+    fleet = a_fleet(a_node(), model, a_held_replica("r-1", "m", 3))
+    assert request_for(model, fleet.snapshot()).need_bytes == 3 * GIB
+    assert estimate(a_model(size_bytes=0)) == 0
+
+
+def _free(fleet: Fleet) -> float:
+    node: Node = fleet.nodes["n-one"]
+    return fleet.snapshot().by_id[node.id].spare_bytes / GIB

@@ -1,0 +1,149 @@
+"""Make room for a model that fits nowhere: who goes, or what to wait for, or why nothing helps.
+
+In this order: memory that is coming free anyway; the cheapest set of idle replicas on one node that lets the model
+fit; once patience is over, the least busy ones, which finish first (or are cut, where that is allowed); wait
+for what time or the end of requests will allow; refuse.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from weft_router.fleet.views import NodeView, Snapshot
+from weft_router.placement.cover import cheapest_set, cost, rooms_after
+from weft_router.placement.decision import Evict, Explanation, Refuse, Rejected, Wait
+from weft_router.placement.filters.slot import free_index
+from weft_router.placement.fit import fit
+from weft_router.placement.request import Request
+from weft_router.placement.rules import EvictionRules
+from weft_router.placement.victims import PASSING, Court, Kept, Victim, blockers
+
+_GIB = 1 << 30
+_CHANGES_SECONDS = 10.0
+_NEVER_SECONDS = 60.0
+_SOON_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A set of victims on a node."""
+
+    view: NodeView
+    victims: tuple[Victim, ...]
+
+    @property
+    def ripe_at(self) -> float:
+        return max(v.ripe_at for v in self.victims)
+
+
+def make_room(
+    request: Request, snapshot: Snapshot, rejected: Rejected, *, now: float, rules: EvictionRules
+) -> Evict | Wait | Refuse:
+    """Decide for a request that no node has room for."""
+    why = rejected.explanation
+    possible = [v for v in rejected.candidates if _ever_fits(v, request)]
+    if not possible:
+        return _refuse_for_good(request, rejected)
+    coming = next((v for v in possible if _fits_soon(v, request)), None)
+    if coming is not None:
+        return _evict(_Found(coming, ()), request, why)
+    if not request.may_evict:
+        return Refuse(f"no free memory ({why.summary()})", _CHANGES_SECONDS, why)
+    court = Court(request, snapshot, now, rules)
+    found = _cheapest(court, possible)
+    if found is not None:
+        return _evict(found, request, why)
+    busy = _cheapest(court, possible, frozenset({Kept.BUSY})) if _impatient(request, rules, now) else None
+    if busy is not None:
+        return replace(_evict(busy, request, why), forced=rules.force, drains=not rules.force)
+    return _nothing_yet(court, possible, why)
+
+
+def _nothing_yet(court: Court, possible: Sequence[NodeView], why: Explanation) -> Wait | Refuse:
+    request, now, rules = court.request, court.now, court.rules
+    passing = _cheapest(court, possible, PASSING)
+    if passing is None:
+        kept = ", ".join(f"{n} {reason}" for reason, n in blockers(court, possible).items())
+        return Refuse(f"nothing may be evicted: {kept}", _CHANGES_SECONDS * 3, why)
+    ripe = _earliest(court, possible)
+    if ripe is not None:
+        return _wait_or_refuse(request, "what could go was loaded too recently", ripe, why, now)
+    patience = request.since + rules.patience_seconds if request.since is not None else None
+    return _wait_or_refuse(request, "everything that could go is busy", patience, why, now)
+
+
+def _cheapest(
+    court: Court, possible: Iterable[NodeView], ignoring: frozenset[Kept] = frozenset()
+) -> _Found | None:
+    """The cheapest set on any node; nodes come by how long they rested, since one victim costs at least that."""
+    best: _Found | None = None
+    limit = float("inf")
+    need = court.request.need_bytes
+    views = [v for v in possible if ignoring or v.coming_bytes + v.reclaimable_bytes >= need]
+    if not ignoring:
+        views.sort(key=lambda v: v.rested_since)
+    for view in views:
+        if not ignoring and 1 / max(court.now - view.rested_since, 1e-3) >= limit:
+            break
+        victims = cheapest_set(view, court.victims(view, ignoring), court.request)
+        if victims is not None and cost(victims) < limit:
+            best, limit = _Found(view, victims), cost(victims)
+    return best
+
+
+def _earliest(court: Court, possible: Iterable[NodeView]) -> float | None:
+    """When the first set of idle replicas will have been there long enough."""
+    found = (
+        _Found(view, victims)
+        for view in possible
+        if view.coming_bytes + view.reclaimable_bytes >= court.request.need_bytes
+        if (victims := cheapest_set(view, court.victims(view, frozenset({Kept.YOUNG})), court.request))
+    )
+    return min((f.ripe_at for f in found), default=None)
+
+
+def _evict(found: _Found, request: Request, why: Explanation) -> Evict:
+    shares = fit(rooms_after(found.view, found.victims), request.need_bytes, request.model.device_limit)
+    return Evict(
+        node=found.view.node,
+        victims=tuple(v.view.replica for v in found.victims),
+        replica_index=free_index(found.view, request.model.name),
+        shares=shares or (),
+        explanation=why,
+    )
+
+
+def _ever_fits(view: NodeView, request: Request) -> bool:
+    """Whether the model would fit onto the node if nothing else were there."""
+    if any(request.need_bytes <= r.total_bytes for r in view.rooms):
+        return True
+    empty = [replace(r, spare_bytes=r.total_bytes) for r in view.rooms]
+    return fit(empty, request.need_bytes, request.model.device_limit) is not None
+
+
+def _fits_soon(view: NodeView, request: Request) -> bool:
+    """Whether the model fits once what is on its way out is gone."""
+    if view.coming is view.rooms or view.coming_bytes < request.need_bytes:
+        return False
+    return fit(view.coming, request.need_bytes, request.model.device_limit) is not None
+
+
+def _impatient(request: Request, rules: EvictionRules, now: float) -> bool:
+    return rules.force or (request.since is not None and now >= request.since + rules.patience_seconds)
+
+
+def _wait_or_refuse(
+    request: Request, reason: str, until: float | None, why: Explanation, now: float
+) -> Wait | Refuse:
+    if request.deadline is None or now < request.deadline:
+        return Wait(reason, until, why)
+    retry = max(1.0, until - now) if until is not None else _SOON_SECONDS
+    return Refuse(reason, retry, why)
+
+
+def _refuse_for_good(request: Request, rejected: Rejected) -> Refuse:
+    why = rejected.explanation
+    if not rejected.candidates:
+        return Refuse(why.summary(), _CHANGES_SECONDS, why)
+    largest = max(sum(r.total_bytes for r in v.rooms) for v in rejected.candidates)
+    need = f"it needs {request.need_bytes / _GIB:.1f} GiB and no node that it may use has more than"
+    return Refuse(f"{need} {largest / _GIB:.1f} GiB", _NEVER_SECONDS, why)

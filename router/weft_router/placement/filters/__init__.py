@@ -1,0 +1,1 @@
+"""Who comes into question: one idea a file, in the order of `FILTERS`."""

@@ -1,0 +1,27 @@
+"""What a filter is: it keeps a part of the candidates, and can say of each other one why it was left out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from weft_router.fleet.views import NodeView, Snapshot
+from weft_router.placement.request import Request
+
+# Over all candidates at once: a call a node would cost more than what is decided.
+Keep = Callable[[Sequence[NodeView], Request, Snapshot], Sequence[NodeView]]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """`phrase` follows a count of nodes in explanations, and may name the `{engine}`; `why` speaks of one node.
+
+    `why` is asked only of nodes that `keep` left out. A soft filter gives way where it would leave nobody.
+    """
+
+    phrase: str
+    keep: Keep
+    why: Callable[[NodeView, Request], str]
+    soft: bool = False
+
+    def said_for(self, request: Request) -> str:
+        """The phrase as an explanation has it."""
+        return self.phrase.replace("{engine}", request.model.backend)

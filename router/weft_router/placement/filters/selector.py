@@ -1,0 +1,22 @@
+"""A model's node selector: every label that it names must have its value on the node."""
+
+from collections.abc import Sequence
+
+from weft_router.fleet.policy import matches
+from weft_router.fleet.views import NodeView, Snapshot
+from weft_router.placement.filters.filter import Filter
+from weft_router.placement.request import Request
+
+
+def _keep(views: Sequence[NodeView], request: Request, snapshot: Snapshot) -> Sequence[NodeView]:
+    selector = request.policy.node_selector
+    return [v for v in views if matches(selector, v.node.labels)] if selector else views
+
+
+def _why(view: NodeView, request: Request) -> str:
+    labels = view.node.labels
+    wrong = [f"{k}={v}" for k, v in request.policy.node_selector.items() if labels.get(k) != v]
+    return f"has no label {', '.join(wrong)}"
+
+
+SELECTOR = Filter("not selected", _keep, _why)

@@ -1,0 +1,1 @@
+"""Who is preferred among those that come into question: one idea a file; the order is the seed's."""

@@ -1,0 +1,16 @@
+"""Nodes known to have room come before those of which nobody knows, and before those where a model would spill."""
+
+from collections.abc import Sequence
+
+from weft_router.fleet.views import NodeView
+from weft_router.placement.fit import fits
+from weft_router.placement.request import Request
+from weft_router.placement.scores.score import Score
+
+
+def _ranks(views: Sequence[NodeView], request: Request) -> Sequence[float]:
+    need = request.need_bytes
+    return [0 if v.memory_known and (need <= v.largest_bytes or fits(v, request)) else 1 for v in views]
+
+
+ROOM = Score("no room known", _ranks)

@@ -1,0 +1,124 @@
+"""Which replicas may go for another model, what each costs, and why the others stay."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from weft_router.fleet.entities import ReplicaState
+from weft_router.fleet.views import NodeView, ReplicaView, Snapshot
+from weft_router.placement.request import Request
+from weft_router.placement.rules import EvictionRules
+
+# Loads that take less than this are all the same: among them only rest counts, and measuring noise does not.
+_CHEAP_LOAD_SECONDS = 10.0
+_SHORTEST_REST_SECONDS = 1e-3
+_BUSY_COST = 1e9
+
+
+class Kept(StrEnum):
+    """Why a replica stays."""
+
+    SAME = "of the same model"
+    UNREADY = "not ready"
+    PINNED = "pinned"
+    NEEDED = "held by its policy"
+    UNMEASURED = "not measured yet"
+    UNHEARD = "on a node that does not report its load"
+    YOUNG = "loaded too recently"
+    BUSY = "busy"
+
+
+# What time, reports or the end of requests change; everything else needs somebody to change it.
+PASSING = frozenset({Kept.UNMEASURED, Kept.UNHEARD, Kept.YOUNG, Kept.BUSY})
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """A replica that may go; the cheapest go first."""
+
+    view: ReplicaView
+    cost: float
+    # When it may go: at once, or when its residency ends.
+    ripe_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Court:
+    """Judges replicas for one request at one moment; `_surplus` only saves counting twice."""
+
+    request: Request
+    snapshot: Snapshot
+    now: float
+    rules: EvictionRules
+    _surplus: dict[str, int] = field(default_factory=dict, compare=False)
+
+    def victims(self, view: NodeView, ignoring: frozenset[Kept] = frozenset()) -> list[Victim]:
+        """Replicas of a node that may go, cheapest first; `ignoring` asks what if some reasons did not hold."""
+        found = [
+            Victim(r, self._cost(r), r.ready_since + self.rules.residency_seconds)
+            for r in view.replicas
+            if (kept := self.kept(r)) is None or kept in ignoring
+        ]
+        found.sort(key=lambda v: (v.cost, v.view.replica.id))
+        return self._above_minimum(found)
+
+    def kept(self, view: ReplicaView) -> Kept | None:
+        """Why a replica stays; None if it may go. Of several reasons the one that lasts longest."""
+        replica = view.replica
+        if replica.state is not ReplicaState.READY:
+            return Kept.UNREADY
+        if self.snapshot.counts(replica):
+            if replica.model == self.request.model.name:
+                return Kept.SAME
+            if self.snapshot.models[replica.model].pinned:
+                return Kept.PINNED
+            if self.surplus(replica.model) <= 0 or self.snapshot.policy_of(replica.model).spread_all:
+                return Kept.NEEDED
+        return self._passing(view)
+
+    def surplus(self, model: str) -> int:
+        """How many replicas of a model serve it beyond its minimum."""
+        if model not in self._surplus:
+            minimum = self.snapshot.policy_of(model).min_replicas
+            self._surplus[model] = len(self.snapshot.serving(model)) - minimum
+        return self._surplus[model]
+
+    def _passing(self, view: ReplicaView) -> Kept | None:
+        """A reason that ends by itself. What no longer serves needs no time to prove itself."""
+        if not view.holding.measured:
+            return Kept.UNMEASURED
+        heard = self.snapshot.load_heard.get(view.replica.node_id, float("-inf"))
+        if self.now - heard > self.rules.report_seconds:
+            return Kept.UNHEARD
+        ripe_at = view.ready_since + self.rules.residency_seconds
+        if self.now < ripe_at and self.snapshot.counts(view.replica):
+            return Kept.YOUNG
+        return Kept.BUSY if view.in_flight_count else None
+
+    def _cost(self, view: ReplicaView) -> float:
+        """What it will cost to have it back, over how long nobody missed it: least recently used first."""
+        if view.in_flight_count:
+            return _BUSY_COST * view.in_flight_count
+        if not self.snapshot.counts(view.replica):
+            return 0.0
+        loads = 1 + int(view.replica.load_seconds / _CHEAP_LOAD_SECONDS)
+        return loads / max(self.now - view.idle_since, _SHORTEST_REST_SECONDS)
+
+    def _above_minimum(self, found: Iterable[Victim]) -> list[Victim]:
+        """Of each model no more than its surplus, so that no set of them goes below the minimum."""
+        taken: Counter[str] = Counter()
+        kept = []
+        for victim in found:
+            replica = victim.view.replica
+            if self.snapshot.counts(replica):
+                taken[replica.model] += 1
+                if taken[replica.model] > self.surplus(replica.model):
+                    continue
+            kept.append(victim)
+        return kept
+
+
+def blockers(court: Court, views: Iterable[NodeView]) -> Mapping[Kept, int]:
+    """How many replicas stay for which reason."""
+    return Counter(kept for v in views for r in v.replicas if (kept := court.kept(r)) is not None)
