@@ -20,6 +20,11 @@ _IS_RPC = (
     "'content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc')"
     " && !('x-envoy-original-path' in request.headers)"
 )
+# Of our own typed API, whose errors are google.rpc.Status; the transcoder has replaced the path by the rpc's.
+_IS_API = (
+    "('x-envoy-original-path' in request.headers ? request.headers['x-envoy-original-path'] : request.path)"
+    ".startsWith('/api/node')"
+)
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 
 
@@ -79,6 +84,7 @@ def _settings(params: EnvoyParams) -> dict[str, object]:
         "too_large": f"The request's body is larger than the limit of {limit} bytes.",
         "retry_soon": [{"header": {"key": "retry-after", "value": "1"}}],
         "is_rpc": _IS_RPC,
+        "is_api": _IS_API,
         "replica_connect_timeout": "2s",
         "replica_idle_timeout": f"{params.replica_idle_seconds}s",
         "check_timeout": f"{params.check_timeout_seconds}s",

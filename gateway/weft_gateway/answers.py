@@ -11,7 +11,7 @@ from google.rpc import code_pb2, status_pb2
 
 from weft_common.dialect_errors import openai_error_body
 from weft_common.errors import WeftError
-from weft_common.rpc.status import to_status
+from weft_common.rpc.status import to_status, to_status_json
 
 _OVERWRITE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
@@ -24,12 +24,13 @@ def allow(headers: Mapping[str, str]) -> external_auth_pb2.CheckResponse:
     )
 
 
-def refuse_rest(error: WeftError) -> external_auth_pb2.CheckResponse:
-    """Answer a REST request in OpenAI's error shape."""
+def refuse_rest(error: WeftError, *, typed: bool = False) -> external_auth_pb2.CheckResponse:
+    """Answer a REST request in OpenAI's error shape, or as our own typed API does, with google.rpc.Status."""
     headers = {"content-type": "application/json"}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
-    return _denied(error, error.http_status, headers, openai_error_body(error).decode())
+    body = to_status_json(error) if typed else openai_error_body(error).decode()
+    return _denied(error, error.http_status, headers, body)
 
 
 def refuse_grpc(error: WeftError) -> external_auth_pb2.CheckResponse:

@@ -12,7 +12,7 @@ from weft_gateway import answers
 from weft_gateway.admission import Admission
 from weft_gateway.bodies import model_of_frame, model_of_json
 from weft_gateway.keys import KeyRing
-from weft_gateway.routes import Route, allowed_method, route_of
+from weft_gateway.routes import Route, allowed_method, is_typed, route_of
 
 PATH = "/envoy.service.auth.v3.Authorization/Check"
 
@@ -36,7 +36,9 @@ class Check:
             return await self._decide(http.method, http.path, headers, http.raw_body or http.body.encode())
         except WeftError as error:
             decision(_log, "refused", {"path": http.path.partition("?")[0], "reason": error.reason})
-            return answers.refuse_grpc(error) if is_grpc else answers.refuse_rest(error)
+            if is_grpc:
+                return answers.refuse_grpc(error)
+            return answers.refuse_rest(error, typed=is_typed(http.path))
 
     async def _decide(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes

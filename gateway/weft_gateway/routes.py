@@ -50,6 +50,11 @@ def route_of(path: str) -> Route:
     return next((route for prefix, route in _PREFIXES.items() if bare.startswith(prefix)), Route.UNKNOWN)
 
 
+def is_typed(path: str) -> bool:
+    """Say whether REST callers of a path get our own typed API, whose errors are google.rpc.Status."""
+    return route_of(path) in (Route.ADMIN, Route.NODE)
+
+
 def allowed_method(route: Route) -> str | None:
     """The one HTTP method that a route takes, where there is only one."""
     return "POST" if route in (Route.OPENAI_INFERENCE, Route.GRPC_INFERENCE) else None

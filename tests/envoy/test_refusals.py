@@ -1,10 +1,13 @@
 """Answers that come from Check or from Envoy itself: complete and in shape for REST, plain statuses for gRPC."""
 
+import asyncio
+import json
+
 import grpc
 import httpx
 import pytest
 
-from tests.envoy.stack import BODY_LIMIT, Stack
+from tests.envoy.stack import BODY_LIMIT, DEADLINE_SECONDS, Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -13,6 +16,11 @@ FRAME_BYTES = 16 * 1024
 
 def openai(message: str, kind: str, code: str | None) -> dict[str, object]:
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def status(code: int, message: str, reason: str) -> dict[str, object]:
+    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "weft"}
+    return {"code": code, "message": message, "details": [info]}
 
 
 @pytest.mark.parametrize("protocol", ["http1", "http2"])
@@ -44,8 +52,6 @@ async def test_refusal_of_check_tells_rpcs_status_and_details(stack: Stack) -> N
         ("GET", "/"),
         ("GET", '/v2/"quoted"?key=secret'),
         ("POST", "/v1/completions"),
-        ("POST", "/api/node/unknown"),
-        ("GET", "/api/node/register"),
         ("POST", "/weft.inference.v1.InferenceService/Chat"),
         ("POST", "/envoy.service.auth.v3.Authorization/Check"),
     ],
@@ -62,10 +68,34 @@ async def test_unknown_url_is_404_in_openais_words(stack: Stack, method: str, pa
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/v1/chat/completions"), ("POST", "/v1/models"), ("DELETE", "/v1/models/m")]
+    ("method", "path"),
+    [
+        ("POST", "/api/node/unknown"),
+        ("GET", "/api/node/register?key=secret"),
+        ("GET", "/api/nodes"),
+        ("GET", "/api/nodes/x/y/z"),
+    ],
 )
-async def test_wrong_method_is_405(stack: Stack, method: str, path: str) -> None:
+async def test_unknown_url_of_our_own_api_is_a_status(stack: Stack, method: str, path: str) -> None:
     answer = await stack.http1.request(method, path)
+
+    message = f"Unknown request URL: {method} {path.partition('?')[0]}. Please check the URL for typos."
+    assert (answer.status_code, answer.json()) == (404, status(5, message, "UNKNOWN_PATH"))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("POST", "/v1/models", "GET"),
+        ("DELETE", "/v1/models/m", "GET"),
+    ],
+)
+async def test_wrong_method_is_405_and_names_the_right_one(
+    stack: Stack, method: str, path: str, allowed: str
+) -> None:
+    answer = await stack.http1.request(method, path)
+    assert answer.headers["allow"] == allowed
 
     message = f"Not allowed to {method} on {path}. Perhaps you meant another HTTP method?"
     assert (answer.status_code, answer.json()) == (
@@ -130,7 +160,34 @@ async def test_check_is_told_that_a_message_was_cut_in_its_last_frame(stack: Sta
 async def test_malformed_json_of_a_typed_rpc_is_400(stack: Stack) -> None:
     answer = await stack.http1.post("/api/node/register", content='{"name": ')
 
-    error = answer.json()["error"]
-    assert answer.status_code == 400
-    assert error.pop("message").startswith("Unexpected end of string.")
-    assert error == {"type": "invalid_request_error", "param": None, "code": None}
+    message = answer.json()["message"]
+    assert message.startswith("Unexpected end of string.")
+    assert (answer.status_code, answer.json()) == (400, status(3, message, "INVALID_REQUEST"))
+
+
+@pytest.mark.parametrize(
+    ("head", "code", "what"),
+    [
+        (b"GET /v1/models HTTP/1.1", 400, "missing_host_header"),
+        (b"GET /v1/models%00 HTTP/1.1\r\nhost: x", 400, "path_normalization_failed"),
+        (b"GET /v1/models#part HTTP/1.1\r\nhost: x", 400, "path_normalization_failed"),
+        (
+            b"GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket",
+            403,
+            "upgrade_failed",
+        ),
+        (b"NONSENSE", 400, "http1.codec_error"),
+    ],
+)
+async def test_what_is_no_request_is_told_so(stack: Stack, head: bytes, code: int, what: str) -> None:
+    host, port = stack.envoy.address.rsplit(":", 1)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(head + b"\r\n\r\n")
+        answer, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+
+    message = f"This request cannot be served as it is ({what})."
+    assert answer.split()[1] == str(code).encode()
+    assert json.loads(body) == openai(message, "invalid_request_error", None)

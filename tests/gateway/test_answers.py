@@ -31,6 +31,17 @@ def test_a_refusal_that_passes_says_when_to_come_back() -> None:
     assert headers(denied.headers)["retry-after"] == "1"
 
 
+def test_a_refusal_on_our_own_api_is_a_status() -> None:
+    denied = refuse_rest(ModelNotFound("The model 'x' does not exist"), typed=True).denied_response
+    (info,) = orjson.loads(denied.body).pop("details")
+    assert orjson.loads(denied.body) | {"details": []} == {
+        "code": 5,
+        "message": "The model 'x' does not exist",
+        "details": [],
+    }
+    assert (info["reason"], info["domain"]) == ("MODEL_NOT_FOUND", "weft")
+
+
 def test_a_grpc_refusal_keeps_code_message_and_details() -> None:
     denied = refuse_grpc(ModelNotFound("100 % für 'x'")).denied_response
     sent = headers(denied.headers)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from itertools import islice
 
 import grpc
+from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -28,15 +29,24 @@ _ENTRY_BYTES = 200
 
 def to_status(error: WeftError) -> grpc.Status:
     """Describe the error as a status whose trailing metadata holds the details."""
-    status = status_pb2.Status(code=error.code.value[0], message=_cut(error.message, _MESSAGE_BYTES))
-    for detail in _details(error):
-        status.details.add().Pack(detail)
-    return rpc_status.to_status(status)
+    return rpc_status.to_status(_status(error))
+
+
+def to_status_json(error: WeftError) -> str:
+    """Describe the error as Envoy's transcoder does for REST callers of our own API."""
+    return json_format.MessageToJson(_status(error), always_print_fields_with_no_presence=True, indent=None)
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError, path: str) -> WeftError:
     """Rebuild the error that the other side raised, or name the one that its silence amounts to."""
     return _from_details(error) or _from_code(error, path)
+
+
+def _status(error: WeftError) -> status_pb2.Status:
+    status = status_pb2.Status(code=error.code.value[0], message=_cut(error.message, _MESSAGE_BYTES))
+    for detail in _details(error):
+        status.details.add().Pack(detail)
+    return status
 
 
 def _cut(text: str, size: int) -> str:
