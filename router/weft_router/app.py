@@ -1,7 +1,9 @@
 """Builds a router from its settings and runs it until it is told to stop."""
 
 import asyncio
+import contextlib
 import logging
+from datetime import timedelta
 
 from betterproto2.grpclib import ServiceBase
 
@@ -13,6 +15,7 @@ from weft_common.rpc import RpcServer, upb_stream, upb_unary
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_router.catalog import Catalog
 from weft_router.fleet.fleet import Fleet
+from weft_router.liveness import follow_loads
 from weft_router.loads import Loads
 from weft_router.probe import Probe
 from weft_router.registry import Registry
@@ -25,6 +28,8 @@ from weft_router.unloads import Unloads
 
 _GRACE_SECONDS = 1.0
 _PREPARE_RETRY_SECONDS = 0.1
+_PURGE_SECONDS = 600.0
+_GONE_FOR = timedelta(hours=1)
 _SERVICE = "/weft.routing.v1.RoutingService/"
 
 _log = logging.getLogger(__name__)
@@ -40,7 +45,9 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
         fleet, clock = Fleet(), SystemClock()
         sync = FleetSync(store, bus, fleet)
         catalog = Catalog(settings.models_path, store=store, sync=sync, fleet=fleet, clock=clock)
-        loads = Loads(settings=settings, fleet=fleet, store=store, sync=sync, bus=bus, tasks=loads_group)
+        loads = Loads(
+            settings=settings, fleet=fleet, store=store, sync=sync, bus=bus, clock=clock, tasks=loads_group
+        )
         registry = Registry(settings=settings, fleet=fleet, store=store, sync=sync, clock=clock)
         probe = Probe(fleet=fleet, store=store, sync=sync)
         routing = RoutingService(
@@ -52,7 +59,14 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
             NodeAdminService(fleet=fleet, loads=loads, unloads=unloads, settings=settings),
         ]
         async with _server(settings, services, routing) as server:
-            async with background(_keep_level(store, sync), catalog.follow(), _announce(server, sync)):
+            async with background(
+                _keep_level(store, sync),
+                catalog.follow(),
+                _announce(server, sync),
+                unloads.retire(),
+                follow_loads(bus, fleet, clock),
+                _purge(store),
+            ):
                 await stop.wait()
             sync.close()
             await server.stop(_GRACE_SECONDS)
@@ -87,6 +101,14 @@ async def _keep_level(store: Store, sync: FleetSync) -> None:
             complained = True
             await asyncio.sleep(_PREPARE_RETRY_SECONDS)
     await sync.follow()
+
+
+async def _purge(store: Store) -> None:
+    """Forget for ever what is gone for so long that every router has read of it."""
+    while True:
+        await asyncio.sleep(_PURGE_SECONDS)
+        with contextlib.suppress(PartUnavailable):
+            await store.purge(_GONE_FOR)
 
 
 async def _announce(server: RpcServer, sync: FleetSync) -> None:

@@ -56,11 +56,16 @@ class Catalog:
         self._seen = stamps
 
     def _stamps(self) -> dict[Path, tuple[int, int]]:
+        """Files as they are; one that cannot be looked at (a dangling link, say) has no stamp and is read as broken."""
         found: dict[Path, tuple[int, int]] = {}
-        for pattern in ("*.yaml", "*.yml"):
-            for path in sorted(self._folder.glob(pattern)):
+        for path in sorted(p for p in self._folder.glob("*.y*ml") if p.suffix in (".yaml", ".yml")):
+            if path.name.startswith("."):
+                continue  # editors keep locks and swap files there
+            try:
                 stat = path.stat()
                 found[path] = (stat.st_mtime_ns, stat.st_size)
+            except OSError:
+                found[path] = (0, 0)
         return found
 
     def _read(self, paths: list[Path]) -> tuple[dict[str, ModelFile], bool]:
@@ -69,6 +74,9 @@ class Catalog:
         for path in paths:
             try:
                 file = read_model_file(path)
+                if file.name in files:
+                    complaints[path.name] = f"{path.name}: another file has the name '{file.name}' already"
+                    continue
                 files[file.name] = file
             except InvalidRequest as error:
                 complaints[path.name] = error.message
@@ -94,6 +102,14 @@ class Catalog:
             slot_count=file.parallel,
             max_queue_count=file.max_queue,
             options=file.options,
-            size_bytes=weights.stat().st_size if weights.is_file() else 0,
+            size_bytes=_size(weights),
         )
         return replace(model, created_seconds=known.created_seconds if known else int(self._clock.wall()))
+
+
+def _size(weights: Path) -> int:
+    """Bytes of the weights; 0 where this machine does not have them."""
+    try:
+        return weights.stat().st_size if weights.is_file() else 0
+    except OSError:
+        return 0

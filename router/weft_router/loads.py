@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from weft_common.bus import Bus
+from weft_common.clock import Clock
 from weft_common.errors import LoadFailed, ModelLoading, NoCapacity, PartUnavailable, WeftError
 from weft_common.mesh_auth import mesh_metadata
 from weft_common.rpc import open_channel, stub
@@ -25,8 +26,10 @@ from weft_router import convert
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
+from weft_router.fleet.views import NodeView
 from weft_router.placement.decision import Placed, Rejected
-from weft_router.placement.place import place
+from weft_router.placement.filters.filter import Filter
+from weft_router.placement.place import FILTERS, place
 from weft_router.placement.request import request_for
 from weft_router.settings import RouterSettings
 from weft_router.store.protocol import PlaceTaken, Store
@@ -37,6 +40,10 @@ _STOP_SECONDS = 10.0
 _SECONDS_PER_GIB = 20
 
 _log = logging.getLogger(__name__)
+
+
+class _WorkerUnreachable(PartUnavailable):
+    """Nobody answers for a node; another one may do."""
 
 
 class Loads:
@@ -50,6 +57,7 @@ class Loads:
         store: Store,
         sync: FleetSync,
         bus: Bus,
+        clock: Clock,
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._settings = settings
@@ -57,6 +65,8 @@ class Loads:
         self._store = store
         self._sync = sync
         self._bus = bus
+        self._clock = clock
+        self._start_time = clock.monotonic()
         self._tasks = tasks
         self._flights: dict[str, asyncio.Future[Replica]] = {}
         self._loading: set[str] = set()
@@ -134,26 +144,10 @@ class Loads:
             del self._flights[model.name]
 
     async def _load(self, model: Model, wanted: Node | None) -> Replica:
-        node, replica = await self._reserve(model, wanted)
-        with self._held(replica):
-            try:
-                return await self._bring_up(model, node, replica)
-            except WeftError:
-                await self._take_back(node, replica)
-                raise
-
-    async def _reserve(self, model: Model, wanted: Node | None) -> tuple[Node, Replica]:
-        """Decide where the model goes and write that down, so that no other router decides the same."""
+        """Place and bring up; a place that another router took, or a worker that does not answer, is passed over."""
+        unreachable: set[str] = set()
         for _ in range(_PLACE_TRIES):
-            snapshot = self._fleet.snapshot()
-            request = request_for(model, snapshot, node_id=wanted.id if wanted else None)
-            decision = place(request, snapshot)
-            self._log_decision(model, decision)
-            if isinstance(decision, Rejected):
-                raise NoCapacity(
-                    f"No node can take '{model.name}': {decision.explanation.summary()}.",
-                    retry_after=timedelta(seconds=10),
-                )
+            decision = self._decide(model, wanted, unreachable)
             replica = Replica(
                 id=f"r-{uuid.uuid4().hex[:12]}",
                 model=model.name,
@@ -163,18 +157,56 @@ class Loads:
                 address="",
                 state=ReplicaState.LOADING,
             )
-            self._loading.add(replica.id)
-            self._fleet.set_aside(replica.id, decision.shares)
-            try:
-                await self._store.put_replica(replica)
-            except PlaceTaken:
-                self._loading.discard(replica.id)
-                self._fleet.set_aside(replica.id, ())
-                await self._sync.refresh()
-                continue
+            with self._held(replica, decision):
+                try:
+                    return await self._load_there(model, decision.node, replica)
+                except PlaceTaken:
+                    await self._sync.refresh()
+                except _WorkerUnreachable:
+                    unreachable.add(decision.node.id)
+        raise NoCapacity(
+            f"'{model.name}' could not be placed in {_PLACE_TRIES} tries; try again.",
+            retry_after=timedelta(seconds=2),
+        )
+
+    async def _load_there(self, model: Model, node: Node, replica: Replica) -> Replica:
+        """Write down where the model goes, so that no other router decides the same, and load it there."""
+        try:
+            await self._store.put_replica(replica)
             await self._sync.after_write()
-            return decision.node, replica
-        raise NoCapacity(f"'{model.name}' could not be placed: others are placing it too.")
+            return await self._bring_up(model, node, replica)
+        except PlaceTaken:
+            raise
+        except Exception:
+            await self._take_back(node, replica)
+            raise
+
+    def _decide(self, model: Model, wanted: Node | None, unreachable: set[str]) -> Placed:
+        snapshot = self._fleet.snapshot()
+        request = request_for(model, snapshot, node_id=wanted.id if wanted else None)
+        decision = place(request, snapshot, filters=(self._answering(unreachable), *FILTERS))
+        self._log_decision(model, decision)
+        if isinstance(decision, Rejected):
+            why = decision.explanation.summary()
+            raise NoCapacity(f"No node can take '{model.name}': {why}.", retry_after=timedelta(seconds=10))
+        return decision
+
+    def _answering(self, unreachable: set[str]) -> Filter:
+        """Nodes that were heard from lately and did not leave this very load unanswered."""
+
+        def answers(view: NodeView) -> bool:
+            return view.node.id not in unreachable and self._heard_lately(view.node)
+
+        return Filter(
+            "without an answer of their worker",
+            lambda views, request, snapshot: [v for v in views if answers(v)],
+            lambda view, request: "does not answer",
+        )
+
+    def _heard_lately(self, node: Node) -> bool:
+        """A router that has just started has heard nobody yet and gives everybody the benefit of the doubt."""
+        last = self._fleet.heard.get(node.id, self._start_time)
+        return self._clock.monotonic() - last <= self._settings.node_silence.total_seconds()
 
     def _log_decision(self, model: Model, decision: Placed | Rejected) -> None:
         fields: dict[str, object] = {"model": model.name, "excluded": dict(decision.explanation.counts)}
@@ -204,11 +236,13 @@ class Loads:
             replica_index=replica.index,
             replica_id=replica.id,
         )
-        raw = await self._bus.request(
-            f"weft.node.{node.id}.backend.install",
-            bytes(request),
-            self._settings.install_timeout.total_seconds(),
-        )
+        seconds = self._settings.install_timeout.total_seconds()
+        try:
+            raw = await self._bus.request(f"weft.node.{node.id}.backend.install", bytes(request), seconds)
+        except PartUnavailable as error:
+            if error.metadata.get("part") != "worker":
+                raise
+            raise _WorkerUnreachable(error.message, metadata=error.metadata) from error
         response = InstallBackendResponse.parse(raw)
         if response.error or response.replica is None:
             raise LoadFailed(f"Node '{node.name}' could not start '{model.name}': {response.error}")
@@ -240,9 +274,13 @@ class Loads:
             _log.warning("replica_not_removed", extra={"replica": replica.id, "error": str(error)})
 
     @contextmanager
-    def _held(self, replica: Replica) -> Iterator[None]:
-        """Hold the replica's row while it loads."""
+    def _held(self, replica: Replica, decision: Placed) -> Iterator[None]:
+        """Hold the replica's row, and memory that heartbeats do not show yet, while it loads."""
+        self._loading.add(replica.id)
+        self._fleet.set_aside(replica.id, decision.shares)
         try:
             yield
         finally:
             self._loading.discard(replica.id)
+            if replica.id not in self._fleet.replicas:
+                self._fleet.set_aside(replica.id, ())

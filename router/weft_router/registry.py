@@ -13,12 +13,13 @@ import secrets
 import socket
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weft_common.clock import Clock
 from weft_common.errors import FieldViolation, InvalidRequest, InvalidToken, NodeNotFound, PartUnavailable
 from weft_proto.weft.node.v1 import HeartbeatRequest, RegisterNodeRequest
 from weft_proto.weft.types.v1 import Replica as ReplicaMessage
+from weft_proto.weft.types.v1 import ReplicaState as ReplicaStateMessage
 from weft_router import convert
 from weft_router.fleet.entities import Node, NodeState, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
@@ -73,7 +74,7 @@ def _differs(row: Replica | None, report: Replica) -> bool:
 
 
 class Registry:
-    """Registration and heartbeats; state: `_devices` and `_first_seen`, both only hints that heal."""
+    """Registration and heartbeats; state: `_first_seen`, a hint that heals."""
 
     def __init__(
         self, *, settings: RouterSettings, fleet: Fleet, store: Store, sync: FleetSync, clock: Clock
@@ -88,13 +89,14 @@ class Registry:
     async def register(self, request: RegisterNodeRequest, token: str | None) -> tuple[Node, str]:
         """Add a node or bring it back; returns it with the token for its later calls."""
         self._check_registration_token(token)
-        address = await resolve(request.address)
         _check_description(request)
+        address = await resolve(request.address)
+        reported = [convert.replica(r, "") for r in request.replicas]
         await self._sync.refresh()
         node_token = secrets.token_urlsafe(32)
         node = self._described(request, address, node_token)
         await self._store.put_node(node)
-        await self._settle(node.id, request.replicas, loading_here=frozenset(), spare=frozenset())
+        await self._settle([replace(r, node_id=node.id) for r in reported], node.id)
         self._hear(node.id)
         _log.info("node_registered", extra={"node": node.name, "state": node.state, "address": node.address})
         return node, node_token
@@ -105,7 +107,8 @@ class Registry:
         """Take a node's report; returns the node and the replicas that it must stop."""
         node = self._authenticated(request.id, token)
         self._hear(node.id)
-        reported = [convert.replica(r, node.id) for r in request.replicas]
+        # A heartbeat is never refused for what it says of a replica: that would cost the node all of them.
+        reported = [convert.replica(r, node.id) for r in request.replicas if not _replica_problems([r])]
         self._fleet.measure(node.id, convert.devices(request.devices), reported)
         plan = reconcile(
             self._fleet.replicas_on(node.id), reported, loading_here=loading_here, spare=self._young(node.id)
@@ -156,19 +159,11 @@ class Registry:
             create_seconds=known.create_seconds if known else self._clock.wall(),
         )
 
-    async def _settle(
-        self,
-        node_id: str,
-        replicas: Iterable[ReplicaMessage],
-        *,
-        loading_here: frozenset[str],
-        spare: frozenset[str],
-    ) -> None:
+    async def _settle(self, reported: list[Replica], node_id: str) -> None:
         """Adopt what a registering worker runs and forget what it no longer does."""
         await self._sync.after_write()
-        reported = [convert.replica(r, node_id) for r in replicas]
         known = self._fleet.replicas_on(node_id)
-        await self._carry_out(reconcile(known, reported, loading_here=loading_here, spare=spare))
+        await self._carry_out(reconcile(known, reported, loading_here=frozenset(), spare=frozenset()))
 
     async def _carry_out(self, plan: Reconciled) -> None:
         if not plan.write and not plan.gone:
@@ -212,16 +207,29 @@ def _check_description(request: RegisterNodeRequest) -> None:
         "devices": "" if request.devices else "at least one device is needed",
         "engines": "" if request.engines else "at least one engine is needed",
     }
+    problems = {**problems, **_replica_problems(request.replicas)}
     violations = [FieldViolation(field, problem) for field, problem in problems.items() if problem]
     if violations:
         raise InvalidRequest(f"{violations[0].field}: {violations[0].description}", violations=violations)
+
+
+def _replica_problems(replicas: Iterable[ReplicaMessage]) -> dict[str, str]:
+    return {
+        f"replicas.{i}": "id, model, revision, address and state are needed"
+        for i, r in enumerate(replicas)
+        if not (r.id and r.model and r.revision and r.address) or not _is_state(r.state)
+    }
+
+
+def _is_state(state: ReplicaStateMessage) -> bool:
+    return int(state) in {int(known) for known in ReplicaStateMessage} - {0}
 
 
 async def resolve(address: str) -> str:
     """`host:port` with the host as an IP literal, since Envoy dials literals only; raises InvalidRequest."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
         violation = FieldViolation("address", "host:port is needed")
         raise InvalidRequest(f"address: '{address}' is not of the form host:port", violations=[violation])
     try:

@@ -23,7 +23,7 @@ from weft_proto.weft.node.v1 import (
 )
 from weft_proto.weft.types.v1 import NodeState as NodeStateMessage
 from weft_router import convert
-from weft_router.fleet.entities import Model, Node, NodeState, ReplicaState
+from weft_router.fleet.entities import Model, Node, NodeState, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.loads import Loads
 from weft_router.probe import Probe
@@ -33,6 +33,7 @@ from weft_router.sync import FleetSync
 from weft_router.unloads import Unloads
 
 _HTTP_STATUS = "x-weft-http-status"
+_LOADS_PER_CALL = 3
 
 
 class NodeService(NodeServiceBase):
@@ -83,13 +84,14 @@ class NodeAdminService(NodeAdminServiceBase):
         return LoadModelResponse(replica=convert.replica_message(replica))
 
     async def unload_model(self, message: UnloadModelRequest) -> UnloadModelResponse:
-        model, node = self._model(message.model_name), self._node(message.node)
+        node = self._node(message.node)
+        running = [r for r in self._fleet.replicas.values() if r.model == message.model_name]
+        if not running:
+            self._model(message.model_name)
         there = [
             r
-            for r in self._fleet.replicas.values()
-            if r.model == model.name
-            and r.state is ReplicaState.READY
-            and node in (None, self._fleet.nodes[r.node_id])
+            for r in running
+            if r.state is ReplicaState.READY and node in (None, self._fleet.nodes.get(r.node_id))
         ]
         marked = await self._unloads.unload(there, force=message.force)
         return UnloadModelResponse(replicas=[convert.replica_message(r) for r in marked])
@@ -136,9 +138,7 @@ class RoutingService:
             self._require_known()
             raise ModelNotFound(f"The model '{request.model}' does not exist")
         await self._probe.forget_dead(list(request.suspect_replica_ids))
-        if not self._fleet.ready_replicas(model.name):
-            await self._loads.ensure(model, self._patience(request))
-        replicas = self._fleet.ready_replicas(model.name)
+        replicas = await self._ready(model, self._patience(request))
         if not replicas:
             raise PartUnavailable(
                 f"Model '{model.name}' was loaded and is gone again; try again.",
@@ -147,6 +147,14 @@ class RoutingService:
         return pb.RouteResponse(
             replicas=[convert.replica_pb(r) for r in replicas], sequence=self._fleet.sequence
         )
+
+    async def _ready(self, model: Model, patience: float) -> list[Replica]:
+        """Ready replicas; a model file that changes during the load has the new content loaded, a few times."""
+        for _ in range(_LOADS_PER_CALL):
+            if replicas := self._fleet.ready_replicas(model.name):
+                return replicas
+            await self._loads.ensure(self._fleet.models.get(model.name, model), patience)
+        return self._fleet.ready_replicas(model.name)
 
     async def watch_fleet(self, request: pb.WatchFleetRequest) -> AsyncIterator[pb.WatchFleetResponse]:
         if not request.gateway_id:

@@ -34,6 +34,10 @@ class RouterSettings(BaseSettings):
     heartbeat_interval: Annotated[
         Duration, Field(description="How often workers report.", gt=timedelta(0), le=timedelta(minutes=5))
     ] = timedelta(seconds=10)
+    node_silence: Annotated[
+        Duration,
+        Field(description="How long a node may be silent and still receive models.", gt=timedelta(0)),
+    ] = timedelta(seconds=30)
     load_wait: Annotated[
         Duration, Field(description="How long a request waits for a load at most.", gt=timedelta(0))
     ] = timedelta(seconds=60)

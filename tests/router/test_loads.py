@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.router.builders import a_model, a_node
+from tests.router.builders import a_model, a_node, a_replica
 from tests.router.fake_store import FakeStore
 from tests.router.fakes import FakeBus, a_worker
+from weft_common.clock import ManualClock
 from weft_common.errors import LoadFailed, ModelLoading, NoCapacity, PartUnavailable
-from weft_router.fleet.entities import ReplicaState
+from weft_router.fleet.entities import Changes, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.loads import Loads
 from weft_router.settings import RouterSettings
@@ -38,14 +40,16 @@ class World:
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self.store, self.bus, self.fleet = FakeStore(), FakeBus(), Fleet()
+        self.clock = ManualClock()
         self.sync = FleetSync(self.store, self.bus, self.fleet)  # type: ignore[arg-type]  # a fake bus
         self.loads = Loads(
             settings=settings(),
             fleet=self.fleet,
             store=self.store,
             sync=self.sync,
-            bus=self.bus,
-            tasks=tasks,  # type: ignore[arg-type]
+            bus=self.bus,  # type: ignore[arg-type]
+            clock=self.clock,
+            tasks=tasks,
         )
 
     async def with_node(self) -> "World":
@@ -129,7 +133,7 @@ async def test_without_a_place_the_refusal_says_why() -> None:
 
 async def test_a_worker_that_does_not_answer_frees_the_place() -> None:
     async with a_world() as world:
-        with pytest.raises(PartUnavailable):
+        with pytest.raises(NoCapacity, match="without an answer of their worker"):
             await world.loads.ensure(MODEL, 5)
         assert world.fleet.replicas == {}
 
@@ -151,3 +155,45 @@ async def test_a_load_under_way_shows_as_a_loading_replica_that_is_this_routers(
         assert world.loads.under_way == {replica.id}
         worker.backend.gate.set()
         await world.loads.ensure(MODEL, 5)
+
+
+async def test_a_load_whose_row_could_not_be_followed_leaves_nothing_that_blocks_the_next() -> None:
+    async with a_world() as world, a_worker(world.bus) as worker:
+        worker.backend.gate.set()
+        read, world.store.read_changes = world.store.read_changes, None  # type: ignore[method-assign,assignment]
+
+        async def fail_once(after: int) -> Changes:
+            world.store.read_changes = read  # type: ignore[method-assign]
+            raise PartUnavailable("down", metadata={"part": "postgres"})
+
+        world.store.read_changes = fail_once  # type: ignore[method-assign]
+        with pytest.raises(PartUnavailable):
+            await world.loads.ensure(MODEL, 5)
+        assert world.loads.under_way == frozenset()
+        await world.loads.ensure(MODEL, 5)
+
+
+async def test_a_silent_node_receives_no_model() -> None:
+    async with a_world() as world:
+        world.fleet.hear("n-one", world.clock.now)
+        world.clock.advance(31)
+        with pytest.raises(NoCapacity, match="without an answer of their worker"):
+            await world.loads.ensure(MODEL, 5)
+
+
+async def test_a_worker_that_does_not_answer_is_passed_over_for_one_that_does() -> None:
+    async with a_world() as world, a_worker(world.bus, "n-two") as worker:
+        await world.store.put_node(replace(a_node("two", free_gib=1), id="n-two"))
+        await world.sync.refresh()
+        worker.backend.gate.set()
+        await world.loads.ensure(MODEL, 5)
+        assert [r.node_id for r in world.fleet.ready_replicas("m")] == ["n-two"]
+
+
+async def test_a_replica_of_an_older_revision_takes_no_slot_from_the_new_one() -> None:
+    async with a_world() as world, a_worker(world.bus) as worker:
+        await world.store.put_replica(a_replica("r-old", revision="old"))
+        await world.sync.refresh()
+        worker.backend.gate.set()
+        await world.loads.ensure(MODEL, 5)
+        assert [r.index for r in world.fleet.ready_replicas("m")] == [1]

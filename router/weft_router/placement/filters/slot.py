@@ -3,13 +3,16 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from weft_router.fleet.entities import ReplicaState
 from weft_router.fleet.views import NodeView, Snapshot
 from weft_router.placement.filters.filter import Filter
 from weft_router.placement.request import Request
 
 
 def _keep(views: Sequence[NodeView], request: Request, snapshot: Snapshot) -> Sequence[NodeView]:
-    taken = Counter(r.node_id for r in snapshot.replicas(request.model.name))
+    # Those on their way out, by wish or because their model file has changed, make room by themselves.
+    staying = (r for r in snapshot.replicas(request.model.name) if r.revision == request.model.revision)
+    taken = Counter(r.node_id for r in staying if r.state is not ReplicaState.UNLOADING)
     if not taken:
         return views
     return [v for v in views if taken.get(v.node.id, 0) < v.node.max_replicas_per_model]
