@@ -129,7 +129,14 @@ class Home:
 
 def default_root() -> Path:
     """Return where state lives when nobody says otherwise."""
-    return SYSTEM_ROOT if os.geteuid() == 0 else Path.home() / ".local" / "share" / "weft"
+    if os.geteuid() == 0:
+        return SYSTEM_ROOT
+    try:
+        return Path.home() / ".local" / "share" / "weft"
+    except RuntimeError as error:
+        raise StartError(
+            f"user id {os.geteuid()} has no home folder: say where state shall live with WEFT_HOME=... or --home"
+        ) from error
 
 
 def open_home(root: Path) -> Home:
@@ -148,7 +155,7 @@ def open_home(root: Path) -> Home:
             home.workers,
         ):
             folder.mkdir(exist_ok=True, mode=0o700)
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+    except OSError as error:
         raise StartError(
             f"WEFT_HOME {home.root} cannot be used by user id {os.geteuid()}: {error.strerror} "
             f"({error.filename}); choose another folder with WEFT_HOME=... or --home"

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from weft_common.home import Home, StartError, load_secrets, open_home, write_access_files, write_private
+from weft_common.home import (
+    Home,
+    StartError,
+    default_root,
+    load_secrets,
+    open_home,
+    write_access_files,
+    write_private,
+)
 
 
 @pytest.fixture
@@ -98,6 +106,21 @@ def test_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(StartError, match="cannot be used"):
         open_home(tmp_path / "file")
+
+
+def test_home_that_no_file_system_takes_is_refused() -> None:
+    with pytest.raises(StartError, match=r"WEFT_HOME /proc/foo cannot be used"):
+        open_home(Path("/proc/foo"))
+
+
+def test_user_without_a_home_folder_is_asked_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(Path, "home", unknown)
+    with pytest.raises(StartError, match="user id 4711 has no home folder"):
+        default_root()
 
 
 def _drawn(root: Path) -> Home:

@@ -209,12 +209,26 @@ def _account(identity: Identity | None) -> Identity | None:
     The account lends its number only. The group stays our own, so that no other process of that account can
     enter the folder, or look into initdb.
     """
-    if identity is None or any(entry.pw_uid == identity.uid for entry in pwd.getpwall()):
+    if identity is None:
+        _refuse_nobody(os.geteuid())
+        return None
+    if any(entry.pw_uid == identity.uid for entry in pwd.getpwall()):
         return identity
     accounts = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid != 0}
     if not accounts:
         raise StartError("PostgreSQL cannot be set up by root without any other account in /etc/passwd")
     return Identity(accounts.get("nobody", next(iter(accounts.values()))), identity.gid)
+
+
+def _refuse_nobody(uid: int) -> None:
+    """An ordinary user cannot borrow an account as root does (a container's --user often has none)."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError as error:
+        raise StartError(
+            f"PostgreSQL's initdb needs an account for user id {uid}, and /etc/passwd has none: run as a user that "
+            "it names (in a container: one of the image's), or use another PostgreSQL with WEFT_POSTGRES_URL"
+        ) from error
 
 
 def _give(path: Path, identity: Identity | None) -> None:

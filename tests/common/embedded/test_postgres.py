@@ -124,6 +124,13 @@ async def test_data_of_another_major_version_is_refused(home: Home) -> None:
         await prepare(base)
 
 
+async def test_user_without_an_account_is_told_so(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = database_of(home)
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_000)
+    with pytest.raises(StartError, match="needs an account for user id 4000000000"):
+        await prepare(replace(base, place=replace(base.place, run_as=None)))
+
+
 async def test_lost_password_is_named_as_the_reason(home_with_database: Home) -> None:
     await prepare(database_of(home_with_database))
 
