@@ -67,7 +67,7 @@ async def serve(document: LaunchDocument, make_engine: MakeEngine, clock: Clock,
     """Serve until somebody wishes the end, or the agent was gone for too long; then finish in order."""
     async with asyncio.TaskGroup() as tasks:
         parts = _build(document, make_engine, clock, ending, tasks)
-        inference = Inference(parts.replica, parts.admission, parts.picks_seen, clock)
+        inference = Inference(parts.replica, parts.admission, parts.picks_seen, clock, tasks)
         service = BackendService(parts.replica, parts.admission, inference)
         async with RpcServer(
             services=[service],

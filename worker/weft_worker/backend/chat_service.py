@@ -6,7 +6,8 @@ from typing import assert_never
 
 from weft_common.rpc import Method, current_call, upb_stream
 from weft_proto.pb.weft.inference.v1 import inference_service_pb2 as pb
-from weft_worker.backend.inference import Failed, Inference
+from weft_worker.backend.inference import Inference
+from weft_worker.backend.run import Failed
 from weft_worker.dialects.typed import read_chat_request, write_delta, write_failure, write_finish
 from weft_worker.engines.base import Delta, Finished
 

@@ -1,41 +1,48 @@
 """The way of every inference call: ticket, pick, slot, engine; the dialects differ in words only."""
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import AsyncExitStack, aclosing, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 
 from weft_common import logs, ticket
 from weft_common.clock import Clock
-from weft_common.errors import EngineFailed, WeftError
+from weft_common.errors import EngineFailed, InternalError, ReplicaClosing, WeftError
 from weft_common.rpc import CallContext
 from weft_worker.backend import deadline, picks
 from weft_worker.backend.admission import Admission
 from weft_worker.backend.deadline import Deadline, deadline_after, seconds_left
 from weft_worker.backend.picks import PicksSeen, parse_pick
 from weft_worker.backend.replica import Replica
+from weft_worker.backend.run import Failed, Run
 from weft_worker.backend.visit import Visit, logged_visit
+from weft_worker.backend.write_watch import write_watch
 from weft_worker.engines.base import Delta, Finished, Generation
 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The end of an answer of which something was sent already."""
-
-    error: WeftError
-
-
 class Inference:
-    """What a call meets on its way; state: `generated_token_count`, over all calls."""
+    """What a call meets on its way; state: `generated_token_count`, over all calls, and the engine's work for each.
 
-    def __init__(self, replica: Replica, admission: Admission, picks_seen: PicksSeen, clock: Clock) -> None:
+    The work is tasks of `tasks`; each is awaited by its call.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        admission: Admission,
+        picks_seen: PicksSeen,
+        clock: Clock,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
         self.replica = replica
         self.admission = admission
         self.picks_seen = picks_seen
         self.clock = clock
         self.generated_token_count = 0
+        self._tasks = tasks
+        self._work_of: dict[asyncio.Task[None], Run] = {}
 
     @contextmanager
     def visit(self, call: CallContext, rpc: str) -> Iterator[Visit]:
@@ -55,36 +62,65 @@ class Inference:
     ) -> AsyncGenerator[Delta | Finished | Failed, None]:
         """Wait for a slot and run the engine: any number of Delta, then one Finished or Failed.
 
-        A failure before the first event is raised, so that another replica can still serve the call.
+        A failure before the first event is raised, so that another replica can still serve the call. A client
+        that takes nothing for `stall_seconds` has its call cancelled.
         """
-        failure: WeftError | None = None
-        try:
-            with deadline_after(self._seconds_left(call)) as limit:
-                async with aclosing(self._run(visit, generation, limit)) as events:
-                    async for event in events:
-                        visit.saw(event, self.clock.monotonic())
-                        yield event
-        except WeftError as error:
-            if visit.first_token is None:
-                raise
-            failure = error
-        if failure is not None:
-            visit.outcome = failure.reason
-            yield Failed(failure)
+        stall_seconds = self.replica.document.stall_seconds
+        async with self._running(call, visit, generation) as run:
+            event = await run.take()
+            if isinstance(event, Failed):
+                raise event.error
+            with write_watch(stall_seconds) as watch:
+                while event is not None:
+                    watch.begin()
+                    yield event
+                    watch.end()
+                    if isinstance(event := await run.take(), Failed):
+                        visit.outcome = event.error.reason
 
     def announce(self, call: CallContext) -> None:
         """Say with the first message who answers; nothing is sent before it, since that would end failover."""
         call.set_initial_metadata(self._identity())
 
-    async def _run(
-        self, visit: Visit, generation: Generation, limit: Deadline
-    ) -> AsyncGenerator[Delta | Finished, None]:
+    @asynccontextmanager
+    async def _running(self, call: CallContext, visit: Visit, generation: Generation) -> AsyncIterator[Run]:
+        """Run the engine beside the body, so that a slow client holds no slot; leaving waits until it let go."""
+        run = Run()
+        limit_seconds = self._seconds_left(call)
+        work = self._tasks.create_task(self._work(run, visit, generation, limit_seconds))
+        self._work_of[work] = run
+        work.add_done_callback(self._work_of.pop)
+        try:
+            yield run
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait([work])  # no deadline: the engine has its own
+
+    async def _work(
+        self, run: Run, visit: Visit, generation: Generation, limit_seconds: float | None
+    ) -> None:
+        try:
+            with deadline_after(limit_seconds) as limit:
+                await self._generate(run, visit, generation, limit)
+        except WeftError as error:
+            run.end(error)
+        except Exception:  # the outermost edge of a task; the caller is told, and the process goes on
+            _logger.exception("generation_failed")
+            run.end(InternalError("The replica failed in a way that nobody foresaw; its log says more."))
+        else:
+            run.end()
+        finally:
+            run.end(ReplicaClosing("The replica stopped before the answer was complete."))  # cancelled
+
+    async def _generate(self, run: Run, visit: Visit, generation: Generation, limit: Deadline) -> None:
         async with AsyncExitStack() as stack:
             await limit.within(stack.enter_async_context, self.admission.slot())
             visit.admitted = self.clock.monotonic()
             events = await stack.enter_async_context(aclosing(self.replica.engine().generate(generation)))
             while (event := await limit.within(_next, events)) is not None:
-                yield event
+                visit.saw(event, self.clock.monotonic())
+                run.put(event)
 
     def _enter(self, call: CallContext, visit: Visit) -> None:
         visit.ticket = self._verify(call)

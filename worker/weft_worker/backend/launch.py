@@ -49,6 +49,8 @@ class LaunchDocument(BaseModel):
     """How long new work is taken after the agent was lost."""
     orphan_seconds: Seconds = 120.0
     """How long after the agent was lost the process ends itself."""
+    stall_seconds: Seconds = 60.0
+    """How long a stream goes on whose client takes nothing of it."""
     expose_node: bool = True
     """Whether answers carry `x-weft-node`."""
 

@@ -13,7 +13,8 @@ from google.api import httpbody_pb2
 from weft_common.dialect_errors import openai_error_body
 from weft_common.errors import EngineFailed, InternalError, WeftError
 from weft_common.rpc import CallContext, Method, current_call, upb_stream
-from weft_worker.backend.inference import Failed, Inference
+from weft_worker.backend.inference import Inference
+from weft_worker.backend.run import Failed
 from weft_worker.backend.visit import Visit
 from weft_worker.dialects.http_body import http_body
 from weft_worker.dialects.openai.chat_request import ChatCompletionRequest, parse_chat_request

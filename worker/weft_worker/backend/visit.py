@@ -17,7 +17,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Visit:
-    """What is known of a call so far; all of it is state of the call's own task. Times are monotonic seconds."""
+    """What is known of a call so far; state of the call and of the engine's work for it. Times in monotonic seconds."""
 
     rpc: str
     model: str
