@@ -1,0 +1,156 @@
+"""How many replicas a model shall have next: one step at a time, from a snapshot and what is remembered of the last.
+
+Replicas come and go by themselves only where a policy has a minimum or a maximum, or spreads its model everywhere;
+what can never serve goes in any case.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from weft_router.fleet.entities import Replica, ReplicaState
+from weft_router.fleet.policy import Policy, matches
+from weft_router.fleet.views import NodeView, ReplicaView, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingRules:
+    """After how long busyness adds a replica and idleness takes one away.
+
+    A replica is busy with more than `busy_share` of its slots in use; at 0, with any request at all.
+    """
+
+    busy_seconds: float = 10.0
+    idle_seconds: float = 300.0
+    busy_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What one look at a model hands to the next: since when all its replicas have been busy."""
+
+    busy_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Load one more replica, on that node if it is given."""
+
+    model: str
+    reason: str
+    node_id: str | None = None
+    may_evict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shrink:
+    """Unload a replica; it finishes what it has."""
+
+    replica: Replica
+    reason: str
+
+
+Step: TypeAlias = Grow | Shrink
+
+
+def next_step(
+    model: str, snapshot: Snapshot, remembered: Remembered, *, now: float, rules: ScalingRules
+) -> tuple[Step | None, Remembered]:
+    """The one thing to do for a model now, if any, and what to remember."""
+    there = _views(model, snapshot)
+    stray = next((v for v in there if _is_stray(v.replica, snapshot)), None)
+    if stray is not None:
+        return Shrink(stray.replica, "it can never serve: its model or its node's labels changed"), remembered
+    if model not in snapshot.models:
+        return None, Remembered()
+    policy = snapshot.policy_of(model)
+    if policy.spread_all:
+        return _spread(model, policy, snapshot), Remembered()
+    live = [v for v in there if _is_live(v.replica) and snapshot.counts(v.replica)]
+    if not policy.scales or not _all_busy(live, rules):
+        remembered = Remembered()
+    elif remembered.busy_since is None:
+        remembered = Remembered(now)
+    if not policy.scales:
+        return None, remembered
+    step = _toward_bounds(model, policy, live) or _down(policy, live, now, rules)
+    if step is None and _may_grow(policy, live) and _busy_for(remembered, now) >= rules.busy_seconds:
+        return Grow(model, "every replica is busy"), Remembered(now)
+    return step, remembered
+
+
+def _busy_for(remembered: Remembered, now: float) -> float:
+    return float("-inf") if remembered.busy_since is None else now - remembered.busy_since
+
+
+def _toward_bounds(model: str, policy: Policy, live: Sequence[ReplicaView]) -> Step | None:
+    if len(live) < policy.min_replicas:
+        reason = f"{len(live)} of at least {policy.min_replicas} replicas"
+        return Grow(model, reason, may_evict=True)
+    if policy.max_replicas and len(live) > policy.max_replicas:
+        return Shrink(_most_rested(live).replica, f"{len(live)} of at most {policy.max_replicas} replicas")
+    return None
+
+
+def _down(policy: Policy, live: Sequence[ReplicaView], now: float, rules: ScalingRules) -> Step | None:
+    if len(live) <= max(policy.min_replicas, 1):
+        return None
+    idle = [
+        v
+        for v in live
+        if v.replica.state is ReplicaState.READY
+        and not v.in_flight_count
+        and now - v.idle_since >= rules.idle_seconds
+    ]
+    return Shrink(_most_rested(idle).replica, f"idle for {rules.idle_seconds:.0f} s") if idle else None
+
+
+def _may_grow(policy: Policy, live: Sequence[ReplicaView]) -> bool:
+    """One at a time: what loads now may be what is missing."""
+    if any(v.replica.state is ReplicaState.LOADING for v in live):
+        return False
+    return not policy.max_replicas or len(live) < policy.max_replicas
+
+
+def _spread(model: str, policy: Policy, snapshot: Snapshot) -> Step | None:
+    taken = {r.node_id for r in snapshot.replicas(model) if _is_live(r)}
+    for view in snapshot.views:
+        if _takes(view, model, policy, snapshot) and view.node.id not in taken:
+            return Grow(model, f"{view.node.name} has none", view.node.id, may_evict=True)
+    return None
+
+
+def _takes(view: NodeView, model: str, policy: Policy, snapshot: Snapshot) -> bool:
+    backend = snapshot.models[model].backend
+    return view.healthy and backend in view.engines and matches(policy.node_selector, view.node.labels)
+
+
+def _all_busy(live: Sequence[ReplicaView], rules: ScalingRules) -> bool:
+    ready = [v for v in live if v.replica.state is ReplicaState.READY]
+    return bool(ready) and all(v.in_flight_count > v.replica.slot_count * rules.busy_share for v in ready)
+
+
+def _most_rested(views: Iterable[ReplicaView]) -> ReplicaView:
+    """Idle before busy, then the longest idle, then the highest index."""
+    return min(views, key=lambda v: (v.in_flight_count, v.idle_since, -v.replica.index, v.replica.id))
+
+
+def _is_live(replica: Replica) -> bool:
+    return replica.state in (ReplicaState.LOADING, ReplicaState.READY)
+
+
+def _is_stray(replica: Replica, snapshot: Snapshot) -> bool:
+    """Whether it can never serve again; a silent node alone is no reason."""
+    if not _is_live(replica):
+        return False
+    model = snapshot.models.get(replica.model)
+    view = snapshot.by_id.get(replica.node_id)
+    if model is None or model.revision != replica.revision:
+        return True
+    selector = snapshot.policy_of(replica.model).node_selector
+    return view is not None and not matches(selector, view.node.labels)
+
+
+def _views(model: str, snapshot: Snapshot) -> list[ReplicaView]:
+    nodes = {r.node_id: None for r in snapshot.replicas(model)} & snapshot.by_id.keys()
+    return [v for i in nodes for v in snapshot.by_id[i].replicas if v.replica.model == model]
