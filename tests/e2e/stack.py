@@ -146,9 +146,11 @@ class Stack:
             assert response.status_code == 200, response.read()
             yield response.iter_raw()
 
-    def buf_curl(self, path: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`buf curl` with reflection through Envoy."""
-        auth = f"authorization: Bearer {self.key}"
+    def buf_curl(
+        self, path: str, *arguments: str, key: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """`buf curl` with reflection through Envoy, with another key than the good one if told so."""
+        auth = f"authorization: Bearer {key or self.key}"
         command = [str(BUF), "curl", "--protocol", "grpc", "--http2-prior-knowledge", "-H", auth]
         return subprocess.run(
             [*command, "--reflect-header", auth, *arguments, f"{self.url}{path}"],
