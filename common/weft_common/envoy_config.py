@@ -11,6 +11,8 @@ from pathlib import Path
 import orjson
 import yaml
 
+from weft_common.mesh_token import METADATA_KEY
+
 Address = tuple[str, int]
 
 _MIB = 1024 * 1024
@@ -48,6 +50,8 @@ class EnvoyParams:
     max_connections: int = 20_000
     max_streams_per_connection: int = 4096
     max_heap_bytes: int = 4096 * _MIB
+    # Proves to gateways that a question comes from this Envoy (weft_common.mesh_auth); empty sends none.
+    mesh_token: str = ""
     # Tells clients which node served them (`X-Weft-Node`).
     expose_node_header: bool = False
     # Origins whose pages may call us from a browser, such as `https://chat.example.com` or `*`; empty means none.
@@ -93,6 +97,7 @@ def _settings(params: EnvoyParams) -> dict[str, object]:
         "max_streams_per_connection": params.max_streams_per_connection,
         "breaker_limit": min(params.max_connections * params.max_streams_per_connection, _UINT32_MAX),
         "max_heap_bytes": params.max_heap_bytes,
+        "mesh_metadata": [{"key": METADATA_KEY, "value": params.mesh_token}] if params.mesh_token else [],
         "public_filters": _cors(params.cors_origins),
         "edge_lua": _edge_lua(params),
         "descriptor_set": base64.b64encode(_descriptor_set()).decode(),

@@ -1,17 +1,11 @@
 """How Weft's own parts recognise each other: a token derived from the mesh secret, carried in call metadata."""
 
-import hashlib
 import hmac
 
 from weft_common.errors import NotInMesh
+from weft_common.mesh_token import METADATA_KEY, mesh_token
 
-METADATA_KEY = "x-weft-mesh"
-_PURPOSE = b"weft-mesh-call"
-
-
-def mesh_token(mesh_secret: str) -> str:
-    """Derive the token; it proves knowledge of the secret without being able to sign tickets."""
-    return hmac.new(bytes.fromhex(mesh_secret), _PURPOSE, hashlib.sha256).hexdigest()
+__all__ = ["METADATA_KEY", "mesh_metadata", "mesh_token", "require_mesh"]
 
 
 def mesh_metadata(mesh_secret: str) -> tuple[tuple[str, str], ...]:

@@ -75,6 +75,8 @@ def _server(settings: GatewaySettings, authorization: check.Check, models: OpenA
             upb_unary(f"{_MODELS}GetModel", models.get_model, openai_service_pb2.GetModelRequest),
         ],
         reflected=PUBLIC_SERVICES,
+        mesh_secret=settings.mesh_secret.get_secret_value(),
+        mesh_only=[check.PATH],
     )
     server.listen(settings.listen)
     return server

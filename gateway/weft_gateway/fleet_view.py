@@ -51,6 +51,7 @@ class FleetView:
     gateway_id: str
     silent_seconds: float = 30.0
     sequence: int = 0
+    fleet_id: str = ""
     # Until when, by the clock, the view may be used; None before there is one, endless once a router has told it.
     expiry: float | None = None
     # Whether a router tells who was heard from; while none does, silence says nothing about a node.
@@ -64,8 +65,8 @@ class FleetView:
     _targets: dict[str, list[Target]] = field(default_factory=dict)
 
     def apply(self, update: Update) -> None:
-        """Take a router's update; a full one from the past is passed over, so that time never runs back."""
-        if update.full and update.sequence < self.sequence:
+        """Take a router's update; a full one from the past of the same fleet is passed over: time never runs back."""
+        if update.full and update.sequence < self.sequence and update.fleet_id == self.fleet_id:
             self._hear(update)
             return
         if update.full:
@@ -137,6 +138,7 @@ class FleetView:
         return Update(
             sequence=self.sequence,
             full=True,
+            fleet_id=self.fleet_id,
             nodes=self._nodes.values(),
             replicas=self._replicas.values(),
             models=self.models.values(),
@@ -147,6 +149,8 @@ class FleetView:
         return self.watched and self.clock.monotonic() - heard > self.silent_seconds
 
     def _replace_all(self, update: Update) -> None:
+        if update.fleet_id != self.fleet_id:
+            self.fleet_id, self.sequence = update.fleet_id, 0
         self.models = {}
         self._nodes = {}
         self._replicas = {}

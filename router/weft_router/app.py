@@ -93,7 +93,7 @@ async def _keep_level(store: Store, sync: FleetSync) -> None:
     complained = False
     while True:
         try:
-            await store.prepare()
+            sync.fleet_id = await store.prepare()
             break
         except PartUnavailable as error:
             if not complained:

@@ -26,7 +26,7 @@ Update = routing_service_pb2.WatchFleetResponse
 
 
 class FleetSync:
-    """Owns the way from the database to memory to watchers; state: `_watchers`, `known`."""
+    """Owns the way from the database to memory to watchers; state: `_watchers`, `known`, `fleet_id`."""
 
     def __init__(self, store: Store, bus: Bus, fleet: Fleet) -> None:
         self._store = store
@@ -35,6 +35,8 @@ class FleetSync:
         self._reading = asyncio.Lock()
         self._watchers: set[asyncio.Queue[Update | None]] = set()
         self._hint = asyncio.Event()
+        # Of the database, as full updates tell it.
+        self.fleet_id = ""
         # Set once the state of the database was read for the first time.
         self.known = asyncio.Event()
 
@@ -89,6 +91,7 @@ class FleetSync:
 
     def _full(self, now: float) -> Update:
         update = convert.update_pb(self._fleet.everything(), full=True)
+        update.fleet_id = self.fleet_id
         for node_id, seconds in self._fleet.heard.items():
             update.heard.add(node_id=node_id).age.FromMilliseconds(int((now - seconds) * 1000))
         return update

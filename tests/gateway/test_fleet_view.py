@@ -121,3 +121,10 @@ def test_while_nobody_watches_the_fleet_silence_says_nothing() -> None:
     clock.advance(3600)
     view.watched = False
     assert (targets(view), view.suspects("m")) == (["r-1"], [])
+
+
+def test_a_full_update_of_another_fleet_replaces_everything_whatever_its_sequence() -> None:
+    view = a_view()
+    view.apply(a_full_update(50, fleet_id="old"))
+    view.apply(a_full_update(2, fleet_id="new", replicas=[a_replica("r-2")]))
+    assert (targets(view), view.sequence, view.fleet_id) == (["r-2"], 2, "new")

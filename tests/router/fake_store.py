@@ -1,5 +1,6 @@
 """A store in memory for tests; it passes the contract suite that PostgreSQL passes."""
 
+import uuid
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -14,12 +15,14 @@ class FakeStore:
 
     sequence: int = 0
     down: bool = False
+    fleet_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     nodes: dict[str, tuple[int, Node]] = field(default_factory=dict)
     replicas: dict[str, tuple[int, Replica | None]] = field(default_factory=dict)
     models: dict[str, tuple[int, Model | None]] = field(default_factory=dict)
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> str:
         self._reach()
+        return self.fleet_id
 
     async def read_changes(self, after: int) -> Changes:
         self._reach()

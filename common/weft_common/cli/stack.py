@@ -16,6 +16,7 @@ from weft_common.embedded.postgres_place import locate
 from weft_common.embedded.probes import grpc_serving
 from weft_common.envoy_config import EnvoyParams, render_bootstrap
 from weft_common.home import Home, Secrets
+from weft_common.mesh_token import mesh_token
 from weft_common.part import Part, Stage
 from weft_common.ports import load_ports
 from weft_common.process import Command
@@ -125,6 +126,7 @@ class Stack:
                 body_limit_bytes=options.body_limit_bytes,
                 max_connections=_most_connections(),
                 expose_node_header=options.expose_node_header,
+                mesh_token=mesh_token(self.secrets.mesh_secret),
             )
         )
         address = joined(options.bind, options.port)

@@ -45,10 +45,11 @@ class PostgresStore:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
-    async def prepare(self) -> None:
-        """Bring the schema up to date."""
+    async def prepare(self) -> str:
+        """Bring the schema up to date; returns the fleet's id."""
         async with self._connection() as connection:
             await migrate(connection)
+            return str(await connection.fetchval("SELECT id FROM fleet"))
 
     async def read_changes(self, after: int) -> Changes:
         """Everything above a sequence; rows that are gone are named only."""

@@ -16,8 +16,9 @@ class Store(Protocol):
     Each write gets a sequence above all earlier ones, and becomes readable in that order.
     """
 
-    async def prepare(self) -> None:
-        """Bring the schema up to date."""
+    async def prepare(self) -> str:
+        """Bring the schema up to date; returns the identity of this database."""
+        ...
 
     async def read_changes(self, after: int) -> Changes:
         """Everything above a sequence; what is gone is named only."""

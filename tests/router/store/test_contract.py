@@ -90,3 +90,9 @@ async def test_concurrent_writes_are_all_read_by_who_follows(store: Store) -> No
         for index in range(20):
             tasks.create_task(store.put_replica(a_replica(f"r-{index}", index=index)))
     assert len(fleet.replicas) == 20
+
+
+async def test_a_store_keeps_its_identity(store: Store) -> None:
+    first = await store.prepare()
+    assert first
+    assert await store.prepare() == first

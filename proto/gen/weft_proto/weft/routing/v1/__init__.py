@@ -173,6 +173,12 @@ class WatchFleetResponse(betterproto2.Message):
     Nodes that were heard from since the last update.
     """
 
+    fleet_id: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Identity of the database behind the sequence, in full updates: sequences of different ones cannot be compared, so a
+    full update of another fleet replaces everything, whatever its sequence.
+    """
+
 
 default_message_pool.register_message("weft.routing.v1", "WatchFleetResponse", WatchFleetResponse)
 

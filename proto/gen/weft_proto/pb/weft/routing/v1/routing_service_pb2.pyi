@@ -47,7 +47,7 @@ class NodeHeard(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WatchFleetResponse(_message.Message):
-    __slots__ = ("sequence", "full", "nodes", "replicas", "models", "removed_node_ids", "removed_replica_ids", "removed_models", "heard")
+    __slots__ = ("sequence", "full", "nodes", "replicas", "models", "removed_node_ids", "removed_replica_ids", "removed_models", "heard", "fleet_id")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     FULL_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +57,7 @@ class WatchFleetResponse(_message.Message):
     REMOVED_REPLICA_IDS_FIELD_NUMBER: _ClassVar[int]
     REMOVED_MODELS_FIELD_NUMBER: _ClassVar[int]
     HEARD_FIELD_NUMBER: _ClassVar[int]
+    FLEET_ID_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     full: bool
     nodes: _containers.RepeatedCompositeFieldContainer[_node_pb2.Node]
@@ -66,4 +67,5 @@ class WatchFleetResponse(_message.Message):
     removed_replica_ids: _containers.RepeatedScalarFieldContainer[str]
     removed_models: _containers.RepeatedScalarFieldContainer[str]
     heard: _containers.RepeatedCompositeFieldContainer[NodeHeard]
-    def __init__(self, sequence: _Optional[int] = ..., full: _Optional[bool] = ..., nodes: _Optional[_Iterable[_Union[_node_pb2.Node, _Mapping]]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ..., models: _Optional[_Iterable[_Union[_model_pb2.Model, _Mapping]]] = ..., removed_node_ids: _Optional[_Iterable[str]] = ..., removed_replica_ids: _Optional[_Iterable[str]] = ..., removed_models: _Optional[_Iterable[str]] = ..., heard: _Optional[_Iterable[_Union[NodeHeard, _Mapping]]] = ...) -> None: ...
+    fleet_id: str
+    def __init__(self, sequence: _Optional[int] = ..., full: _Optional[bool] = ..., nodes: _Optional[_Iterable[_Union[_node_pb2.Node, _Mapping]]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ..., models: _Optional[_Iterable[_Union[_model_pb2.Model, _Mapping]]] = ..., removed_node_ids: _Optional[_Iterable[str]] = ..., removed_replica_ids: _Optional[_Iterable[str]] = ..., removed_models: _Optional[_Iterable[str]] = ..., heard: _Optional[_Iterable[_Union[NodeHeard, _Mapping]]] = ..., fleet_id: _Optional[str] = ...) -> None: ...
