@@ -1,0 +1,53 @@
+"""Model files that change while they are served."""
+
+import json
+
+import pytest
+
+from tests.e2e.stack import Stack, eventually
+
+pytestmark = pytest.mark.e2e
+
+
+def counted(stack: Stack, model: str) -> int:
+    answer = stack.chat(model)
+    assert answer.status_code == 200, answer.text
+    tokens: int = answer.json()["usage"]["completion_tokens"]
+    return tokens
+
+
+def test_an_edited_file_is_served_as_it_says_now(stack: Stack) -> None:
+    stack.add_model("edited", options={"tokens": "3"})
+    assert counted(stack, "edited") == 3
+    stack.add_model("edited", options={"tokens": "5"})
+    eventually(lambda: counted(stack, "edited") == 5, what="the new content served")
+    eventually(lambda: len(stack.parts("replica:local/edited")) == 1, what="the old replica gone")
+
+
+def test_a_removed_file_ends_its_model(stack: Stack) -> None:
+    stack.add_model("removed", options={"tokens": "3"})
+    assert counted(stack, "removed") == 3
+    (stack.home / "models" / "removed.yaml").unlink()
+    eventually(lambda: stack.chat("removed").status_code == 404, what="the model gone")
+    eventually(lambda: not stack.parts("replica:local/removed"), what="its replica gone")
+
+
+def test_a_file_that_cannot_be_used_harms_no_other(stack: Stack) -> None:
+    broken = stack.home / "models" / "broken.yaml"
+    broken.write_text("name: [")
+    (stack.home / "models" / "dangling.yaml").symlink_to("/nope")
+    try:
+        stack.add_model("beside", options={"tokens": "2"})
+        assert counted(stack, "beside") == 2
+    finally:
+        broken.unlink()
+        (stack.home / "models" / "dangling.yaml").unlink()
+
+
+def test_a_model_whose_weights_are_missing_says_so(stack: Stack) -> None:
+    stack.add_model("weightless", backend="llama-cpp", parameters={"model": "/nowhere/x.gguf"})
+    answer = stack.chat("weightless")
+    assert answer.status_code == 503
+    error = json.loads(answer.text)["error"]
+    assert error["code"] == "load_failed"
+    assert "/nowhere/x.gguf" in error["message"]
