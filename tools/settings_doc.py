@@ -5,9 +5,11 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import typer
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from weft_common.cli.app import app
 from weft_gateway.settings import GatewaySettings
 from weft_router.settings import RouterSettings
 from weft_worker.settings import WorkerSettings
@@ -20,6 +22,8 @@ variable set there reaches all of them; what it decides itself (addresses, secre
 Durations are written `500ms`, `90s`, `1m30s` or as plain seconds. A value that cannot be used ends the part with
 exit code 78 before it binds a port. This page is generated from the code by `make gen`.
 """
+# What the machine decides on which the page is made must not be in it.
+DEFAULTS = {"WEFT_HOME": "`~/.local/share/weft`; as root `/var/lib/weft`"}
 PARTS: dict[str, type[BaseSettings]] = {
     "Router (`python -m weft_router`)": RouterSettings,
     "Gateway (`python -m weft_gateway`)": GatewaySettings,
@@ -33,7 +37,11 @@ def default_of(field: FieldInfo) -> str:
         return "required"
     if field.default_factory is not None:
         return "" if field.default_factory is not dict else "none"
-    value = field.default
+    return default_text(field.default)
+
+
+def default_text(value: object) -> str:
+    """A default as people read it."""
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g} s"
     if value is None or value == "":
@@ -50,9 +58,21 @@ def table(settings: type[BaseSettings]) -> str:
     return "\n".join(rows)
 
 
+def command_table(name: str) -> str:
+    """One row for each option of a command that is a variable too."""
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    rows = ["| variable | flag | default | meaning |", "|---|---|---|---|"]
+    for option in command.params:
+        if option.envvar:
+            default = DEFAULTS.get(option.envvar) or default_text(option.default)
+            rows.append(f"| `{option.envvar}` | `{option.opts[0]}` | {default} | {option.help} |")
+    return "\n".join(rows)
+
+
 def page() -> str:
     """The whole page."""
-    sections = [f"## {title}\n\n{table(settings)}\n" for title, settings in PARTS.items()]
+    sections = [f"## This machine (`weft up`)\n\n{command_table('up')}\n"]
+    sections += [f"## {title}\n\n{table(settings)}\n" for title, settings in PARTS.items()]
     return "\n".join([HEAD, *sections])
 
 

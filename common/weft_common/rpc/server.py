@@ -18,7 +18,7 @@ from weft_common.rpc.wire import LIMITS
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     *LIMITS,
-    # Envoy pings every second to notice a stopped replica; by default the third ping without data ends the
+    # Envoy pings every 5 s to notice a stopped replica; by default the third ping without data ends the
     # connection with "Too many pings", and a slow first token takes longer than that.
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
