@@ -6,35 +6,13 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from weft_common.errors import InvalidApiKey
+from weft_gateway.keys_file import UnusableKeys, parse_keys
 
 _LOOK_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
-
-
-class KeyEntry(BaseModel):
-    """One key of keys.yaml; `weight` and `priority` order waiting requests."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: Annotated[str, Field(min_length=1, max_length=255)]
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    weight: Annotated[float, Field(gt=0, le=1000)] = 1
-    priority: Annotated[int, Field(ge=-100, le=100)] = 0
-
-
-class KeysFile(BaseModel):
-    """The whole file."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    keys: list[KeyEntry] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +25,17 @@ class Principal:
 
 
 class KeyRing:
-    """Knows principals by the digest of their key; state: `_principals` and `_stamp`, the file's last look."""
+    """Knows principals by the digest of their key.
+
+    State: `_principals`, `_stamp` (the file as it was judged last, well or badly) and `_said` (what was logged last, so
+    that a file that stays broken is told of once).
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._principals: Mapping[str, Principal] = {}
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
+        self._said: tuple[str, ...] = ()
 
     def authenticate(self, headers: Mapping[str, str]) -> Principal:
         """The principal of a request; raises InvalidApiKey."""
@@ -72,17 +55,28 @@ class KeyRing:
         """Read the file if it changed; one that cannot be used leaves the keys as they were."""
         try:
             stat = self._file.stat()
-            stamp = (stat.st_mtime_ns, stat.st_size)
+            stamp = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
             if stamp == self._stamp:
                 return
-            content = KeysFile.model_validate(yaml.safe_load(self._file.read_text()) or {})
-        except (OSError, yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
-            # The content of the file stays out of the log: somebody may have put a key in clear into it.
-            _log.warning("keys_file_rejected", extra={"file": str(self._file), "error": type(error).__name__})
+            content = self._file.read_bytes()
+        except OSError as error:  # looked for again each time: it may come back as it was
+            self._stamp = None
+            self._reject(f"cannot be read: {error.strerror}")
             return
-        self._principals = {k.sha256: Principal(k.name, k.weight, k.priority) for k in content.keys}
         self._stamp = stamp
+        try:
+            parsed = parse_keys(content)
+        except UnusableKeys as error:
+            self._reject(*error.problems)
+            return
+        self._principals = {k.sha256: Principal(k.name, k.weight, k.priority) for k in parsed.keys}
+        self._said = ()
         _log.info("keys_read", extra={"count": len(self._principals)})
+
+    def _reject(self, *problems: str) -> None:
+        if problems != self._said:
+            self._said = problems
+            _log.warning("keys_file_rejected", extra={"file": str(self._file), "problems": list(problems)})
 
     async def follow(self) -> None:
         """Look at the file for ever."""

@@ -77,3 +77,30 @@ def test_a_broken_file_leaves_the_keys_as_they_were_and_its_content_out_of_the_l
     keys.read()
     assert keys.authenticate({"authorization": "Bearer sk-alice"}).name == "alice"
     assert "sk-secret" not in caplog.text
+
+
+def rejections(caplog: pytest.LogCaptureFixture) -> list[list[str]]:
+    return [record.problems for record in caplog.records if record.msg == "keys_file_rejected"]  # type: ignore[attr-defined]
+
+
+def test_a_broken_file_is_told_of_once_until_it_changes(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(file, "alice")
+    keys = ring(file)
+    file.write_text("keys:\n- {name: a}\n")
+    for _ in range(3):
+        keys.read()
+    assert rejections(caplog) == [["line 2: keys.0.sha256: missing"]]
+    file.write_text("keys: 5\n")
+    keys.read()
+    assert rejections(caplog)[1:] == [["line 1: keys: list_type"]]
+
+
+def test_a_missing_file_is_told_of_once_and_read_when_it_comes(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = ring(file)
+    keys.read()
+    assert rejections(caplog) == [["cannot be read: No such file or directory"]]
+    write(file, "alice")
+    keys.read()
+    assert keys.authenticate({"authorization": "Bearer sk-alice"}).name == "alice"
