@@ -41,15 +41,26 @@ function envoy_on_request(handle)
   end
 end
 
--- Takes a header off the answer and into the access log.
-local function note(handle, headers, name, key)
-  local value = headers:get(name)
-  if value == nil then
+-- Who answered goes into the access log. The route tells the address, and Check told who is at which of the picked
+-- ones: `ADDRESS ADDRESS NODE REPLICA,ADDRESS NODE REPLICA`.
+local function note_server(handle, headers)
+  local served = headers:get("x-weft-served")
+  if served == nil then
     return
   end
-  handle:streamInfo():dynamicMetadata():set("weft", key, value)
-  if key ~= "node" or not EXPOSE_NODE then
-    headers:remove(name)
+  headers:remove("x-weft-served")
+  headers:remove("x-weft-node")  -- a replica's own word would count for nothing
+  local address, picked = served:match("^(%S+) (.+)$")
+  for candidate, node, replica in (picked or ""):gmatch("([^ ,]+) ([^ ,]+) ([^ ,]+)") do
+    if candidate == address then
+      local metadata = handle:streamInfo():dynamicMetadata()
+      metadata:set("weft", "node", node)
+      metadata:set("weft", "replica", replica)
+      if EXPOSE_NODE then
+        headers:replace("x-weft-node", node)
+      end
+      return
+    end
   end
 end
 
@@ -83,8 +94,7 @@ end
 
 function envoy_on_response(handle)
   local headers = handle:headers()
-  note(handle, headers, "x-weft-node", "node")
-  note(handle, headers, "x-weft-replica", "replica")
+  note_server(handle, headers)
   local override = headers:get("x-weft-http-status")
   local encoded = headers:get("x-weft-error")
   headers:remove("x-weft-http-status")

@@ -84,6 +84,7 @@ class Admission:
         deadline = now + self._settings.request_timeout.total_seconds()
         headers = {
             "x-weft-destination": choice.primary.replica.address,
+            "x-weft-served": ",".join(_served(t) for t in targets),
             "x-weft-pick": f"{self._view.gateway_id}/{number}",
             "x-weft-principal": principal,
             "x-weft-deadline": str(int(deadline * 1000)),
@@ -94,6 +95,17 @@ class Admission:
         else:
             headers["x-envoy-max-retries"] = "0"
         return Admitted(headers)
+
+
+def _served(target: Target) -> str:
+    """`ADDRESS NODE REPLICA`: who it is when the answer comes from there, which only Envoy knows."""
+    replica = target.replica
+    return f"{replica.address} {_plain(target.node.name)} {replica.model}#{replica.index}@{replica.revision}"
+
+
+def _plain(name: str) -> str:
+    """A person's name for a machine as a header can hold it, without the marks between fields."""
+    return "".join(letter if "!" <= letter <= "~" and letter != "," else "?" for letter in name)
 
 
 def _name(replica: replica_pb2.Replica) -> str:

@@ -14,7 +14,6 @@ from weft_common.errors import ModelNotFound
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-SERVED = ("metadata", {"x-weft-node": "node-a", "x-weft-replica": "m#0@1"})
 ERROR = {"error": {"message": "é", "type": "invalid_request_error", "param": None, "code": "x"}}
 
 
@@ -137,12 +136,27 @@ async def test_typed_api_tells_errors_as_status(stack: Stack) -> None:
     assert (answer.status_code, answer.json()) == (401, expected)
 
 
+def served(stack: Stack) -> dict[str, dict[str, str]]:
+    """What Check says about the replicas that it picked."""
+    first, second = stack.primary.address, stack.fallback.address
+    return {"ok": {"x-weft-served": f"{first} node-a m#0@1,{second} node-b m#1@1"}}
+
+
 async def test_who_served_goes_into_the_log_only(stack: Stack) -> None:
-    answer = await stack.chat(SERVED, ("send", "{}"))
+    answer = await stack.chat(("send", "{}"), check=served(stack))
 
     (line,) = await stack.log_lines(answer.headers["x-request-id"])
     assert [name for name in answer.headers if name.startswith("x-weft-")] == []
     assert (line["node"], line["replica"], line["upstream"]) == ("node-a", "m#0@1", stack.primary.address)
+
+
+async def test_the_fallback_is_named_where_it_served(stack: Stack) -> None:
+    steps = {str(stack.primary.port): [("abort", "UNAVAILABLE", "closing", {})], "*": [("send", "{}")]}
+
+    answer = await stack.script(steps, check=served(stack))
+
+    (line,) = await stack.log_lines(answer.headers["x-request-id"])
+    assert (answer.status_code, line["node"], line["replica"]) == (200, "node-b", "m#1@1")
 
 
 async def test_node_is_told_where_that_is_switched_on(stack: Stack, tmp_path: Path) -> None:
@@ -151,10 +165,11 @@ async def test_node_is_told_where_that_is_switched_on(stack: Stack, tmp_path: Pa
             running_envoy(tmp_path, stack.router.port, stack.gateway.port, expose_node_header=True)
         )
         client = await cleanup.enter_async_context(httpx.AsyncClient(base_url=envoy.url))
-        answer = await stack.chat(SERVED, ("send", "{}"), client=client)
+        untrue = ("metadata", {"x-weft-node": "elsewhere"})
+        answer = await stack.chat(untrue, ("send", "{}"), check=served(stack), client=client)
 
     assert answer.headers["x-weft-node"] == "node-a"
-    assert "x-weft-replica" not in answer.headers
+    assert "x-weft-served" not in answer.headers
 
 
 async def test_log_names_the_request_and_no_secret(stack: Stack) -> None:

@@ -83,8 +83,16 @@ async def test_with_a_second_replica_there_is_a_fallback_and_one_ticket_for_both
     headers = await world.headers()
     assert {headers["x-weft-destination"], headers["x-weft-fallback"]} == {"127.0.0.1:7", "127.0.0.1:8"}
     assert "x-envoy-max-retries" not in headers
+    served = {"127.0.0.1:7 n-1 m#0@rev1", "127.0.0.1:8 n-2 m#0@rev1"}
+    assert set(headers["x-weft-served"].split(",")) == served
     for name in (FIRST, SECOND):
         verify(headers["x-weft-ticket"], mesh_secret=SECRET, replica=name, now=1_000)
+
+
+async def test_a_name_that_no_header_can_hold_is_told_with_question_marks() -> None:
+    world = World()
+    world.view.apply(a_full_update(nodes=[a_node(name="Käthe, oben")]))
+    assert (await world.headers())["x-weft-served"] == "127.0.0.1:7 K?the??oben m#0@rev1"
 
 
 async def test_requests_spread_over_replicas_and_picks_are_numbered_for_each() -> None:

@@ -30,7 +30,7 @@ CHAT = "/weft.inference.v1.InferenceService/Chat"
 
 
 class RunningBackend:
-    """State: the process, what its stderr said, and the metadata of the latest call."""
+    """State: the process, and what its stderr said."""
 
     def __init__(
         self, document: LaunchDocument, process: asyncio.subprocess.Process, agent: AgentEnd
@@ -40,7 +40,6 @@ class RunningBackend:
         self.agent = agent
         self.channel: Any = None
         self.address = ""
-        self.metadata: dict[str, str] = {}
         self._sequence = itertools.count(1)
 
     def ticket(self, **changes: Any) -> str:
@@ -62,9 +61,7 @@ class RunningBackend:
             "x-weft-pick": f"gateway-a/{next(self._sequence)}",
             **metadata,
         }
-        return RpcClient(
-            self.channel, metadata=own, stream_timeout=WAIT_SECONDS, on_metadata=self.metadata.update
-        )
+        return RpcClient(self.channel, metadata=own, stream_timeout=WAIT_SECONDS)
 
     def completion(self, metadata: Mapping[str, str] | None = None, **fields: Any) -> Any:
         """Call the OpenAI dialect; the frames come as HttpBody."""

@@ -10,8 +10,9 @@ import grpc
 import orjson
 import pytest
 import pytest_asyncio
+from google.api import httpbody_pb2
 
-from tests.worker.backend.running_backend import SECRET, RunningBackend, running_backend
+from tests.worker.backend.running_backend import COMPLETIONS, SECRET, RunningBackend, running_backend
 from weft_common.clock import SystemClock
 from weft_common.errors import (
     ContextLengthExceeded,
@@ -65,7 +66,6 @@ async def test_a_buffered_completion_is_one_json_frame(shared: RunningBackend) -
     assert answer["choices"][0]["message"]["content"] == "t0 t1 t2 "
     assert answer["choices"][0]["finish_reason"] == "length"
     assert answer["usage"]["total_tokens"] == 4
-    assert shared.metadata == {"x-weft-replica": "m#0@r1", "x-weft-node": "box"}
 
 
 async def test_a_stream_is_role_deltas_reason_usage_done(shared: RunningBackend) -> None:
@@ -148,16 +148,20 @@ async def test_a_failure_in_a_typed_stream_is_its_last_message(shared: RunningBa
 
 async def test_nothing_at_all_is_sent_before_the_first_token(shared: RunningBackend, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    call = shared.completion(say=f"gate_file={gate}", stream=True)
-    first = asyncio.ensure_future(anext(call))
+    body = {
+        "messages": [{"role": "user", "content": f"tokens=2 gate_file={gate}"}],
+        "stream": True,
+        "model": "m",
+    }
+    frame = httpbody_pb2.HttpBody(data=orjson.dumps(body)).SerializeToString()
+    call = shared.channel.unary_stream(COMPLETIONS)(frame, metadata=(("x-weft-ticket", shared.ticket()),))
+    headers = asyncio.ensure_future(call.initial_metadata())
     await shared.agent.load(lambda load: load.in_flight == 1)
-    shared.metadata.clear()
-    assert not first.done()
-    assert not shared.metadata
+    assert not headers.done()
     gate.touch()
-    await first
-    assert shared.metadata["x-weft-replica"] == "m#0@r1"
-    await _frames(call)
+    # Metadata of our own would travel ahead of the token, in a packet of its own.
+    assert [key for key in dict(await headers) if key.startswith("x-weft-")] == []
+    assert len(await _frames(call)) == 3
 
 
 @pytest.mark.parametrize(

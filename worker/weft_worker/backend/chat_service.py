@@ -28,7 +28,6 @@ class _Chat:
         call = current_call()
         with self._inference.visit(call, "Chat") as visit:
             generation = read_chat_request(request)
-            self._inference.announce(call)
             async with aclosing(self._inference.generate(call, visit, generation)) as events:
                 async for event in events:
                     yield _write(event)

@@ -78,10 +78,6 @@ class Inference:
                     if isinstance(event := await run.take(), Failed):
                         visit.outcome = event.error.reason
 
-    def announce(self, call: CallContext) -> None:
-        """Say with the first message who answers; nothing is sent before it, since that would end failover."""
-        call.set_initial_metadata(self._identity())
-
     @asynccontextmanager
     async def _running(self, call: CallContext, visit: Visit, generation: Generation) -> AsyncIterator[Run]:
         """Run the engine beside the body, so that a slow client holds no slot; leaving waits until it let go."""
@@ -142,13 +138,6 @@ class Inference:
 
     def _seconds_left(self, call: CallContext) -> float | None:
         return seconds_left(call.metadata.get(deadline.METADATA_KEY), self.clock.wall())
-
-    def _identity(self) -> Iterator[tuple[str, str]]:
-        document = self.replica.document
-        yield "x-weft-replica", self.replica.public_name
-        if document.expose_node:
-            # Metadata is ASCII, and a person's name for a machine may not be.
-            yield "x-weft-node", document.node_name.encode("ascii", "replace").decode()
 
 
 async def _next(events: AsyncGenerator[Delta | Finished, None]) -> Delta | Finished | None:

@@ -51,8 +51,6 @@ class LaunchDocument(BaseModel):
     """How long after the agent was lost the process ends itself."""
     stall_seconds: Seconds = 60.0
     """How long a stream goes on whose client takes nothing of it."""
-    expose_node: bool = True
-    """Whether answers carry `x-weft-node`."""
 
     def to_line(self) -> bytes:
         """Encode for stdin."""

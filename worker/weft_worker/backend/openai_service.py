@@ -46,7 +46,6 @@ class _OpenAI:
         call = current_call()
         with _openai_errors(call), self._inference.visit(call, "CreateChatCompletion") as visit:
             request = parse_chat_request(body.data)
-            self._inference.announce(call)
             if request.stream:
                 async with aclosing(self._stream(call, visit, request)) as frames:
                     async for frame in frames:

@@ -38,7 +38,6 @@ class Replica:
         self.document = document
         model = document.model
         self.ticket_name = replica_name(model.name, document.index, model.revision, document.replica_id)
-        self.public_name = f"{model.name}#{document.index}@{model.revision}"
         self.state = LeaseState.LOADING
         self.fraction = 0.0
         self.failure = ""
