@@ -126,7 +126,7 @@ def test_a_clients_own_routing_headers_have_no_effect(stack: Stack) -> None:
 
 def test_a_replicas_port_is_no_open_relay(stack: Stack) -> None:
     assert stack.chat().status_code == 200
-    address = stack.part("replica:").address
+    address = stack.part("replica:local/weft-tiny").address
     import grpc
 
     from weft_proto.pb.weft.inference.v1 import inference_service_pb2 as pb
