@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from grpc_health.v1 import health_pb2
 
@@ -19,7 +20,6 @@ from weft_common.errors import (
     ModelLoading,
     PartUnavailable,
     ReplicaClosing,
-    WeftError,
 )
 from weft_common.rpc import RpcClient
 from weft_proto.weft.backend.v1 import GetStatusRequest, LoadModelRequest, UnloadModelRequest
@@ -155,23 +155,65 @@ async def test_sigterm_finishes_what_runs_and_turns_away_what_waits(tmp_path: Pa
         assert await backend.exit_code() == 0
 
 
-async def test_sigterm_cuts_off_what_takes_too_long(tmp_path: Path) -> None:
-    async with running_backend(tmp_path) as backend:
-        running = await _in_stream(backend, "tokens=2000 delay_ms=20")
-        backend.kill(signal.SIGTERM)
-        with pytest.raises(WeftError):
-            await _frames(running)
-        async with asyncio.timeout(5):
-            assert await backend.exit_code() == 0
+async def _cut_by_signal(backend: RunningBackend) -> None:
+    backend.kill(signal.SIGTERM)
 
 
-async def test_the_agent_says_how_long_what_runs_may_take(tmp_path: Path) -> None:
-    async with running_backend(tmp_path) as backend:
-        running = await _in_stream(backend, "tokens=2000 delay_ms=20")
-        backend.agent.stop(grace_seconds=0.1)
-        with pytest.raises(WeftError):
-            await _frames(running)
+async def _cut_by_agent(backend: RunningBackend) -> None:
+    backend.agent.stop(grace_seconds=0.1)
+
+
+async def _cut_by_force(backend: RunningBackend) -> None:
+    backend.agent.stop(grace_seconds=0)
+
+
+async def _cut_by_force_while_it_drains(backend: RunningBackend) -> None:
+    backend.agent.stop(grace_seconds=600)
+    await _until_serving(backend, False)
+    backend.agent.stop(grace_seconds=0)
+
+
+async def _cut_as_orphan(backend: RunningBackend) -> None:
+    Path(backend.document.agent_socket).unlink()
+    backend.agent.hang_up()
+
+
+CUTS = [_cut_by_signal, _cut_by_agent, _cut_by_force, _cut_by_force_while_it_drains, _cut_as_orphan]
+LEASE = {"lease_seconds": 0.1, "orphan_seconds": 0.2}
+ENDLESS = "tokens=2000 delay_ms=20"
+
+
+@pytest.mark.parametrize("cut", CUTS)
+async def test_a_stream_that_is_cut_off_ends_with_an_event_that_says_so(tmp_path: Path, cut: Any) -> None:
+    async with running_backend(tmp_path, **LEASE) as backend:
+        typed, openai = backend.chat(ENDLESS), backend.completion(say=ENDLESS, stream=True)
+        await asyncio.gather(anext(typed), anext(openai))
+        await cut(backend)
+        answers, frames = await asyncio.gather(_frames(typed), _frames(openai))
+        assert answers[-1].failure.reason == "REPLICA_CLOSING"
+        assert orjson.loads(frames[-1].data.removeprefix(b"data: "))["error"]["code"] == "replica_closing"
         assert await backend.exit_code() == 0
+
+
+@pytest.mark.parametrize("cut", CUTS)
+async def test_a_call_that_got_nothing_yet_is_sent_elsewhere(tmp_path: Path, cut: Any) -> None:
+    async with running_backend(tmp_path, **LEASE) as backend:
+        waiting = f"gate_file={tmp_path}/none"
+        buffered, silent = backend.completion(say=ENDLESS), backend.completion(say=waiting, stream=True)
+        answers = asyncio.gather(_frames(buffered), _frames(silent), return_exceptions=True)
+        await backend.agent.load(lambda load: load.in_flight == 2)
+        await cut(backend)
+        assert [type(error) for error in await answers] == [ReplicaClosing, ReplicaClosing]
+        assert await backend.exit_code() == 0
+
+
+async def test_sigterm_ends_within_three_seconds(tmp_path: Path) -> None:
+    async with running_backend(tmp_path) as backend:
+        running = await _in_stream(backend, ENDLESS)
+        backend.kill(signal.SIGTERM)
+        async with asyncio.timeout(3):
+            assert await backend.exit_code() == 0
+        assert (await _frames(running))[-1].failure.reason == "REPLICA_CLOSING"
 
 
 async def test_sigterm_ends_a_process_that_loads(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ async def test_a_client_that_does_not_read_holds_no_slot_once_the_engine_is_done
     async with running_backend(tmp_path, slot_count=1, context_size=LONG_CONTEXT) as backend:
         slow = backend.completion(say=LONG, stream=True)
         first = await anext(slow)
-        await backend.agent.load(lambda load: load.in_flight == 0)
+        await backend.agent.load(lambda load: load.ended == 1)
         assert (await _frames(backend.chat("tokens=2")))[-1].HasField("finish")
         text = b"".join(frame.data for frame in [first, *await _frames(slow)])
         assert text.count(b'"content":"t') == 20_000
@@ -36,8 +36,7 @@ async def test_a_client_that_takes_nothing_for_too_long_is_cut_and_its_sequence_
     async with running_backend(tmp_path, **fields) as backend:
         stalled = backend.completion(say="delay_ms=0.1", stream=True, ignore_eos=True)
         await anext(stalled)
-        await backend.agent.load(lambda load: load.in_flight == 1)
-        await backend.agent.load(lambda load: load.in_flight == 0)
+        await backend.agent.load(lambda load: load.ended == 1)
         assert any(line["event"] == "client_stalled" for line in backend.log())
         with pytest.raises(WeftError):
             await _frames(stalled)
@@ -59,3 +58,15 @@ async def test_many_slow_clients_do_not_keep_a_replica_from_others(tmp_path: Pat
         assert all(frames[-1].HasField("finish") for frames in answers)
         for call in slow:
             call.cancel()
+
+
+async def test_a_client_that_does_not_read_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    async with running_backend(tmp_path, context_size=LONG_CONTEXT) as backend:
+        stalled = backend.completion(say=LONG, stream=True)
+        await anext(stalled)
+        await backend.agent.load(lambda load: load.ended == 1)
+        backend.agent.stop(grace_seconds=0.1)
+        async with asyncio.timeout(5):
+            assert await backend.exit_code() == 0
+        with pytest.raises(WeftError):
+            await _frames(stalled)

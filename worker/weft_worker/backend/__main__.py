@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from weft_common import logs
 from weft_common.clock import SystemClock
 from weft_common.rpc.runtime import run
-from weft_worker.backend.app import Ending, serve
+from weft_worker.backend.app import serve
+from weft_worker.backend.ending import Ending
 from weft_worker.backend.launch import LaunchDocument
 from weft_worker.engines.registry import create_engine
 

@@ -13,6 +13,7 @@ from weft_worker.backend.admission import Admission, Refusal
 from weft_worker.backend.backend_service import BackendService
 from weft_worker.backend.changes import Changes
 from weft_worker.backend.chat_service import chat_methods
+from weft_worker.backend.ending import Ending
 from weft_worker.backend.inference import Inference
 from weft_worker.backend.launch import LaunchDocument
 from weft_worker.backend.lease import Hello, LeaseState, Load, PicksOfGateway, StateChange, Stop
@@ -22,32 +23,10 @@ from weft_worker.backend.openai_service import openai_methods
 from weft_worker.backend.picks import PicksSeen
 from weft_worker.backend.replica import MakeEngine, Replica
 
-_SIGNAL_GRACE_SECONDS = 2.5
 _ORPHAN_GRACE_SECONDS = 5.0
+# For what must still be written after the grace; less than the agent waits then before it kills.
+_LAST_WORDS_SECONDS = 0.25
 _logger = logging.getLogger(__name__)
-
-
-class Ending:
-    """The wish to end; state: whether there is one, and how long what runs may take to finish."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-        self.grace_seconds = 0.0
-
-    def wish(self, cause: str, grace_seconds: float) -> None:
-        """End the process; the first wish counts."""
-        if not self._event.is_set():
-            _logger.info("backend_ending", extra={"cause": cause, "grace_seconds": grace_seconds})
-            self.grace_seconds = grace_seconds
-            self._event.set()
-
-    def on_signal(self) -> None:
-        """SIGTERM or SIGINT came."""
-        self.wish("signal", _SIGNAL_GRACE_SECONDS)
-
-    async def wished(self) -> None:
-        """Wait for it, for as long as the process serves."""
-        await self._event.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +61,7 @@ async def serve(document: LaunchDocument, make_engine: MakeEngine, clock: Clock,
                 tasks.create_task(_keep_lease(parts, service.address)),
             ]
             await ending.wished()
-            await _end(parts, server)
+            await _end(parts, inference, server)
         for loop in loops:
             loop.cancel()
 
@@ -114,12 +93,18 @@ def _listen(server: RpcServer, listen: str) -> str:
     return address
 
 
-async def _end(parts: _Parts, server: RpcServer) -> None:
-    """Send those that wait elsewhere, let those that run finish, cut off what takes too long."""
+async def _end(parts: _Parts, inference: Inference, server: RpcServer) -> None:
+    """Send those that wait elsewhere, let those that run finish, tell the rest why they are cut off.
+
+    The server itself stops after that: its cancelling looks like a clean end of the answer to HTTP clients.
+    """
     parts.admission.refuse_new(Refusal.STOPPING)
     parts.admission.turn_away_waiting()
     parts.replica.abandon_load()
-    await server.stop(parts.ending.grace_seconds)
+    if not await parts.ending.let_finish(inference.all_left()):
+        inference.fail_running()
+    await server.stop(_LAST_WORDS_SECONDS)
+    inference.abandon_work()
 
 
 async def _keep_health(parts: _Parts, server: RpcServer) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from datetime import timedelta
 
 from weft_common import logs, ticket
 from weft_common.clock import Clock
@@ -19,13 +20,14 @@ from weft_worker.backend.visit import Visit, logged_visit
 from weft_worker.backend.write_watch import write_watch
 from weft_worker.engines.base import Delta, Finished, Generation
 
+_RETRY_AFTER = timedelta(seconds=1)
 _logger = logging.getLogger(__name__)
 
 
 class Inference:
-    """What a call meets on its way; state: `generated_token_count`, over all calls, and the engine's work for each.
+    """What a call meets on its way; state: `generated_token_count` over all calls, and the calls that are here.
 
-    The work is tasks of `tasks`; each is awaited by its call.
+    The engine's work for each is a task of `tasks`, which its call awaits.
     """
 
     def __init__(
@@ -43,6 +45,9 @@ class Inference:
         self.generated_token_count = 0
         self._tasks = tasks
         self._work_of: dict[asyncio.Task[None], Run] = {}
+        self._visit_count = 0
+        self._left = asyncio.Event()
+        self._left.set()
 
     @contextmanager
     def visit(self, call: CallContext, rpc: str) -> Iterator[Visit]:
@@ -52,10 +57,15 @@ class Inference:
         """
         with logged_visit(rpc, self.replica.document.model.name, self.clock) as visit:
             self._enter(call, visit)
+            self._visit_count += 1
+            self._left.clear()
             try:
                 yield visit
             finally:
                 self.generated_token_count += visit.token_count
+                self._visit_count -= 1
+                if not self._visit_count:
+                    self._left.set()
 
     async def generate(
         self, call: CallContext, visit: Visit, generation: Generation
@@ -77,6 +87,21 @@ class Inference:
                     watch.end()
                     if isinstance(event := await run.take(), Failed):
                         visit.outcome = event.error.reason
+
+    async def all_left(self) -> None:
+        """Wait until every call that was let in has its answer; the caller sets the deadline."""
+        await self._left.wait()
+
+    def fail_running(self) -> None:
+        """End what still generates: a stream with an event that says so, other calls so that they are retried."""
+        for work, run in self._work_of.items():
+            run.end(_closing())
+            work.cancel()
+
+    def abandon_work(self) -> None:
+        """Wait no longer for engines that do not let go; their threads end with the process."""
+        for work in self._work_of:
+            work.cancel()
 
     @asynccontextmanager
     async def _running(self, call: CallContext, visit: Visit, generation: Generation) -> AsyncIterator[Run]:
@@ -107,7 +132,7 @@ class Inference:
         else:
             run.end()
         finally:
-            run.end(ReplicaClosing("The replica stopped before the answer was complete."))  # cancelled
+            run.end(_closing())  # cancelled, and nobody said why
 
     async def _generate(self, run: Run, visit: Visit, generation: Generation, limit: Deadline) -> None:
         async with AsyncExitStack() as stack:
@@ -138,6 +163,10 @@ class Inference:
 
     def _seconds_left(self, call: CallContext) -> float | None:
         return seconds_left(call.metadata.get(deadline.METADATA_KEY), self.clock.wall())
+
+
+def _closing() -> WeftError:
+    return ReplicaClosing("The replica stopped before the answer was complete.", retry_after=_RETRY_AFTER)
 
 
 async def _next(events: AsyncGenerator[Delta | Finished, None]) -> Delta | Finished | None:
