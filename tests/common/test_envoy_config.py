@@ -1,12 +1,16 @@
 """Rendering; how Envoy behaves with the result is tested in tests/envoy."""
 
 import dataclasses
+import importlib.resources
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from google.api import annotations_pb2
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from weft_common.embedded.envoy import binary
 from weft_common.envoy_config import EnvoyParams, render_bootstrap
@@ -50,6 +54,20 @@ def test_envoy_accepts_the_result(tmp_path: Path) -> None:
     )
 
     assert verdict.returncode == 0, verdict.stderr
+
+
+def test_no_query_replaces_what_a_path_says() -> None:
+    descriptors = FileDescriptorSet.FromString(
+        (importlib.resources.files("weft_proto") / "descriptors.binpb").read_bytes()
+    )
+    methods = [m for file in descriptors.file for service in file.service for m in service.method]
+    rules = [method.options.Extensions[annotations_pb2.http] for method in methods]
+    patterns = " ".join(str(rule) for rule in rules)
+    bound = set(re.findall(r"\{(\w+)", patterns))
+
+    (ignored,) = re.findall(r'"ignored_query_parameters": \[(.*?)\]', render_bootstrap(PARAMS), re.DOTALL)
+    assert bound
+    assert bound <= set(re.findall(r"\w+", ignored))
 
 
 def test_nothing_is_left_to_fill_in() -> None:

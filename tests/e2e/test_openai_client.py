@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from openai import OpenAI
+from openai import NotFoundError, OpenAI
 
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -67,6 +67,19 @@ def test_a_thousand_tokens_arrive_as_they_are_made(stack: Stack) -> None:
     # Tokens come in most of the twenty equal parts of the time; an answer that was held back comes in the last one.
     assert len({int(20 * seconds / arrivals[-1]) for seconds in arrivals}) >= 12
     assert arrivals[0] < 0.2 * arrivals[-1]
+
+
+def test_a_model_whose_name_has_a_slash_is_described_and_answers(stack: Stack, client: OpenAI) -> None:
+    document = {"name": "org/paced", "backend": "paced", "parameters": {"model": "none"}}
+    (stack.home / "models" / "org-paced.yaml").write_text(json.dumps(document))
+    eventually(lambda: "org/paced" in [m.id for m in client.models.list()], what="org/paced in the catalog")
+
+    assert client.models.retrieve("org/paced").id == "org/paced"
+    assert client.models.retrieve("org/paced", extra_query={"id": "weft-tiny"}).id == "org/paced"
+    with pytest.raises(NotFoundError, match="'org/missing' does not exist"):
+        client.models.retrieve("org/missing")
+    answer = client.chat.completions.create(model="org/paced", messages=ASK, max_tokens=2)
+    assert answer.model == "org/paced"
 
 
 def timed_reads(stack: Stack, body: dict[str, object]) -> Iterator[tuple[float, bytes]]:

@@ -131,10 +131,21 @@ async def test_check_sees_headers_only_where_bodies_may_stream(stack: Stack) -> 
     )
 
 
-async def test_slashes_in_model_names_survive(stack: Stack) -> None:
-    answer = await stack.http1.get("/v1/models/org/model%2Fq8?unknown=1")
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("org/model/q8?unknown=1", "org/model/q8"),
+        ("org%2Fmodel%2fq8", "org/model/q8"),
+        ("org/a%252Fb", "org/a%2Fb"),
+        ("m?id=other", "m"),
+    ],
+)
+async def test_model_names_are_those_of_the_path_with_their_slashes(
+    stack: Stack, path: str, name: str
+) -> None:
+    answer = await stack.http1.get(f"/v1/models/{path}")
 
-    assert answer.json() == {"id": "org/model%2Fq8"}
+    assert answer.json() == {"id": name}
 
 
 async def test_doubled_slashes_are_forgiven(stack: Stack) -> None:
