@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.pair import SHORT_TIMERS, Pair
+from tests.e2e.pair import MODELS, SHORT_TIMERS, Pair
 from tests.e2e.stack import Stack, free_port
 
 
@@ -30,6 +30,8 @@ def own_stack(tmp_path: Path) -> Iterator[Stack]:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """A stack with a second worker and short timers, shared by tests that harm replicas and mend them again."""
     made = Stack(tmp_path_factory.mktemp("pair") / "home", free_port())
+    for name, fields in MODELS.items():
+        made.write_model(name, **fields)
     made.up(WEFT_AUTO_APPROVE_NODES="true", WEFT_EXPOSE_NODE_HEADER="true", **SHORT_TIMERS)
     with made.second_worker("two", **SHORT_TIMERS) as two:
         yield Pair(made, two)

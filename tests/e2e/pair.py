@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tests.e2e.crowd import Answer, ask_all, chat
@@ -10,6 +9,14 @@ from tests.e2e.stack import Part, Stack, Worker, eventually
 from tests.faults import ReplicaDoor
 
 NODES = ("local", "two")
+STURDY = "sturdy"
+TIGHT = "tight"
+SOLO = "solo"  # for one node
+MODELS: Mapping[str, Mapping[str, int]] = {
+    STURDY: {"parallel": 16, "max_queue": 400},
+    TIGHT: {"parallel": 1, "max_queue": 0},
+    SOLO: {"parallel": 1, "max_queue": 0},
+}
 # A tenth of the real ones.
 SHORT_TIMERS: Mapping[str, str] = {
     "WEFT_HEARTBEAT_INTERVAL": "1s",
@@ -25,14 +32,12 @@ class Pair:
     stack: Stack
     two: Worker
 
-    def ensure(self, model: str, **fields: object) -> dict[str, Part]:
-        """Have one replica of a paced model on each node, known to every gateway; returns them by node."""
-        if model not in self._models():
-            self.stack.add_model(model, **fields)
-        for node in NODES:
-            if node not in self.replicas(model):
-                self.stack.load(model, node)
-        eventually(lambda: self._all_serve(model), what=f"{model} served by both nodes")
+    def ensure(self, model: str, *nodes: str) -> dict[str, Part]:
+        """Have one replica of a model on each node, and requests served by all; returns them by node."""
+        wanted = set(nodes or NODES)
+        for node in wanted - self.replicas(model).keys():
+            self.stack.load(model, node)
+        eventually(lambda: self._serving(model) == wanted, what=f"{model} served by {wanted}")
         return self.replicas(model)
 
     def replicas(self, model: str) -> dict[str, Part]:
@@ -73,10 +78,7 @@ class Pair:
         ended = self.stack.records(f"worker/{node}/log/*.log", "request_ended")
         return {record["outcome"] for record in ended if record["request_id"] in ids}
 
-    def _models(self) -> set[str]:
-        return {path.stem for path in Path(self.stack.home / "models").glob("*.yaml")}
-
-    def _all_serve(self, model: str) -> bool:
-        answers = ask_all(self.stack, [chat(model, "tokens=1") for _ in range(8)])
+    def _serving(self, model: str) -> set[str]:
+        answers = [ask_all(self.stack, [chat(model, "tokens=1")])[0] for _ in range(4)]
         assert all(answer.ok for answer in answers), answers
-        return {answer.headers["x-weft-node"] for answer in answers} == set(NODES)
+        return {answer.headers["x-weft-node"] for answer in answers}

@@ -5,19 +5,16 @@ from collections import Counter
 import pytest
 
 from tests.e2e.crowd import ask_all, chat
-from tests.e2e.pair import NODES, Pair
+from tests.e2e.pair import NODES, STURDY, Pair
 from tests.e2e.stack import eventually
 from tests.faults import stopped
 
 pytestmark = pytest.mark.e2e
 
-MODEL = "shared"
-FIELDS = {"parallel": 16, "max_queue": 400}
-
 
 def split(pair: Pair) -> dict[str, int]:
     """How many of 20 requests at once each node served."""
-    answers = ask_all(pair.stack, [chat(MODEL, "tokens=4 delay_ms=50") for _ in range(20)])
+    answers = ask_all(pair.stack, [chat(STURDY, "tokens=4 delay_ms=50") for _ in range(20)])
     assert all(answer.ok for answer in answers)
     return Counter(answer.headers["x-weft-node"] for answer in answers)
 
@@ -28,7 +25,7 @@ def halves_in_a_row(pair: Pair) -> bool:
 
 
 def test_20_requests_at_once_are_split_in_halves_with_and_without_nats(pair: Pair) -> None:
-    pair.ensure(MODEL, **FIELDS)
+    pair.ensure(STURDY)
     # A burst that comes right after another one meets reports of that one, so not every one is split in halves.
     eventually(lambda: halves_in_a_row(pair), what="halves", seconds=20)
     with stopped(pair.stack.part("nats")):
@@ -36,8 +33,8 @@ def test_20_requests_at_once_are_split_in_halves_with_and_without_nats(pair: Pai
 
 
 def test_the_node_header_the_access_log_and_the_replicas_record_agree(pair: Pair) -> None:
-    pair.ensure(MODEL, **FIELDS)
-    answers = ask_all(pair.stack, [chat(MODEL, "tokens=3 delay_ms=5", stream=n % 2 == 0) for n in range(64)])
+    pair.ensure(STURDY)
+    answers = ask_all(pair.stack, [chat(STURDY, "tokens=3 delay_ms=5", stream=n % 2 == 0) for n in range(64)])
     told = {answer.headers["x-request-id"]: answer.headers["x-weft-node"] for answer in answers}
     assert len(told) == 64
     assert set(told.values()) == set(NODES)

@@ -1,0 +1,149 @@
+"""Until the first byte of an answer, a second replica stands in for the first, whatever happened to that one."""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.e2e.crowd import Answer, ask_all, chat, crowd
+from tests.e2e.pair import MODELS, SOLO, STURDY, TIGHT, Pair
+from tests.e2e.stack import Part, eventually
+from tests.faults import filled, kill, refused, stopped
+
+pytestmark = pytest.mark.e2e
+
+# Each gateway takes replicas in turn, so of so many requests each has tried both.
+ENOUGH = 6
+
+
+def one_by_one(pair: Pair, model: str, words: str = "tokens=2") -> list[Answer]:
+    """A few requests, each after the one before: no answer's load says that a replica is busy."""
+    return [ask_all(pair.stack, [chat(model, words)])[0] for _ in range(ENOUGH)]
+
+
+def assert_stood_in(pair: Pair, answers: list[Answer], node: str = "local") -> None:
+    assert [a.status for a in answers] == [200] * len(answers)
+    assert all(a.whole for a in answers)
+    assert {a.headers["x-weft-node"] for a in answers} == {node}
+    assert max(pair.attempts(answers)) == 2, "nobody was sent to the broken replica"
+
+
+def error_of(answer: Answer) -> dict[str, str | None]:
+    assert answer.headers["content-type"] == "application/json"
+    document = json.loads(answer.body)
+    assert set(document) == {"error"}
+    assert set(document["error"]) == {"message", "type", "param", "code"}
+    error: dict[str, str | None] = document["error"]
+    return error
+
+
+def is_serving(replica: Part) -> bool:
+    with grpc.insecure_channel(replica.address) as channel:
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def test_a_closed_port(pair: Pair) -> None:
+    replica = pair.ensure(STURDY)["two"]
+    with refused(replica, agent=pair.agent("two")):
+        assert_stood_in(pair, one_by_one(pair, STURDY))
+
+
+def test_a_stopped_process(pair: Pair) -> None:
+    replica = pair.ensure(STURDY)["two"]
+    began = time.monotonic()
+    with stopped(replica):
+        answers = ask_all(pair.stack, [chat(STURDY, "tokens=2") for _ in range(ENOUGH)])
+    assert_stood_in(pair, answers)
+    assert time.monotonic() - began < 20  # pings every 5 s that may take 5 s
+
+
+def test_a_process_killed_while_it_reads_the_prompt(pair: Pair, tmp_path: Path) -> None:
+    replicas = pair.ensure(STURDY)
+    gate = tmp_path / "gate"
+    with crowd(pair.stack, [chat(STURDY, f"tokens=2 gate_file={gate}") for _ in range(4)]) as asked:
+        eventually(lambda: sum(pair.door(r).busy()[0] for r in replicas.values()) == 4, what="all at work")
+        assert pair.door(replicas["two"]).busy()[0] > 0
+        kill(replicas["two"])
+        eventually(lambda: pair.door(replicas["local"]).busy()[0] == 4, what="taken over")
+        gate.touch()
+    assert_stood_in(pair, asked.answers)
+
+
+def test_a_replica_without_its_agent_refuses_and_is_adopted_later(pair: Pair) -> None:
+    replica = pair.ensure(STURDY)["two"]
+    pair.two.kill()
+    try:
+        eventually(lambda: not is_serving(replica), what="the lease to run out")
+        answers = one_by_one(pair, STURDY)
+        assert_stood_in(pair, answers)
+        assert pair.outcomes("two", answers) == {"REPLICA_CLOSING"}
+    finally:
+        pair.two.start()
+    eventually(lambda: is_serving(replica), what="the replica to take work again")
+    assert pair.ensure(STURDY)["two"] == replica
+
+
+def test_a_full_replica(pair: Pair) -> None:
+    replica = pair.ensure(TIGHT)["two"]
+    # Its agent may not tell how full it is, or nobody would be sent there.
+    with stopped(pair.agent("two")), filled(pair.door(replica)):
+        answers = one_by_one(pair, TIGHT)
+        assert_stood_in(pair, answers)
+        assert pair.outcomes("two", answers) == {"REPLICA_FULL"}
+
+
+def test_two_full_replicas_say_so(pair: Pair) -> None:
+    replicas = pair.ensure(TIGHT)
+    with ExitStack() as full:
+        for replica in replicas.values():
+            full.enter_context(filled(pair.door(replica)))
+        (answer,) = ask_all(pair.stack, [chat(TIGHT)])
+    assert (answer.status, error_of(answer)["code"]) == (429, "replica_full")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_of_200_requests_none_fails_when_a_replica_dies_but_those_that_had_begun(pair: Pair) -> None:
+    replicas = pair.ensure(STURDY)
+    bodies = [chat(STURDY, "tokens=20 delay_ms=10", stream=n % 2 == 0) for n in range(200)]
+    with crowd(pair.stack, bodies) as asked:
+        eventually(lambda: asked.opened_count >= 4, what="first streams")
+        kill(replicas["two"])
+    broken = [answer for answer in asked.answers if not answer.ok]
+    # Only a stream of which the client has seen something may end early, and not as if it were complete.
+    assert [(a.status, a.body[:200]) for a in broken if a.status != 200 or b'"content"' not in a.body] == []
+    assert not any(a.done for a in broken)
+    assert len(broken) <= MODELS[STURDY]["parallel"]
+    words = "".join(f"t{n} " for n in range(20))
+    assert all(answer.text == words for answer in asked.answers if answer.ok)
+    assert 2 in pair.attempts([answer for answer in asked.answers if answer.ok])
+
+
+@pytest.mark.parametrize(
+    ("harm", "status", "code"),
+    [("kill", 503, "part_unavailable"), ("refuse", 503, "part_unavailable"), ("fill", 429, "replica_full")],
+)
+def test_without_a_second_replica_the_client_gets_the_true_error(
+    pair: Pair, harm: str, status: int, code: str, tmp_path: Path
+) -> None:
+    replica = pair.ensure(SOLO, "local")["local"]
+    harms: dict[str, Callable[[ExitStack], None]] = {
+        "kill": lambda stack: kill(replica),
+        "refuse": lambda stack: stack.enter_context(refused(replica, agent=pair.agent("local"))),
+        "fill": lambda stack: stack.enter_context(filled(pair.door(replica))),
+    }
+    with ExitStack() as undo:
+        if harm != "kill":
+            harms[harm](undo)
+        with crowd(pair.stack, [chat(SOLO, f"gate_file={tmp_path / 'gate'}")]) as asked:
+            if harm == "kill":
+                eventually(lambda: pair.door(replica).busy()[0] == 1, what="at work")
+                kill(replica)
+    (answer,) = asked.answers
+    assert (answer.status, error_of(answer)["code"]) == (status, code)
+    assert int(answer.headers["retry-after"]) >= 1
