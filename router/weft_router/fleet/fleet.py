@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from weft_router.fleet.entities import Changes, Device, Model, Node, Replica, ReplicaState, Share
 from weft_router.fleet.policy import Policy
 from weft_router.fleet.unstored import Unstored
-from weft_router.fleet.views import NodeView, Snapshot, node_view
+from weft_router.fleet.views import Catalog, NodeView, Snapshot, node_view
 
 
 @dataclass(slots=True)
@@ -21,11 +21,11 @@ class _Index:
     of_node: dict[str, dict[str, None]] = field(default_factory=dict)
     model_ids: dict[str, dict[str, None]] = field(default_factory=dict)
     of_model: Mapping[str, tuple[Replica, ...]] = field(default_factory=dict)
-    models: Mapping[str, Model] = field(default_factory=dict)
-    policies: Mapping[str, Policy] = field(default_factory=dict)
+    catalog: Catalog = field(default_factory=Catalog)
     views: dict[str, NodeView] = field(default_factory=dict)
-    # Nodes whose view is out of date, and whether anything at all has changed since the last snapshot.
-    dirty: set[str] = field(default_factory=set)
+    # Nodes whose view is out of date, in order, so that equal histories give equal snapshots; and whether anything at
+    # all has changed since the last one.
+    dirty: dict[str, None] = field(default_factory=dict)
     changed: bool = True
     last: Snapshot = field(default_factory=Snapshot)
 
@@ -40,8 +40,8 @@ class Fleet:
     models: dict[str, Model] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)
-    _unstored: Unstored = field(default_factory=Unstored, compare=False)
-    _index: _Index = field(default_factory=_Index, compare=False)
+    _unstored: Unstored = field(default_factory=Unstored, compare=False, repr=False)
+    _index: _Index = field(default_factory=_Index, compare=False, repr=False)
 
     def apply(self, changes: Changes, now: float = 0.0) -> None:
         """Take over durable changes; those that are known already do no harm."""
@@ -49,13 +49,12 @@ class Fleet:
             self._put_node(node, changes.sequence)
         for node_id in changes.gone_nodes:
             self._drop_node(node_id)
-        self._put_models(changes)
-        self._put_policies(changes)
-        touched = {r.model for r in changes.replicas}
+        self._put_catalog(changes)
+        touched = {r.model: None for r in changes.replicas}
         for replica in changes.replicas:
             self._put_replica(replica, changes.sequence, now)
         for replica_id in changes.gone_replicas:
-            touched |= self._drop_replica(replica_id)
+            touched |= dict.fromkeys(self._drop_replica(replica_id))
         if touched:
             self._group(touched)
         self.sequence = max(self.sequence, changes.sequence)
@@ -71,7 +70,7 @@ class Fleet:
         self._index.changed = True
         for replica_id, count in busy.items():
             if replica_id in self.replicas and self._unstored.use(replica_id, count, now):
-                self._index.dirty.add(node_id)
+                self._index.dirty[node_id] = None
 
     def measure(self, node_id: str, devices: tuple[Device, ...], reported: Iterable[Replica]) -> None:
         """Take a heartbeat's word on memory; free memory moves all the time, so it is never stored.
@@ -122,8 +121,7 @@ class Fleet:
             views=tuple(index.views.values()),
             by_id=dict(index.views),
             of_model=index.of_model,
-            models=index.models,
-            policies=index.policies,
+            catalog=index.catalog,
             needs=self._unstored.needs.copy(),
             load_heard=self._unstored.load_heard.copy(),
         )
@@ -177,23 +175,19 @@ class Fleet:
         self._unstored.forget_node(node_id)
         self._touch(node_id)
 
-    def _put_models(self, changes: Changes) -> None:
-        names = (*(m.name for m in changes.models), *changes.gone_models)
-        if not names:
-            return
+    def _put_catalog(self, changes: Changes) -> None:
         self.models.update((m.name, m) for m in changes.models)
+        self.policies.update((p.model, p) for p in changes.policies)
         for name in changes.gone_models:
             self.models.pop(name, None)
-        self._index.models = self.models.copy()
-        for name in names:
-            self._index.dirty.update(r.node_id for r in self._index.of_model.get(name, ()))
-
-    def _put_policies(self, changes: Changes) -> None:
-        self.policies.update((p.model, p) for p in changes.policies)
         for name in changes.gone_policies:
             self.policies.pop(name, None)
-        if changes.policies or changes.gone_policies:
-            self._index.policies = self.policies.copy()
+        names = (*(m.name for m in changes.models), *(p.model for p in changes.policies))
+        touched = dict.fromkeys((*names, *changes.gone_models, *changes.gone_policies))
+        if touched:
+            self._index.catalog = Catalog(self.models.copy(), self.policies.copy())
+        for name in touched:
+            self._index.dirty.update((r.node_id, None) for r in self._index.of_model.get(name, ()))
 
     def _put_replica(self, replica: Replica, sequence: int, now: float) -> None:
         """A replica never changes its node or its model."""
@@ -206,15 +200,16 @@ class Fleet:
         self._unstored.stories.note(replica.id, f"#{sequence} {replica.state}")
         self._touch(replica.node_id)
 
-    def _drop_replica(self, replica_id: str) -> set[str]:
+    def _drop_replica(self, replica_id: str) -> tuple[str, ...]:
+        """Forget a replica; tells whose it was."""
         replica = self.replicas.pop(replica_id, None)
         if replica is None:
-            return set()
+            return ()
         _leave(self._index.of_node, replica.node_id, replica_id)
         _leave(self._index.model_ids, replica.model, replica_id)
         self._unstored.forget_replica(replica_id)
         self._touch(replica.node_id)
-        return {replica.model}
+        return (replica.model,)
 
     def _group(self, models: Iterable[str]) -> None:
         grouped = dict(self._index.of_model)
@@ -231,10 +226,10 @@ class Fleet:
     def _node_view(self, node: Node) -> NodeView:
         there = [r for r in self.replicas_on(node.id) if r.state is not ReplicaState.FAILED]
         views = [self._unstored.view(r, node.devices) for r in there]
-        return node_view(node, views, self._index.models, self._unstored.credit.get(node.id, ()))
+        return node_view(node, views, self._index.catalog, self._unstored.credit.get(node.id, ()))
 
     def _touch(self, node_id: str) -> None:
-        self._index.dirty.add(node_id)
+        self._index.dirty[node_id] = None
         self._index.changed = True
 
 

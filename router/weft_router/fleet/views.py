@@ -1,6 +1,6 @@
 """The fleet as decisions see it: immutable, indexed, and cheap to make anew when one node has changed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from weft_router.fleet.entities import Model, Node, NodeState, Replica, ReplicaState, Share
@@ -52,6 +52,33 @@ class NodeView:
     # that one is outdated.
     reclaimable_bytes: int
     rested_since: float
+    # Memory that came free after the last heartbeat.
+    credit: tuple[Share, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What is to be served, and how."""
+
+    models: Mapping[str, Model] = field(default_factory=dict)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+
+    def wants(self, replica: Replica, node: Node) -> bool:
+        """Whether a replica is of its model's current revision, on a node that the model may use."""
+        model = self.models.get(replica.model)
+        if model is None or model.revision != replica.revision:
+            return False
+        policy = self.policies.get(replica.model)
+        return policy is None or matches(policy.node_selector, node.labels)
+
+    def groups(self, model: str) -> tuple[str, ...]:
+        """The concurrency groups of a model."""
+        known = self.models.get(model)
+        return known.concurrency_groups if known else ()
+
+    def policy_of(self, model: str) -> Policy:
+        """The model's policy, or the one that says nothing."""
+        return self.policies.get(model) or Policy(model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +89,20 @@ class Snapshot:
     views: tuple[NodeView, ...] = ()
     by_id: Mapping[str, NodeView] = field(default_factory=dict)
     of_model: Mapping[str, tuple[Replica, ...]] = field(default_factory=dict)
-    models: Mapping[str, Model] = field(default_factory=dict)
-    policies: Mapping[str, Policy] = field(default_factory=dict)
+    catalog: Catalog = field(default_factory=Catalog)
     # The most memory that a replica of a model's revision was seen to hold.
     needs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     # When a node last said how busy its replicas are.
     load_heard: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """What is to be served, by name."""
+        return self.catalog.models
+
     def policy_of(self, model: str) -> Policy:
         """The model's policy, or the one that says nothing."""
-        return self.policies.get(model) or Policy(model)
+        return self.catalog.policy_of(model)
 
     def replicas(self, model: str) -> tuple[Replica, ...]:
         """Replicas of the model in any state but failed."""
@@ -83,24 +114,21 @@ class Snapshot:
 
     def counts(self, replica: Replica) -> bool:
         """Whether a replica serves its model, or will once it is loaded."""
-        known = self.models.get(replica.model)
         view = self.by_id.get(replica.node_id)
-        if known is None or view is None or replica.revision != known.revision or not view.healthy:
-            return False
-        return matches(self.policy_of(replica.model).node_selector, view.node.labels)
+        return view is not None and view.healthy and self.catalog.wants(replica, view.node)
 
 
 def node_view(
     node: Node,
     replicas: Sequence[ReplicaView],
-    models: Mapping[str, Model],
-    credit: Iterable[Share] = (),
+    catalog: Catalog,
+    credit: tuple[Share, ...] = (),
 ) -> NodeView:
     """What decisions see of a node; `replicas` are those that are not failed."""
     found = rooms(node.devices, [r.holding for r in replicas], credit)
     known = [r for r in found if r.total_bytes]
     coming = _coming(found, replicas)
-    idle = [r for r in replicas if may_rest(r, models)]
+    idle = [r for r in replicas if r.replica.state is ReplicaState.READY and not r.in_flight_count]
     return NodeView(
         node=node,
         replicas=tuple(replicas),
@@ -108,16 +136,18 @@ def node_view(
         coming=coming,
         healthy=node.state is NodeState.HEALTHY,
         engines=frozenset(node.engines),
-        groups=frozenset(
-            g for r in replicas if (m := models.get(r.replica.model)) for g in m.concurrency_groups
-        ),
+        groups=frozenset(g for r in replicas for g in catalog.groups(r.replica.model)),
         memory_known=bool(known),
         largest_bytes=max((r.spare_bytes for r in known), default=0),
         spare_bytes=sum(r.spare_bytes for r in known if r.spare_bytes > 0),
         in_flight_count=sum(r.in_flight_count for r in replicas),
         coming_bytes=sum(r.spare_bytes for r in coming if r.spare_bytes > 0),
         reclaimable_bytes=sum(r.claimed_bytes for r in idle),
-        rested_since=min((_rested_since(r, models) for r in idle), default=float("inf")),
+        rested_since=min(
+            (r.idle_since if catalog.wants(r.replica, node) else float("-inf") for r in idle),
+            default=float("inf"),
+        ),
+        credit=credit,
     )
 
 
@@ -146,20 +176,3 @@ def _once_gone(
     room = without(room, quick)
     least = min((without(room, slow), without(room, promised)), key=lambda r: r.spare_bytes)
     return room if room.spare_bytes >= 0 else least
-
-
-def _rested_since(view: ReplicaView, models: Mapping[str, Model]) -> float:
-    return view.idle_since if is_current(view, models) else float("-inf")
-
-
-def is_current(view: ReplicaView, models: Mapping[str, Model]) -> bool:
-    """Whether a replica has the revision that its model has now."""
-    model = models.get(view.replica.model)
-    return model is not None and model.revision == view.replica.revision
-
-
-def may_rest(view: ReplicaView, models: Mapping[str, Model]) -> bool:
-    """Whether eviction may take a replica as far as the replica itself tells: ready, idle and not pinned."""
-    if view.replica.state is not ReplicaState.READY or view.in_flight_count:
-        return False
-    return not is_current(view, models) or not models[view.replica.model].pinned

@@ -59,16 +59,25 @@ def make_room(
 
 
 def _nothing_yet(court: Court, possible: Sequence[NodeView], why: Explanation) -> Wait | Refuse:
-    request, now, rules = court.request, court.now, court.rules
+    request, now = court.request, court.now
     passing = _cheapest(court, possible, PASSING)
     if passing is None:
         kept = ", ".join(f"{n} {reason}" for reason, n in blockers(court, possible).items())
         return Refuse(f"nothing may be evicted: {kept}", _CHANGES_SECONDS * 3, why)
-    ripe = _earliest(court, possible)
+    ripe = _earliest(court, possible, frozenset({Kept.YOUNG}))
     if ripe is not None:
         return _wait_or_refuse(request, "what could go was loaded too recently", ripe, why, now)
-    patience = request.since + rules.patience_seconds if request.since is not None else None
-    return _wait_or_refuse(request, "everything that could go is busy", patience, why, now)
+    return _wait_or_refuse(
+        request, "everything that could go is busy", _patience_ends(court, possible), why, now
+    )
+
+
+def _patience_ends(court: Court, possible: Sequence[NodeView]) -> float | None:
+    """When busy replicas may be closed for the request; nobody knows when one becomes idle before."""
+    if court.request.since is None:
+        return None
+    ripe = _earliest(court, possible, frozenset({Kept.YOUNG, Kept.BUSY}))
+    return None if ripe is None else max(ripe, court.request.since + court.rules.patience_seconds)
 
 
 def _cheapest(
@@ -90,13 +99,12 @@ def _cheapest(
     return best
 
 
-def _earliest(court: Court, possible: Iterable[NodeView]) -> float | None:
-    """When the first set of idle replicas will have been there long enough."""
+def _earliest(court: Court, possible: Iterable[NodeView], ignoring: frozenset[Kept]) -> float | None:
+    """When the first set of replicas that only want time will have had it."""
     found = (
         _Found(view, victims)
         for view in possible
-        if view.coming_bytes + view.reclaimable_bytes >= court.request.need_bytes
-        if (victims := cheapest_set(view, court.victims(view, frozenset({Kept.YOUNG})), court.request))
+        if (victims := cheapest_set(view, court.victims(view, ignoring), court.request)) is not None
     )
     return min((f.ripe_at for f in found), default=None)
 

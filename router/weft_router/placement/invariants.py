@@ -53,7 +53,10 @@ def _bad_node(decision: Placed | Evict, request: Request, snapshot: Snapshot) ->
         yield f"placed on {node.name}, which is not selected"
     if request.model.backend not in node.engines:
         yield f"placed on {node.name}, which has no engine {request.model.backend}"
-    if len(there) >= node.max_replicas_per_model or decision.replica_index in {r.index for r in there}:
+    staying = [
+        r for r in there if r.state is not ReplicaState.UNLOADING and r.revision == request.model.revision
+    ]
+    if len(staying) >= node.max_replicas_per_model or decision.replica_index in {r.index for r in there}:
         yield f"placed as #{decision.replica_index} on {node.name}, which has no slot for it"
 
 
@@ -86,8 +89,6 @@ def _bad_victim(
     victim: Replica, decision: Evict, request: Request, snapshot: Snapshot, now: float, rules: EvictionRules
 ) -> Iterator[str]:
     view = _view(victim, snapshot)
-    model = snapshot.models.get(victim.model)
-    current = model is not None and model.revision == victim.revision
     if victim.node_id != decision.node.id:
         yield f"evicts {victim.id} from another node"
     if victim.state is not ReplicaState.READY:
@@ -96,9 +97,9 @@ def _bad_victim(
         yield f"evicts {victim.id}, which is busy"
     if decision.forced and not rules.force:
         yield f"cuts {victim.id} without leave"
-    if current and model is not None and model.pinned:
-        yield f"evicts {victim.id}, which is pinned"
     if snapshot.counts(victim):
+        if snapshot.models[victim.model].pinned:
+            yield f"evicts {victim.id}, which is pinned"
         if now < view.ready_since + rules.residency_seconds:
             yield f"evicts {victim.id}, which was just loaded"
         if victim.model == request.model.name:

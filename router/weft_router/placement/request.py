@@ -17,8 +17,9 @@ class Request:
     """A model that needs a replica, and what is known of the wish.
 
     `need_bytes` is memory over all devices and `disk_bytes` room for files that have to be brought there; 0 is
-    unknown memory and no files. `another` asks for one more although the model may be served already, and
-    `may_evict` whether others may go for it. `since` and `deadline` are of the same clock as `now`.
+    unknown memory and no files. `node_id` is the only node to use, if given, and `avoid` are nodes not to use.
+    `another` asks for one more although the model may be served already, and `may_evict` whether others may go for
+    it. `since` and `deadline` are of the same clock as `now`.
     """
 
     model: Model
@@ -26,6 +27,7 @@ class Request:
     policy: Policy
     disk_bytes: int = 0
     node_id: str | None = None
+    avoid: frozenset[str] = frozenset()
     another: bool = False
     may_evict: bool = True
     since: float | None = None

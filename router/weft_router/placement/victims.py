@@ -1,11 +1,11 @@
 """Which replicas may go for another model, what each costs, and why the others stay."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from weft_router.fleet.entities import ReplicaState
+from weft_router.fleet.entities import Replica, ReplicaState
 from weft_router.fleet.views import NodeView, ReplicaView, Snapshot
 from weft_router.placement.request import Request
 from weft_router.placement.rules import EvictionRules
@@ -58,24 +58,28 @@ class Court:
         found = [
             Victim(r, self._cost(r), r.ready_since + self.rules.residency_seconds)
             for r in view.replicas
-            if (kept := self.kept(r)) is None or kept in ignoring
+            if ignoring.issuperset(self.reasons(r))
         ]
         found.sort(key=lambda v: (v.cost, v.view.replica.id))
         return self._above_minimum(found)
 
-    def kept(self, view: ReplicaView) -> Kept | None:
-        """Why a replica stays; None if it may go. Of several reasons the one that lasts longest."""
-        replica = view.replica
+    def reasons(self, view: ReplicaView) -> tuple[Kept, ...]:
+        """Why a replica stays, what lasts longest first; nothing if it may go."""
+        lasting = self._lasting(view.replica)
+        return (lasting,) if lasting is not None else tuple(self._passing(view))
+
+    def _lasting(self, replica: Replica) -> Kept | None:
         if replica.state is not ReplicaState.READY:
             return Kept.UNREADY
-        if self.snapshot.counts(replica):
-            if replica.model == self.request.model.name:
-                return Kept.SAME
-            if self.snapshot.models[replica.model].pinned:
-                return Kept.PINNED
-            if self.surplus(replica.model) <= 0 or self.snapshot.policy_of(replica.model).spread_all:
-                return Kept.NEEDED
-        return self._passing(view)
+        if not self.snapshot.counts(replica):
+            return None
+        if replica.model == self.request.model.name:
+            return Kept.SAME
+        if self.snapshot.models[replica.model].pinned:
+            return Kept.PINNED
+        if self.surplus(replica.model) <= 0 or self.snapshot.policy_of(replica.model).spread_all:
+            return Kept.NEEDED
+        return None
 
     def surplus(self, model: str) -> int:
         """How many replicas of a model serve it beyond its minimum."""
@@ -84,17 +88,18 @@ class Court:
             self._surplus[model] = len(self.snapshot.serving(model)) - minimum
         return self._surplus[model]
 
-    def _passing(self, view: ReplicaView) -> Kept | None:
-        """A reason that ends by itself. What no longer serves needs no time to prove itself."""
+    def _passing(self, view: ReplicaView) -> Iterator[Kept]:
+        """Reasons that end by themselves. What no longer serves needs no time to prove itself."""
         if not view.holding.measured:
-            return Kept.UNMEASURED
+            yield Kept.UNMEASURED
         heard = self.snapshot.load_heard.get(view.replica.node_id, float("-inf"))
         if self.now - heard > self.rules.report_seconds:
-            return Kept.UNHEARD
+            yield Kept.UNHEARD
         ripe_at = view.ready_since + self.rules.residency_seconds
         if self.now < ripe_at and self.snapshot.counts(view.replica):
-            return Kept.YOUNG
-        return Kept.BUSY if view.in_flight_count else None
+            yield Kept.YOUNG
+        if view.in_flight_count:
+            yield Kept.BUSY
 
     def _cost(self, view: ReplicaView) -> float:
         """What it will cost to have it back, over how long nobody missed it: least recently used first."""
@@ -121,4 +126,4 @@ class Court:
 
 def blockers(court: Court, views: Iterable[NodeView]) -> Mapping[Kept, int]:
     """How many replicas stay for which reason."""
-    return Counter(kept for v in views for r in v.replicas if (kept := court.kept(r)) is not None)
+    return Counter(reasons[0] for v in views for r in v.replicas if (reasons := court.reasons(r)))

@@ -7,7 +7,7 @@ from random import Random
 from weft_router.fleet.entities import Node, Replica, ReplicaState
 from weft_router.fleet.memory import holding
 from weft_router.fleet.policy import Policy
-from weft_router.fleet.views import NodeView, ReplicaView, Snapshot, node_view
+from weft_router.fleet.views import Catalog, NodeView, ReplicaView, Snapshot, node_view
 from weft_router.placement.decide import decide
 from weft_router.placement.decision import Decision, Evict, Placed
 from weft_router.placement.request import Request
@@ -17,7 +17,9 @@ from weft_router.placement.rules import EvictionRules
 def with_node(snapshot: Snapshot, node: Node) -> Snapshot:
     """As if this node had joined, or were as it is given here."""
     known = snapshot.by_id.get(node.id)
-    return _with_views(snapshot, {node.id: node_view(node, known.replicas if known else (), snapshot.models)})
+    return _with_views(
+        snapshot, {node.id: node_view(node, known.replicas if known else (), snapshot.catalog)}
+    )
 
 
 def without_node(snapshot: Snapshot, node_id: str) -> Snapshot:
@@ -29,7 +31,8 @@ def without_node(snapshot: Snapshot, node_id: str) -> Snapshot:
 
 def with_policy(snapshot: Snapshot, policy: Policy) -> Snapshot:
     """As if the model had this policy."""
-    return replace(snapshot, policies={**snapshot.policies, policy.model: policy})
+    policies = {**snapshot.catalog.policies, policy.model: policy}
+    return replace(snapshot, catalog=Catalog(snapshot.models, policies))
 
 
 def with_replica(snapshot: Snapshot, replica: Replica) -> Snapshot:
@@ -38,7 +41,7 @@ def with_replica(snapshot: Snapshot, replica: Replica) -> Snapshot:
     held = holding(replica, view.node.devices, shown_bytes=0, settled=False)
     there = (*view.replicas, ReplicaView(replica, held))
     of_model = {**snapshot.of_model, replica.model: (*snapshot.replicas(replica.model), replica)}
-    edited = _with_views(snapshot, {view.node.id: node_view(view.node, there, snapshot.models)})
+    edited = _with_views(snapshot, {view.node.id: node_view(view.node, there, snapshot.catalog, view.credit)})
     return replace(edited, of_model=of_model)
 
 
@@ -88,8 +91,8 @@ def _planned(decision: Placed | Evict, request: Request, number: int) -> Replica
 
 def _without(view: NodeView, gone: set[str], snapshot: Snapshot) -> NodeView:
     stay = [r for r in view.replicas if r.replica.id not in gone]
-    credit = [s for r in view.replicas if r.replica.id in gone for s in r.holding.shown]
-    return node_view(view.node, stay, snapshot.models, credit)
+    freed = (s for r in view.replicas if r.replica.id in gone for s in r.holding.shown)
+    return node_view(view.node, stay, snapshot.catalog, (*view.credit, *freed))
 
 
 def _with_views(snapshot: Snapshot, changed: Mapping[str, NodeView]) -> Snapshot:

@@ -49,6 +49,11 @@ def test_an_admin_may_name_the_node() -> None:
     assert chosen(replace(request(), node_id="n-b"), *nodes) == "b"
 
 
+def test_nodes_that_failed_before_are_avoided() -> None:
+    nodes = [a_node("a", free_gib=9), a_node("b", free_gib=2)]
+    assert chosen(replace(request(), avoid=frozenset({"n-a"})), *nodes) == "b"
+
+
 def test_every_label_of_the_selector_must_match() -> None:
     eu = a_node("eu", labels={"zone": "eu", "gpu.vendor": "nvidia"})
     us = a_node("us", labels={"zone": "us", "gpu.vendor": "nvidia"})
