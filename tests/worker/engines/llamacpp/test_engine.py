@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -85,6 +86,20 @@ async def test_all_roles_and_sampling_parameters_are_taken(engine: LlamaCppEngin
     )
     answer = await ask(engine, Generation(messages, sampling))
     assert answer.usage.completion_token_count == 8
+
+
+@pytest.mark.parametrize("said", ["Once", "Once upon a time ", ""])
+async def test_a_conversation_may_end_with_an_answer_whose_text_counts(
+    engine: LlamaCppEngine, said: str
+) -> None:
+    asked = question(max_tokens=20)
+    with_answer = replace(asked, messages=(*asked.messages, Message(Role.ASSISTANT, said)))
+    answer, without = await ask(engine, with_answer), await ask(engine, asked)
+    assert not answer.text.startswith("assistant")
+    assert "<|im_" not in answer.text
+    longer = replace(asked, messages=(*asked.messages, Message(Role.ASSISTANT, said + " a king lived")))
+    count = answer.usage.prompt_token_count
+    assert without.usage.prompt_token_count < count < (await ask(engine, longer)).usage.prompt_token_count
 
 
 async def test_a_prompt_that_is_still_read_is_cancelled_before_its_end(engine: LlamaCppEngine) -> None:

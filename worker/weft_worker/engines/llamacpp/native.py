@@ -71,6 +71,9 @@ def _parameters(model: EngineModel, thread_count: int) -> Any:
     # was generated must not vanish.
     parameters.force_pure_content_parser = True
     parameters.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+    # A conversation that ends with an answer is asked for another one: where the library continues the last answer,
+    # it loses that one's text and begins with the name of the role.
+    parameters.prefill_assistant = False
     parameters.verbosity = _ERRORS_ONLY
     _shut_http_door(parameters)
     return parameters
