@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.worker.engines.answers import WEFT_TINY, ask, question
-from weft_common.errors import LoadFailed
+from weft_common.errors import ContextLengthExceeded, LoadFailed
 from weft_worker.engines.base import Delta, EngineModel, Generation, Message, Role, Sampling
 from weft_worker.engines.llamacpp import LlamaCppEngine
 from weft_worker.engines.llamacpp import engine as engine_module
@@ -113,6 +113,14 @@ async def test_a_prompt_that_is_still_read_is_cancelled_before_its_end(engine: L
             await reading
         await events.aclose()
     assert (await ask(engine, question(max_tokens=1))).usage.completion_token_count == 1
+
+
+async def test_a_prompt_that_cannot_fit_never_reaches_the_library(
+    engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "encode_request", None)
+    with pytest.raises(ContextLengthExceeded, match="maximum context length is 1280 tokens"):
+        await ask(engine, question("x" * 1_000_000))
 
 
 async def test_tokens_that_gathered_while_the_loop_was_busy_come_as_one_delta(engine: LlamaCppEngine) -> None:

@@ -23,6 +23,7 @@ from weft_worker.engines.base import (
 )
 from weft_worker.engines.llamacpp.feed import Feed
 from weft_worker.engines.llamacpp.native import open_server
+from weft_worker.engines.llamacpp.vocabulary import check_may_fit, longest_token_bytes
 from weft_worker.engines.llamacpp.weights import check_weights, default_thread_count, read_ahead
 from weft_worker.engines.llamacpp.wire import Answer, encode_request
 
@@ -49,6 +50,8 @@ class LlamaCppEngine:
             server=[server],
             slots=asyncio.Semaphore(model.slot_count),
             threads=ThreadPoolExecutor(model.slot_count, thread_name_prefix="llamacpp"),
+            context_size=model.context_size,
+            token_bytes=await asyncio.to_thread(longest_token_bytes, path),
         )
         await self._use_once(model)
         progress(1.0)
@@ -58,6 +61,7 @@ class LlamaCppEngine:
         loaded = self._loaded
         if loaded is None:
             raise EngineFailed("The model is not loaded.")
+        check_may_fit(generation.messages, loaded.context_size, loaded.token_bytes)
         async with loaded.slots:
             if loaded.closing.is_set():
                 raise EngineFailed("The model was closed meanwhile.")
@@ -105,6 +109,9 @@ class _Loaded:
     server: list[Any]
     slots: asyncio.Semaphore
     threads: ThreadPoolExecutor
+    context_size: int
+    token_bytes: int | None
+    """Of the longest token, if that bounds what a prompt can hold."""
     closing: Event = field(default_factory=Event)
 
 
