@@ -61,3 +61,37 @@ def test_the_choice_does_not_depend_on_order_and_never_falls_back_on_itself(
     assert choice is not None
     assert choice.primary is not choice.fallback
     assert choice.primary.in_flight_count == min(c.in_flight_count for c in candidates)
+
+
+def test_a_free_slot_comes_before_a_full_replica_however_few_requests_that_has() -> None:
+    small = Candidate("small", in_flight_count=1)
+    large = Candidate("large", in_flight_count=5)
+    slots = {"small": 1, "large": 8}
+    assert choose([small, large], "g", slots=lambda c: slots[c.replica_id]) == Choice(large, small)
+    assert choose([small, large], "g") == Choice(small, large)
+
+
+def test_among_full_replicas_the_fewest_requests_win() -> None:
+    pair = [Candidate("a", in_flight_count=5), Candidate("b", in_flight_count=4)]
+    choice = choose(pair, "g", slots=lambda c: 1)
+    assert choice is not None
+    assert choice.primary.replica_id == "b"
+
+
+def _order(candidate: Candidate) -> tuple[float, ...]:
+    return (candidate.in_flight_count, candidate.last_used, -candidate.free_memory_bytes)
+
+
+@given(
+    st.lists(
+        st.builds(Candidate, st.uuids().map(str), st.integers(0, 3), st.floats(0, 2), st.integers(0, 2)),
+        min_size=2,
+        unique_by=lambda c: c.replica_id,
+    )
+)
+def test_primary_and_fallback_are_the_first_two_of_the_seeds_order(candidates: list[Candidate]) -> None:
+    choice = choose(candidates, "g")
+    assert choice is not None
+    assert choice.fallback is not None
+    first, second = sorted(_order(c) for c in candidates)[:2]
+    assert (_order(choice.primary), _order(choice.fallback)) == (first, second)
