@@ -1,7 +1,8 @@
 """Model files, `models/NAME.yaml`, as LocalAI's users know them.
 
 The fields that Weft reads are checked and have defaults here; others are left alone, so that files written for
-LocalAI load unchanged. `revision` identifies the content that matters to a backend.
+LocalAI load unchanged. Of LocalAI's `options` only `parallel` (or `n_parallel`) means something here; the engine
+`llama-cpp` ignores the others. `revision` identifies the content that matters to a backend.
 """
 
 import hashlib
@@ -11,12 +12,13 @@ from typing import Annotated
 
 import orjson
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from weft_common.errors import FieldViolation, InvalidRequest
 
 _DEFAULT_CONTEXT = 4096
 _DEFAULT_QUEUE = 64
+_PARALLEL_OPTIONS = ("parallel", "n_parallel")
 
 
 class Parameters(BaseModel):
@@ -43,15 +45,22 @@ class ModelFile(BaseModel):
     max_queue: Annotated[int, Field(ge=0, le=100_000)] = _DEFAULT_QUEUE
     options: dict[str, str] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _parallel(cls, content: object) -> object:
+        """LocalAI has `parallel` among its options; the field itself goes before it."""
+        if not isinstance(content, Mapping) or content.get("parallel") is not None:
+            return content
+        options = _options_of(content.get("options"))
+        if not isinstance(options, Mapping):
+            return content
+        told = [options[key] for key in _PARALLEL_OPTIONS if key in options]
+        return {**content, "parallel": told[0]} if told else content
+
     @field_validator("options", mode="before")
     @classmethod
     def _options(cls, value: object) -> object:
-        """LocalAI writes options as a list of `key:value`; a mapping is plainer; both are taken."""
-        if isinstance(value, list):
-            return dict(_option(str(item)) for item in value)
-        if isinstance(value, Mapping):
-            return {str(k): str(v) for k, v in value.items()}
-        return value
+        return _options_of(value)
 
     def revision(self) -> str:
         """Twelve hexadecimal digits that change with any field that a backend reads."""
@@ -62,6 +71,15 @@ class ModelFile(BaseModel):
         """Where the weights are; engines without files keep the bare text."""
         path = Path(self.parameters.model)
         return path if path.is_absolute() or not (folder / path).exists() else folder / path
+
+
+def _options_of(value: object) -> object:
+    """LocalAI writes options as a list of `key:value`; a mapping is plainer; both are taken."""
+    if isinstance(value, list):
+        return dict(_option(str(item)) for item in value)
+    if isinstance(value, Mapping):
+        return {str(k): str(v) for k, v in value.items()}
+    return value
 
 
 def _option(text: str) -> tuple[str, str]:

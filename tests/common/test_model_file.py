@@ -63,3 +63,26 @@ def test_a_bad_field_is_named(tmp_path: Path, text: str, field: str) -> None:
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidRequest, match=r"m\.yaml"):
         read_model_file(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("lines", "parallel"),
+    [
+        ("options: ['parallel:4', 'gpu:1']", 4),
+        ("options: {n_parallel: 3}", 3),
+        ("parallel: 2\noptions: ['parallel:4']", 2),
+        ("parallel:\noptions: ['parallel:4']", 4),
+        ("options: ['gpu:1']", 1),
+    ],
+)
+def test_localais_option_parallel_counts_where_the_field_is_absent(
+    tmp_path: Path, lines: str, parallel: int
+) -> None:
+    assert (
+        read_model_file(write(tmp_path, f"name: a\nparameters: {{model: x}}\n{lines}\n")).parallel == parallel
+    )
+
+
+def test_an_option_parallel_that_is_no_number_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="parallel"):
+        read_model_file(write(tmp_path, "name: a\nparameters: {model: x}\noptions: ['parallel:many']\n"))
