@@ -1,21 +1,28 @@
 """Turns what pydantic found wrong with a body into InvalidRequest, naming the fields."""
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from weft_common.errors import FieldViolation, InvalidRequest
 
+FIELD = "weft_field"
+"""Key in the context of a validation error."""
 _MAX_VIOLATIONS = 8
 
 
 def invalid_request(error: ValidationError) -> InvalidRequest:
     """Describe the error without the values that the client sent, which may be prompts."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
+    found = error.errors(include_url=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return InvalidRequest(f"The body of the request could not be parsed as JSON: {found[0]['msg']}.")
-    violations = [
-        FieldViolation(".".join(map(str, detail["loc"])), detail["msg"]) for detail in found[:_MAX_VIOLATIONS]
-    ]
+    violations = [FieldViolation(_path(detail), detail["msg"]) for detail in found[:_MAX_VIOLATIONS]]
     if not violations[0].field:
         return InvalidRequest(f"The body of the request cannot be used: {violations[0].description}.")
     message = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
     return InvalidRequest(f"{message}.", violations=violations)
+
+
+def _path(detail: ErrorDetails) -> str:
+    """Where it is; what a validator of a whole object found wrong with one field says so in its context."""
+    field = detail.get("ctx", {}).get(FIELD)
+    return ".".join(map(str, (*detail["loc"], field) if field else detail["loc"]))

@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from weft_worker.dialects.invalid import invalid_request
+from weft_worker.dialects.invalid import FIELD, invalid_request
 from weft_worker.engines.base import Generation, Message, Role, Sampling
 
 MAX_STOP_COUNT = 16  # OpenAI allows 4; local models are asked for more
@@ -45,6 +45,8 @@ def _joined_text(content: object) -> object:
     """Join a list of text parts, so that content is a string from here on."""
     if not isinstance(content, Sequence) or isinstance(content, str):
         return content
+    if not content:
+        raise PydanticCustomError("content_part", "At least one part is needed")
     return "".join(_part_text(part) for part in content)
 
 
@@ -93,9 +95,13 @@ class ChatMessage(_Body):
     @model_validator(mode="after")
     def _check(self) -> "ChatMessage":
         if self.role in ("tool", "function"):
-            raise PydanticCustomError("not_supported", "Messages of tools are not supported yet")
+            raise PydanticCustomError(
+                "not_supported", "Messages of tools are not supported yet", {FIELD: "role"}
+            )
         if self.content is None and self.role != "assistant":
-            raise PydanticCustomError("content_missing", "A message of this role needs content")
+            raise PydanticCustomError(
+                "content_missing", "A message of this role needs content", {FIELD: "content"}
+            )
         return self
 
 
@@ -151,7 +157,9 @@ class ChatCompletionRequest(_Body):
     def _check(self) -> "ChatCompletionRequest":
         if self.stream_options is not None and not self.stream:
             raise PydanticCustomError(
-                "stream_options", "The 'stream_options' parameter is only allowed when 'stream' is enabled"
+                "stream_options",
+                "The 'stream_options' parameter is only allowed when 'stream' is enabled",
+                {FIELD: "stream_options"},
             )
         return self
 
