@@ -13,7 +13,8 @@ WAIT_SECONDS = 20.0
 class AgentEnd:
     """State: the reports so far, the open connections, and the event of the next report."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, accepts: bool = True) -> None:
+        self.accepts = accepts
         self.reports: list[Report] = []
         self._writers: list[asyncio.StreamWriter] = []
         self._next = asyncio.Event()
@@ -21,6 +22,8 @@ class AgentEnd:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read one connection to its end."""
         self._writers.append(writer)
+        if self.accepts:
+            writer.write(encode(Command(accepted=True)))
         try:
             while line := await reader.readline():
                 self.reports.append(decode_report(line))

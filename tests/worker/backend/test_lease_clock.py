@@ -20,19 +20,19 @@ def test_a_process_that_nobody_answers_takes_no_work_and_then_ends() -> None:
     ]
 
 
-def test_a_connected_process_is_held_for_ever() -> None:
-    assert _standings(CLOCK.connect(START), 1e9) == [Standing.HELD]
+def test_an_accepted_process_is_held_for_ever() -> None:
+    assert _standings(CLOCK.accept(), 1e9) == [Standing.HELD]
 
 
 def test_the_time_runs_from_the_end_of_the_connection() -> None:
-    clock = CLOCK.connect(START).disconnect(START + 50)
+    clock = CLOCK.accept().disconnect(START + 50)
     assert _standings(clock, 79, 81, 171) == [Standing.HELD, Standing.EXPIRED, Standing.ORPHANED]
 
 
-def test_a_connection_that_is_refused_at_once_saves_nobody() -> None:
+def test_connections_that_are_refused_save_nobody() -> None:
     clock = CLOCK
     for second in range(40):
-        clock = clock.connect(START + second).disconnect(START + second + 0.01)
+        clock = clock.disconnect(START + second)
     assert _standings(clock, 40) == [Standing.EXPIRED]
 
 

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from grpc_health.v1 import health_pb2
 
-from tests.worker.backend.agent_end import agent_end
+from tests.worker.backend.agent_end import AgentEnd, agent_end
 from tests.worker.backend.running_backend import RunningBackend, launch_document, running_backend
 from weft_common.errors import (
     InvalidRequest,
@@ -262,6 +262,18 @@ async def test_a_new_agent_adopts_the_process_which_then_takes_work_again(tmp_pa
             await _until_serving(backend, True)
             await _frames(backend.chat())
             await agent.load(lambda load: (load.started, load.ended) == (1, 1))
+
+
+async def test_an_agent_that_does_not_accept_the_process_holds_no_lease(tmp_path: Path) -> None:
+    async with running_backend(tmp_path, lease_seconds=0.3, orphan_seconds=3) as backend:
+        path = Path(backend.document.agent_socket)
+        path.unlink()
+        backend.agent.hang_up()
+        async with agent_end(path, AgentEnd(accepts=False)) as stranger:
+            await stranger.hello()
+            await _until_serving(backend, False)
+            assert await backend.exit_code() == 0
+        assert any(line.get("cause") == "orphaned" for line in backend.log())
 
 
 async def test_load_is_reported_every_second_unchanged(tmp_path: Path) -> None:

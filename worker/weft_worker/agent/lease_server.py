@@ -22,14 +22,21 @@ class SocketLink:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
 
+    def accept(self) -> None:
+        """Tell the backend that it is one of ours: its lease begins."""
+        self._tell(Command(accepted=True))
+
     def stop(self, grace_seconds: float) -> None:
         """Ask the backend to finish within the grace and end."""
-        if not self._writer.is_closing():
-            self._writer.write(encode(Command(stop=Stop(grace_seconds=grace_seconds))))
+        self._tell(Command(stop=Stop(grace_seconds=grace_seconds)))
 
     def close(self) -> None:
         """Cut the connection."""
         self._writer.close()
+
+    def _tell(self, command: Command) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(encode(command))
 
 
 class LeaseRoster(Protocol):
@@ -89,6 +96,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ros
             await _turn_away(reader, link)
             return
         replica_id = hello.replica_id
+        link.accept()
         while True:
             roster.report(replica_id, link, await _next_report(reader))
     except EOFError:

@@ -1,8 +1,8 @@
 """What a backend process and its agent say to each other over the lease socket: one JSON object a line.
 
 The backend connects and says `hello`, then `state` on every change and `load` whenever its load changed
-(at most every 20 ms) and every second unchanged. The agent may say `stop`. The open socket is the lease:
-nothing is renewed. An agent that does not know the hello's token, pid and start time closes the socket.
+(at most every 20 ms) and every second unchanged. The agent says `accepted` to a hello whose token, pid and start
+time it knows, and may say `stop`. The socket is the lease from `accepted` until it closes: nothing is renewed.
 """
 
 from enum import StrEnum
@@ -95,6 +95,8 @@ class Report(_Message):
 class Command(_Message):
     """A line from the agent; commands of a newer agent decode to an empty one."""
 
+    accepted: bool = False
+    """The hello is that of a process of this agent's."""
     stop: Stop | None = None
 
 

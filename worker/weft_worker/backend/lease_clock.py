@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 
-# A connection that ends sooner was refused: it proves that somebody listens, not that we are wanted.
-_PROVEN_SECONDS = 1.0
-
 
 class Standing(Enum):
     """How things stand between a backend process and its agent."""
@@ -25,20 +22,19 @@ class LeaseClock:
     lease_seconds: float
     orphan_seconds: float
     lost: float
-    connected: float | None = None
+    accepted: bool = False
 
-    def connect(self, now: float) -> "LeaseClock":
-        """The agent took our connection."""
-        return LeaseClock(self.lease_seconds, self.orphan_seconds, self.lost, now)
+    def accept(self) -> "LeaseClock":
+        """The agent took us for one of its own; a connection alone proves that somebody listens, or once did."""
+        return LeaseClock(self.lease_seconds, self.orphan_seconds, self.lost, accepted=True)
 
     def disconnect(self, now: float) -> "LeaseClock":
         """The connection ended."""
-        proven = self.connected is not None and now - self.connected >= _PROVEN_SECONDS
-        return LeaseClock(self.lease_seconds, self.orphan_seconds, now if proven else self.lost)
+        return LeaseClock(self.lease_seconds, self.orphan_seconds, now if self.accepted else self.lost)
 
     def standing(self, now: float) -> Standing:
         """Judge."""
         gone_seconds = now - self.lost
-        if self.connected is not None or gone_seconds < min(self.lease_seconds, self.orphan_seconds):
+        if self.accepted or gone_seconds < min(self.lease_seconds, self.orphan_seconds):
             return Standing.HELD
         return Standing.EXPIRED if gone_seconds < self.orphan_seconds else Standing.ORPHANED

@@ -14,6 +14,7 @@ from weft_worker.backend.lease import (
     COALESCE_SECONDS,
     MAX_LINE_BYTES,
     REPORT_EVERY_SECONDS,
+    Command,
     Hello,
     Load,
     Report,
@@ -28,6 +29,7 @@ from weft_worker.backend.lease_clock import LeaseClock, Standing
 _RECONNECT_SECONDS = 0.2
 _CONNECT_SECONDS = 2.0
 _SEND_SECONDS = 5.0
+_ACCEPT_SECONDS = 2.0
 _logger = logging.getLogger(__name__)
 
 
@@ -62,11 +64,16 @@ async def keep_lease(
         except (OSError, TimeoutError):
             await asyncio.sleep(_RECONNECT_SECONDS)
             continue
-        lease = lease.connect(clock.monotonic())
-        reporter.on_standing(lease.standing(clock.monotonic()))
-        await _converse(reader, writer, reporter, changes)
+        async with _closing(writer):
+            if await _introduce(reader, writer, reporter):
+                lease = lease.accept()
+                reporter.on_standing(lease.standing(clock.monotonic()))
+                await _converse(reader, writer, reporter, changes)
+        _logger.warning(
+            "agent_lost" if lease.accepted else "lease_refused",
+            extra={"reconnect_seconds": _RECONNECT_SECONDS},
+        )
         lease = lease.disconnect(clock.monotonic())
-        _logger.warning("agent_lost", extra={"reconnect_seconds": _RECONNECT_SECONDS})
         await asyncio.sleep(_RECONNECT_SECONDS)
 
 
@@ -81,32 +88,51 @@ async def _connect(agent_socket: str) -> tuple[asyncio.StreamReader, asyncio.Str
         raise
 
 
-async def _converse(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reporter: Reporter, changes: Changes
-) -> None:
-    """Report until the connection ends, from either side."""
+@asynccontextmanager
+async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    """Survive whatever a connection dies of, and close it."""
     try:
-        async with _beside(_report(writer, reporter, changes)):
-            await _listen(reader, reporter)
+        yield
     except* (OSError, TimeoutError, ValueError) as lost:
         _logger.info("lease_socket_failed", extra={"errors": [str(error) for error in lost.exceptions]})
     finally:
         writer.close()
 
 
-async def _listen(reader: asyncio.StreamReader, reporter: Reporter) -> None:
-    while line := await reader.readline():  # no deadline: an agent with nothing to say is silent
-        try:
-            command = decode_command(line)
-        except ValidationError:
-            _logger.exception("command_unreadable")
-            continue
-        if command.stop is not None:
-            reporter.on_stop(command.stop)
+async def _introduce(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reporter: Reporter) -> bool:
+    """Say who we are, and hear whether the agent knows us; one that hangs takes connections and says nothing."""
+    await _send(writer, Report(hello=reporter.hello()))
+    async with asyncio.timeout(_ACCEPT_SECONDS):
+        while (command := await _next_command(reader, reporter)) is not None:
+            if command.accepted:
+                return True
+    return False
+
+
+async def _converse(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reporter: Reporter, changes: Changes
+) -> None:
+    """Report until the connection ends, from either side."""
+    async with _beside(_report(writer, reporter, changes)):
+        while await _next_command(reader, reporter) is not None:
+            pass  # no deadline: an agent with nothing to say is silent
+
+
+async def _next_command(reader: asyncio.StreamReader, reporter: Reporter) -> Command | None:
+    """Hear a command and pass a wish to stop on; None at the end of the connection."""
+    if not (line := await reader.readline()):
+        return None
+    try:
+        command = decode_command(line)
+    except ValidationError:
+        _logger.exception("command_unreadable")
+        return Command()
+    if command.stop is not None:
+        reporter.on_stop(command.stop)
+    return command
 
 
 async def _report(writer: asyncio.StreamWriter, reporter: Reporter, changes: Changes) -> None:
-    await _send(writer, Report(hello=reporter.hello()))
     told: StateChange | None = None
     while True:
         seen = changes.version
