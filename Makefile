@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install up test check lint types unit e2e gen format breaking-baseline bench clean
+.PHONY: install up test check lint types unit e2e chaos gen format breaking-baseline bench clean
 
 install: .venv/.installed
 
@@ -44,10 +44,14 @@ types:
 	$(BIN)/mypy
 
 unit: .venv/.installed-dev
-	$(BIN)/python -m pytest -m 'not e2e' -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m 'not e2e and not chaos' -n 3 --dist loadfile
 
 e2e: .venv/.installed-dev
 	$(BIN)/python -m pytest -m e2e tests/e2e
+
+# Outages, silences and random deaths with the real timers: nine minutes, and no part of `make test`.
+chaos: .venv/.installed-dev
+	$(BIN)/python -m pytest -m chaos tests/chaos
 
 gen: .venv/.installed-dev
 	$(BIN)/python tools/generate.py

@@ -11,6 +11,12 @@ from tests.faults import ReplicaDoor
 pytestmark = pytest.mark.e2e
 
 
+@pytest.fixture(scope="module", autouse=True)
+def models(stack: Stack) -> None:
+    stack.write_model("narrow", parallel=4, max_queue=64)
+    stack.add_model("wide", parallel=1500, max_queue=600)
+
+
 def words(count: int) -> str:
     """What the paced engine says in so many tokens."""
     return "".join(f"t{n} " for n in range(count))
@@ -21,7 +27,6 @@ def ids_of(answer: Answer) -> set[str]:
 
 
 def test_50_streams_over_4_slots_are_each_complete_and_their_own(stack: Stack) -> None:
-    stack.add_model("narrow", parallel=4, max_queue=64)
     answers = ask_all(stack, [chat("narrow", f"tokens={n} delay_ms=2", stream=True) for n in range(10, 60)])
     assert all(answer.done for answer in answers)
     assert [answer.text for answer in answers] == [words(n) for n in range(10, 60)]
@@ -30,7 +35,6 @@ def test_50_streams_over_4_slots_are_each_complete_and_their_own(stack: Stack) -
 
 
 def test_2000_streams_open_at_once_end_well(stack: Stack, tmp_path: Path) -> None:
-    stack.add_model("wide", parallel=1500, max_queue=600)
     assert stack.chat("wide", "tokens=1").status_code == 200
     door = ReplicaDoor(stack.home, stack.part("replica:local/wide").address)
     gate = tmp_path / "gate"
