@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.crowd import ask_all, chat
 from tests.e2e.pair import NODES, STURDY, Pair
 from tests.e2e.stack import eventually
-from tests.faults import stopped
+from tests.faults import filled, stopped
 
 pytestmark = pytest.mark.e2e
 
@@ -30,6 +30,12 @@ def test_20_requests_at_once_are_split_in_halves_with_and_without_nats(pair: Pai
     eventually(lambda: halves_in_a_row(pair), what="halves", seconds=20)
     with stopped(pair.stack.part("nats")):
         eventually(lambda: halves_in_a_row(pair), what="halves without NATS", seconds=20)
+
+
+def test_requests_go_where_fewer_are_in_flight_whoever_sent_those(pair: Pair) -> None:
+    replica = pair.ensure(STURDY)["two"]
+    with filled(pair.door(replica), 10):
+        eventually(lambda: split(pair) == {"local": 15, "two": 5}, what="15 at each", seconds=20)
 
 
 def test_the_node_header_the_access_log_and_the_replicas_record_agree(pair: Pair) -> None:

@@ -70,9 +70,9 @@ class ReplicaDoor:
 
 
 @contextlib.contextmanager
-def filled(door: ReplicaDoor) -> Iterator[None]:
-    """Occupy every slot of a replica with requests of the paced engine that wait for a gate which never opens."""
-    slots = door.status().replica.slot_count
+def filled(door: ReplicaDoor, slots: int | None = None) -> Iterator[None]:
+    """Occupy slots of a replica, all by default, with requests of the paced engine that wait for ever."""
+    slots = slots or door.status().replica.slot_count
     with contextlib.ExitStack() as undo:
         channel = undo.enter_context(grpc.insecure_channel(door.address))
         for _ in range(slots):
