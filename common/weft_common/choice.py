@@ -8,6 +8,8 @@ criterion is asked only of those that all earlier ones left equal: mostly that i
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress, repeat
+from operator import eq
 from typing import Generic, Protocol, TypeVar
 
 
@@ -52,38 +54,52 @@ def choose(
     """
     if len(candidates) < 2:
         return Choice(candidates[0], None) if candidates else None
-    loads = [c.in_flight_count for c in candidates]
-    if slots is not None:
-        loads = [n if n < slots(c) else n + _FULL for c, n in zip(candidates, loads, strict=True)]
     if preferred is not None:
-        rest = [(n, c) for c, n in zip(candidates, loads, strict=True) if c is not preferred]
-        return Choice(preferred, _rested(_least([c for _, c in rest], [n for n, _ in rest]), chooser))
-    first = _least(candidates, loads)
-    primary = _rested(first, chooser)
-    if len(first) > 1:
-        return Choice(primary, _rested([c for c in first if c is not primary], chooser))
-    low = min(loads)
-    return Choice(
-        primary, _rested(_least(candidates, [_FULL * 2 if n == low else n for n in loads]), chooser)
-    )
+        others = [c for c in candidates if c is not preferred]
+        return Choice(preferred, _first(others, _loads(others, slots), 0, chooser))
+    return _first_two(candidates, _loads(candidates, slots), 0, chooser)
 
 
-def _rested(equals: Sequence[C], chooser: str) -> C:
-    """Of equally busy candidates the longest unused, then the one with the most memory, then the chooser's turn."""
-    if len(equals) > 1:
-        equals = _least(equals, [c.last_used for c in equals])
-    if len(equals) > 1:
-        equals = _least(equals, [-c.free_memory_bytes for c in equals])
-    if len(equals) > 1:
-        return min(equals, key=lambda c: (_turn(chooser, c.replica_id), c.replica_id))
-    return equals[0]
+def _loads(candidates: Sequence[C], slots: Callable[[C], int] | None) -> list[float]:
+    loads: list[float] = [c.in_flight_count for c in candidates]
+    if slots is None:
+        return loads
+    return [n if n < slots(c) else n + _FULL for c, n in zip(candidates, loads, strict=True)]
 
 
-def _least(candidates: Sequence[C], ranks: Sequence[float]) -> list[C]:
-    """Candidates whose rank nobody is below."""
+def _first_two(candidates: Sequence[C], ranks: list[float], level: int, chooser: str) -> Choice[C]:
+    """The best two by `ranks`, and among equals by what comes at the next level."""
     low = min(ranks)
-    return [c for c, rank in zip(candidates, ranks, strict=True) if rank == low]
+    if ranks.count(low) > 1:
+        equals = _equals(candidates, ranks, low)
+        return _first_two(equals, _ranks(equals, level + 1, chooser), level + 1, chooser)
+    first = ranks.index(low)
+    del ranks[first]
+    others = [*candidates[:first], *candidates[first + 1 :]]
+    return Choice(candidates[first], _first(others, ranks, level, chooser))
 
 
-def _turn(chooser: str, replica_id: str) -> int:
-    return zlib.crc32(f"{chooser}/{replica_id}".encode())
+def _first(candidates: Sequence[C], ranks: list[float], level: int, chooser: str) -> C:
+    low = min(ranks)
+    if ranks.count(low) > 1:
+        equals = _equals(candidates, ranks, low)
+        return _first(equals, _ranks(equals, level + 1, chooser), level + 1, chooser)
+    return candidates[ranks.index(low)]
+
+
+def _equals(candidates: Sequence[C], ranks: list[float], low: float) -> Sequence[C]:
+    if ranks.count(low) == len(ranks):
+        return candidates
+    return list(compress(candidates, map(eq, ranks, repeat(low))))
+
+
+def _ranks(equals: Sequence[C], level: int, chooser: str) -> list[float]:
+    """What parts candidates that are equal so far: how long unused, how much memory, whose turn, then the name."""
+    if level == 1:
+        return [c.last_used for c in equals]
+    if level == 2:
+        return [-c.free_memory_bytes for c in equals]
+    if level == 3:
+        return [zlib.crc32(f"{chooser}/{c.replica_id}".encode()) for c in equals]
+    order = sorted(range(len(equals)), key=lambda i: equals[i].replica_id)
+    return [float(order.index(i)) for i in range(len(equals))]

@@ -78,13 +78,17 @@ def test_among_full_replicas_the_fewest_requests_win() -> None:
     assert choice.primary.replica_id == "b"
 
 
+# Whole numbers and others, since equality of those two is not for their methods to say.
+_MOMENTS = st.one_of(st.floats(0, 2), st.integers(0, 2))
+
+
 def _order(candidate: Candidate) -> tuple[float, ...]:
     return (candidate.in_flight_count, candidate.last_used, -candidate.free_memory_bytes)
 
 
 @given(
     st.lists(
-        st.builds(Candidate, st.uuids().map(str), st.integers(0, 3), st.floats(0, 2), st.integers(0, 2)),
+        st.builds(Candidate, st.uuids().map(str), st.integers(0, 3), _MOMENTS, st.integers(0, 2)),
         min_size=2,
         unique_by=lambda c: c.replica_id,
     )

@@ -95,9 +95,9 @@ class Crowd:
 
     def leave(self) -> None:
         """Close every connection that is still open, as a client does that has lost interest."""
-        loop = self._tasks[0].get_loop()
-        for task in self._tasks:
-            loop.call_soon_threadsafe(task.cancel)
+        with contextlib.suppress(RuntimeError):  # the loop is closed once everything was answered
+            for task in self._tasks:
+                task.get_loop().call_soon_threadsafe(task.cancel)
         self.join()
 
     def join(self) -> list[Answer]:

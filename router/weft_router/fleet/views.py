@@ -7,6 +7,8 @@ from weft_router.fleet.entities import Model, Node, NodeState, Replica, ReplicaS
 from weft_router.fleet.memory import Holding, Room, rooms, without
 from weft_router.fleet.policy import Policy, matches
 
+_REPLICA_BITS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaView:
@@ -47,10 +49,15 @@ class NodeView:
     largest_bytes: int
     spare_bytes: int
     in_flight_count: int
+    # Requests, and replicas to part equals: 0 on an idle node, and more on every other.
+    crowd: int
+    # Replicas that can never serve: of another revision than their model's, or where its policy does not lead.
+    strays: frozenset[str]
+    # What eviction can add to `coming`, at most, and in the largest piece; and since when its most rested replica has
+    # been idle: ever since, if that one is a stray.
     coming_bytes: int
-    # What eviction could add to that, at most, and since when its most rested replica has been idle; ever since, if
-    # that one is outdated.
     reclaimable_bytes: int
+    largest_piece_bytes: int
     rested_since: float
     # Memory that came free after the last heartbeat.
     credit: tuple[Share, ...] = ()
@@ -115,7 +122,7 @@ class Snapshot:
     def counts(self, replica: Replica) -> bool:
         """Whether a replica serves its model, or will once it is loaded."""
         view = self.by_id.get(replica.node_id)
-        return view is not None and view.healthy and self.catalog.wants(replica, view.node)
+        return view is not None and view.healthy and replica.id not in view.strays
 
 
 def node_view(
@@ -129,6 +136,8 @@ def node_view(
     known = [r for r in found if r.total_bytes]
     coming = _coming(found, replicas)
     idle = [r for r in replicas if r.replica.state is ReplicaState.READY and not r.in_flight_count]
+    strays = frozenset(r.replica.id for r in replicas if not catalog.wants(r.replica, node))
+    in_flight_count = sum(r.in_flight_count for r in replicas)
     return NodeView(
         node=node,
         replicas=tuple(replicas),
@@ -140,13 +149,15 @@ def node_view(
         memory_known=bool(known),
         largest_bytes=max((r.spare_bytes for r in known), default=0),
         spare_bytes=sum(r.spare_bytes for r in known if r.spare_bytes > 0),
-        in_flight_count=sum(r.in_flight_count for r in replicas),
+        in_flight_count=in_flight_count,
+        crowd=(in_flight_count << _REPLICA_BITS) + len(replicas),
+        strays=strays,
         coming_bytes=sum(r.spare_bytes for r in coming if r.spare_bytes > 0),
         reclaimable_bytes=sum(r.claimed_bytes for r in idle),
-        rested_since=min(
-            (r.idle_since if catalog.wants(r.replica, node) else float("-inf") for r in idle),
-            default=float("inf"),
-        ),
+        largest_piece_bytes=max((r.claimed_bytes for r in idle), default=0),
+        rested_since=float("-inf")
+        if any(r.replica.id in strays for r in idle)
+        else min((r.idle_since for r in idle), default=float("inf")),
         credit=credit,
     )
 

@@ -5,8 +5,9 @@ fit; once patience is over, the least busy ones, which finish first (or are cut,
 for what time or the end of requests will allow; refuse.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from weft_router.fleet.views import NodeView, Snapshot
 from weft_router.placement.cover import cheapest_set, cost, rooms_after
@@ -15,12 +16,13 @@ from weft_router.placement.filters.slot import free_index
 from weft_router.placement.fit import fit
 from weft_router.placement.request import Request
 from weft_router.placement.rules import EvictionRules
-from weft_router.placement.victims import PASSING, Court, Kept, Victim, blockers
+from weft_router.placement.victims import PASSING, Court, Kept, Victim, blockers, rest_cost
 
 _GIB = 1 << 30
 _CHANGES_SECONDS = 10.0
 _NEVER_SECONDS = 60.0
 _SOON_SECONDS = 5.0
+_RESTED = attrgetter("rested_since")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +54,18 @@ def make_room(
     found = _cheapest(court, possible)
     if found is not None:
         return _evict(found, request, why)
-    busy = _cheapest(court, possible, frozenset({Kept.BUSY})) if _impatient(request, rules, now) else None
-    if busy is not None:
-        return replace(_evict(busy, request, why), forced=rules.force, drains=not rules.force)
+    if _impatient(request, rules, now):
+        found = min(
+            _sets(court, possible, frozenset({Kept.BUSY})), key=lambda f: cost(f.victims), default=None
+        )
+    if found is not None:
+        return replace(_evict(found, request, why), forced=rules.force, drains=not rules.force)
     return _nothing_yet(court, possible, why)
 
 
 def _nothing_yet(court: Court, possible: Sequence[NodeView], why: Explanation) -> Wait | Refuse:
     request, now = court.request, court.now
-    passing = _cheapest(court, possible, PASSING)
-    if passing is None:
+    if next(_sets(court, possible, PASSING), None) is None:
         kept = ", ".join(f"{n} {reason}" for reason, n in blockers(court, possible).items())
         return Refuse(f"nothing may be evicted: {kept}", _CHANGES_SECONDS * 3, why)
     ripe = _earliest(court, possible, frozenset({Kept.YOUNG}))
@@ -80,33 +84,44 @@ def _patience_ends(court: Court, possible: Sequence[NodeView]) -> float | None:
     return None if ripe is None else max(ripe, court.request.since + court.rules.patience_seconds)
 
 
-def _cheapest(
-    court: Court, possible: Iterable[NodeView], ignoring: frozenset[Kept] = frozenset()
-) -> _Found | None:
-    """The cheapest set on any node; nodes come by how long they rested, since one victim costs at least that."""
+def _cheapest(court: Court, possible: Iterable[NodeView]) -> _Found | None:
+    """The cheapest set of idle replicas on any node, which is sought where replicas have rested longest."""
     best: _Found | None = None
     limit = float("inf")
     need = court.request.need_bytes
-    views = [v for v in possible if ignoring or v.coming_bytes + v.reclaimable_bytes >= need]
-    if not ignoring:
-        views.sort(key=lambda v: v.rested_since)
+    views = [v for v in possible if v.coming_bytes + v.reclaimable_bytes >= need]
+    views.sort(key=_RESTED)
     for view in views:
-        if not ignoring and 1 / max(court.now - view.rested_since, 1e-3) >= limit:
+        least = rest_cost(court.now - view.rested_since)
+        if least >= limit:
             break
-        victims = cheapest_set(view, court.victims(view, ignoring), court.request)
+        if least * _victims_at_least(view, court.request) >= limit:
+            continue
+        victims = cheapest_set(view, court.victims(view), court.request)
         if victims is not None and cost(victims) < limit:
             best, limit = _Found(view, victims), cost(victims)
     return best
 
 
+def _victims_at_least(view: NodeView, request: Request) -> int:
+    """How many replicas must go at least to make room on one device; 1 where the model may be split."""
+    largest = max((r.spare_bytes for r in view.coming if r.total_bytes), default=0)
+    if len(view.coming) > 1 and request.model.device_limit != 1:
+        return 1
+    return max(1, -(-(request.need_bytes - largest) // max(1, view.largest_piece_bytes)))
+
+
+def _sets(court: Court, possible: Iterable[NodeView], ignoring: frozenset[Kept]) -> Iterator[_Found]:
+    """For each node the cheapest set, if some reasons to stay did not hold."""
+    for view in possible:
+        victims = cheapest_set(view, court.victims(view, ignoring), court.request)
+        if victims is not None:
+            yield _Found(view, victims)
+
+
 def _earliest(court: Court, possible: Iterable[NodeView], ignoring: frozenset[Kept]) -> float | None:
     """When the first set of replicas that only want time will have had it."""
-    found = (
-        _Found(view, victims)
-        for view in possible
-        if (victims := cheapest_set(view, court.victims(view, ignoring), court.request)) is not None
-    )
-    return min((f.ripe_at for f in found), default=None)
+    return min((f.ripe_at for f in _sets(court, possible, ignoring)), default=None)
 
 
 def _evict(found: _Found, request: Request, why: Explanation) -> Evict:

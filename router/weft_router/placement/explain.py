@@ -64,7 +64,7 @@ def _reasons(request: Request, snapshot: Snapshot) -> dict[str, str]:
 
 
 def _kept(court: Court, view: NodeView) -> dict[str, str]:
-    return {_label(r.replica): ", ".join(court.reasons(r)) or "may be evicted" for r in view.replicas}
+    return {_label(r.replica): ", ".join(court.reasons(r, view)) or "may be evicted" for r in view.replicas}
 
 
 def _label(replica: Replica) -> str:

@@ -5,6 +5,8 @@ reads a clock or writes.
 """
 
 from collections.abc import Sequence
+from itertools import compress, repeat
+from operator import eq
 from random import Random
 
 from weft_router.fleet.entities import Share
@@ -21,14 +23,13 @@ from weft_router.placement.filters.slot import SLOT, free_index
 from weft_router.placement.filters.wanted import WANTED
 from weft_router.placement.fit import fit
 from weft_router.placement.request import Request
-from weft_router.placement.scores.busy import REPLICAS, REQUESTS
+from weft_router.placement.scores.crowd import CROWD
 from weft_router.placement.scores.free import FREE
-from weft_router.placement.scores.idle import IDLE
 from weft_router.placement.scores.room import ROOM
 from weft_router.placement.scores.score import Score
 
 FILTERS: Sequence[Filter] = (HEALTHY, WANTED, SELECTOR, ENGINE, SLOT, DISK, GROUP, MEMORY)
-SCORES: Sequence[Score] = (ROOM, IDLE, REQUESTS, REPLICAS, FREE)
+SCORES: Sequence[Score] = (ROOM, CROWD, FREE)
 
 
 def place(
@@ -62,7 +63,8 @@ def best(views: Sequence[NodeView], request: Request) -> Sequence[NodeView]:
             break
         ranks = score.ranks(views, request)
         lowest = min(ranks)
-        views = [v for v, rank in zip(views, ranks, strict=True) if rank == lowest]
+        if ranks.count(lowest) < len(ranks):
+            views = list(compress(views, map(eq, ranks, repeat(lowest))))
     return views
 
 

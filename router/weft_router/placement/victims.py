@@ -1,7 +1,7 @@
 """Which replicas may go for another model, what each costs, and why the others stay."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -45,33 +45,40 @@ class Victim:
 
 @dataclass(frozen=True, slots=True)
 class Court:
-    """Judges replicas for one request at one moment; `_surplus` only saves counting twice."""
+    """Judges replicas for one request at one moment; `_surplus` and `_judged` only save doing it twice."""
 
     request: Request
     snapshot: Snapshot
     now: float
     rules: EvictionRules
     _surplus: dict[str, int] = field(default_factory=dict, compare=False)
+    _judged: dict[str, tuple[Kept, ...]] = field(default_factory=dict, compare=False)
 
-    def victims(self, view: NodeView, ignoring: frozenset[Kept] = frozenset()) -> list[Victim]:
+    def victims(self, view: NodeView, ignoring: frozenset[Kept] = frozenset()) -> Sequence[Victim]:
         """Replicas of a node that may go, cheapest first; `ignoring` asks what if some reasons did not hold."""
+        residency = self.rules.residency_seconds
         found = [
-            Victim(r, self._cost(r), r.ready_since + self.rules.residency_seconds)
+            Victim(r, self._cost(r, view), r.ready_since + residency)
             for r in view.replicas
-            if ignoring.issuperset(self.reasons(r))
+            if ignoring.issuperset(self.reasons(r, view))
         ]
         found.sort(key=lambda v: (v.cost, v.view.replica.id))
-        return self._above_minimum(found)
+        return self._above_minimum(found, view)
 
-    def reasons(self, view: ReplicaView) -> tuple[Kept, ...]:
-        """Why a replica stays, what lasts longest first; nothing if it may go."""
-        lasting = self._lasting(view.replica)
-        return (lasting,) if lasting is not None else tuple(self._passing(view))
+    def reasons(self, replica: ReplicaView, view: NodeView) -> tuple[Kept, ...]:
+        """Why a replica of a node stays, what lasts longest first; nothing if it may go."""
+        known = self._judged.get(replica.replica.id)
+        if known is None:
+            serves = replica.replica.id not in view.strays
+            lasting = self._lasting(replica.replica, serves=serves)
+            known = (lasting,) if lasting else tuple(self._passing(replica, serves=serves))
+            self._judged[replica.replica.id] = known
+        return known
 
-    def _lasting(self, replica: Replica) -> Kept | None:
+    def _lasting(self, replica: Replica, *, serves: bool) -> Kept | None:
         if replica.state is not ReplicaState.READY:
             return Kept.UNREADY
-        if not self.snapshot.counts(replica):
+        if not serves:
             return None
         if replica.model == self.request.model.name:
             return Kept.SAME
@@ -88,35 +95,37 @@ class Court:
             self._surplus[model] = len(self.snapshot.serving(model)) - minimum
         return self._surplus[model]
 
-    def _passing(self, view: ReplicaView) -> Iterator[Kept]:
+    def _passing(self, view: ReplicaView, *, serves: bool) -> Iterator[Kept]:
         """Reasons that end by themselves. What no longer serves needs no time to prove itself."""
         if not view.holding.measured:
             yield Kept.UNMEASURED
         heard = self.snapshot.load_heard.get(view.replica.node_id, float("-inf"))
         if self.now - heard > self.rules.report_seconds:
             yield Kept.UNHEARD
-        ripe_at = view.ready_since + self.rules.residency_seconds
-        if self.now < ripe_at and self.snapshot.counts(view.replica):
+        if serves and self.now < view.ready_since + self.rules.residency_seconds:
             yield Kept.YOUNG
         if view.in_flight_count:
             yield Kept.BUSY
 
-    def _cost(self, view: ReplicaView) -> float:
+    def _cost(self, replica: ReplicaView, view: NodeView) -> float:
         """What it will cost to have it back, over how long nobody missed it: least recently used first."""
-        if view.in_flight_count:
-            return _BUSY_COST * view.in_flight_count
-        if not self.snapshot.counts(view.replica):
+        if replica.in_flight_count:
+            return _BUSY_COST * replica.in_flight_count
+        if replica.replica.id in view.strays:
             return 0.0
-        loads = 1 + int(view.replica.load_seconds / _CHEAP_LOAD_SECONDS)
-        return loads / max(self.now - view.idle_since, _SHORTEST_REST_SECONDS)
+        loads = 1 + int(replica.replica.load_seconds / _CHEAP_LOAD_SECONDS)
+        return loads * rest_cost(self.now - replica.idle_since)
 
-    def _above_minimum(self, found: Iterable[Victim]) -> list[Victim]:
+    def _above_minimum(self, found: Sequence[Victim], view: NodeView) -> Sequence[Victim]:
         """Of each model no more than its surplus, so that no set of them goes below the minimum."""
+        models = [v.view.replica.model for v in found if v.view.replica.id not in view.strays]
+        if all(count <= self.surplus(model) for model, count in Counter(models).items()):
+            return found
         taken: Counter[str] = Counter()
         kept = []
         for victim in found:
             replica = victim.view.replica
-            if self.snapshot.counts(replica):
+            if replica.id not in view.strays:
                 taken[replica.model] += 1
                 if taken[replica.model] > self.surplus(replica.model):
                     continue
@@ -124,6 +133,11 @@ class Court:
         return kept
 
 
+def rest_cost(rested_seconds: float) -> float:
+    """The least that it costs to let a replica go that has rested so long."""
+    return 1 / max(rested_seconds, _SHORTEST_REST_SECONDS)
+
+
 def blockers(court: Court, views: Iterable[NodeView]) -> Mapping[Kept, int]:
     """How many replicas stay for which reason."""
-    return Counter(reasons[0] for v in views for r in v.replicas if (reasons := court.reasons(r)))
+    return Counter(reasons[0] for v in views for r in v.replicas if (reasons := court.reasons(r, v)))

@@ -32,7 +32,9 @@ def without_node(snapshot: Snapshot, node_id: str) -> Snapshot:
 def with_policy(snapshot: Snapshot, policy: Policy) -> Snapshot:
     """As if the model had this policy."""
     policies = {**snapshot.catalog.policies, policy.model: policy}
-    return replace(snapshot, catalog=Catalog(snapshot.models, policies))
+    edited = replace(snapshot, catalog=Catalog(snapshot.models, policies))
+    nodes = {r.node_id for r in snapshot.replicas(policy.model)} & snapshot.by_id.keys()
+    return _with_views(edited, {i: _without(snapshot.by_id[i], frozenset(), edited) for i in nodes})
 
 
 def with_replica(snapshot: Snapshot, replica: Replica) -> Snapshot:
@@ -47,7 +49,7 @@ def with_replica(snapshot: Snapshot, replica: Replica) -> Snapshot:
 
 def without_replicas(snapshot: Snapshot, replicas: tuple[Replica, ...]) -> Snapshot:
     """As if the replicas were gone and their memory free."""
-    gone = {r.id for r in replicas}
+    gone = frozenset(r.id for r in replicas)
     nodes = {r.node_id for r in replicas} & snapshot.by_id.keys()
     edited = _with_views(snapshot, {i: _without(snapshot.by_id[i], gone, snapshot) for i in nodes})
     return replace(edited, of_model=_grouped(snapshot.of_model, lambda r: r.id not in gone))
@@ -89,7 +91,7 @@ def _planned(decision: Placed | Evict, request: Request, number: int) -> Replica
     )
 
 
-def _without(view: NodeView, gone: set[str], snapshot: Snapshot) -> NodeView:
+def _without(view: NodeView, gone: frozenset[str], snapshot: Snapshot) -> NodeView:
     stay = [r for r in view.replicas if r.replica.id not in gone]
     freed = (s for r in view.replicas if r.replica.id in gone for s in r.holding.shown)
     return node_view(view.node, stay, snapshot.catalog, (*view.credit, *freed))

@@ -9,7 +9,7 @@ from weft_router.placement.request import Request
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """`ranks` answers for all candidates at once, in their order; nothing if it makes no difference between any."""
+    """`ranks` answers for all candidates at once, in their order."""
 
     name: str
     ranks: Callable[[Sequence[NodeView], Request], Sequence[float]]

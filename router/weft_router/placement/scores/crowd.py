@@ -1,4 +1,4 @@
-"""Nodes without any model come first."""
+"""Nodes without any model come first, then those with the fewest requests, then those with the fewest replicas."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from weft_router.placement.scores.score import Score
 
 
 def _ranks(views: Sequence[NodeView], request: Request) -> Sequence[float]:
-    return [1 if v.replicas else 0 for v in views]
+    return [v.crowd for v in views]
 
 
-IDLE = Score("has models", _ranks)
+CROWD = Score("crowd", _ranks)
