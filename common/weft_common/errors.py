@@ -3,6 +3,7 @@
 WeftError
   x InvalidRequest          x ContextLengthExceeded   x BodyTooLarge
   x ModelNotFound           x NodeNotFound            x UnknownPath
+  x PolicyNotFound          x LabelNotFound           x NotLoading
   x InvalidApiKey           x InvalidToken
   x NotInMesh               x InvalidTicket
   x NoCapacity              x ModelLoading            x LoadFailed
@@ -80,6 +81,24 @@ class NodeNotFound(WeftError):
     """The node is unknown; its worker registers again."""
 
     reason, code, http_status = "NODE_NOT_FOUND", grpc.StatusCode.NOT_FOUND, 404
+
+
+class PolicyNotFound(WeftError):
+    """The model has no scheduling policy."""
+
+    reason, code, http_status = "POLICY_NOT_FOUND", grpc.StatusCode.NOT_FOUND, 404
+
+
+class LabelNotFound(WeftError):
+    """No admin gave the node this label."""
+
+    reason, code, http_status = "LABEL_NOT_FOUND", grpc.StatusCode.NOT_FOUND, 404
+
+
+class NotLoading(WeftError):
+    """No load of the model is under way."""
+
+    reason, code, http_status = "NOT_LOADING", grpc.StatusCode.NOT_FOUND, 404
 
 
 class UnknownPath(WeftError):

@@ -1,5 +1,6 @@
 """Which question a request's path asks; the table behind every Check."""
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 
@@ -23,11 +24,16 @@ class Route(Enum):
     UNKNOWN = "unknown"
 
 
+_LOAD_STATUS = re.compile(r"/api/models/.+/load-status")
+
 _EXACT: Mapping[str, Route] = {
     "/v1/chat/completions": Route.OPENAI_INFERENCE,
     "/v1/models": Route.GATEWAY,
     "/weft.dialect.v1.OpenAIService/ListModels": Route.GATEWAY,
     "/weft.dialect.v1.OpenAIService/GetModel": Route.GATEWAY,
+    "/api/nodes": Route.ADMIN,
+    # The one rpc of its service that is not for gateways alone.
+    "/weft.routing.v1.RoutingService/GetLoadStatus": Route.ADMIN,
 }
 _PREFIXES: Mapping[str, Route] = {
     _INFERENCE_RPCS: Route.GRPC_INFERENCE,
@@ -36,6 +42,7 @@ _PREFIXES: Mapping[str, Route] = {
     **dict.fromkeys(_REFLECTION, Route.GATEWAY),
     "/api/nodes/": Route.ADMIN,
     "/weft.admin.v1.": Route.ADMIN,
+    "/weft.scheduling.v1.": Route.ADMIN,
     "/api/node/": Route.NODE,
     "/weft.node.v1.NodeService/": Route.NODE,
 }
@@ -47,6 +54,8 @@ def route_of(path: str) -> Route:
     exact = _EXACT.get(bare)
     if exact is not None:
         return exact
+    if _LOAD_STATUS.fullmatch(bare):
+        return Route.ADMIN
     return next((route for prefix, route in _PREFIXES.items() if bare.startswith(prefix)), Route.UNKNOWN)
 
 

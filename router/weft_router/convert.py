@@ -1,11 +1,13 @@
 """Between the fleet's own values and the messages that other parts see."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import weft_proto.weft.types.v1 as types
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2
-from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, replica_pb2
-from weft_router.fleet.entities import Changes, Device, Model, Node, NodeState, Replica, ReplicaState
+from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, policy_pb2, replica_pb2
+from weft_router.fleet.entities import Changes, Device, Model, Node, NodeState, Replica, ReplicaState, Share
+from weft_router.fleet.policy import Policy, RoutePolicy
 
 
 def node_pb(node: Node) -> node_pb2.Node:
@@ -16,21 +18,32 @@ def node_pb(node: Node) -> node_pb2.Node:
         state=f"NODE_STATE_{node.state.name}",
         address=node.address,
         labels=node.labels,
-        devices=[
-            node_pb2.Device(
-                id=d.id,
-                name=d.name,
-                vendor=d.vendor,
-                total_memory_bytes=d.total_bytes,
-                free_memory_bytes=d.free_bytes,
-            )
-            for d in node.devices
-        ],
+        devices=[_device_pb(d) for d in node.devices],
         engines=node.engines,
         max_replicas_per_model=node.max_replicas_per_model,
+        worker_labels=node.worker_labels,
+        admin_labels=node.admin_labels,
+        disk_total_bytes=node.disk_total_bytes,
+        disk_free_bytes=node.disk_free_bytes,
+        left_by_itself=node.left_by_itself,
+        approved=node.approved,
+        admin_max_replicas_per_model=node.admin_max_replicas,
+        worker_max_replicas_per_model=node.worker_max_replicas,
     )
     message.create_time.FromDatetime(datetime.fromtimestamp(node.create_seconds, UTC))
+    if node.drain_deadline is not None:
+        message.drain_deadline.FromDatetime(datetime.fromtimestamp(node.drain_deadline, UTC))
     return message
+
+
+def _device_pb(device: Device) -> node_pb2.Device:
+    return node_pb2.Device(
+        id=device.id,
+        name=device.name,
+        vendor=device.vendor,
+        total_memory_bytes=device.total_bytes,
+        free_memory_bytes=device.free_bytes,
+    )
 
 
 def node_message(node: Node) -> types.Node:
@@ -45,7 +58,7 @@ def devices(messages: list[types.Device]) -> tuple[Device, ...]:
 
 def replica_pb(replica: Replica) -> replica_pb2.Replica:
     """A replica as gateways see it."""
-    return replica_pb2.Replica(
+    message = replica_pb2.Replica(
         id=replica.id,
         model=replica.model,
         index=replica.index,
@@ -57,7 +70,14 @@ def replica_pb(replica: Replica) -> replica_pb2.Replica:
         max_queue_count=replica.max_queue_count,
         memory_bytes=replica.memory_bytes,
         pid=replica.pid,
+        shares=[
+            replica_pb2.DeviceShare(device_id=s.device_id, size_bytes=s.size_bytes) for s in replica.shares
+        ],
+        awaits_memory=not replica.begun,
     )
+    if replica.load_seconds:
+        message.load_duration.FromMicroseconds(int(replica.load_seconds * 1e6))
+    return message
 
 
 def replica_message(replica: Replica) -> types.Replica:
@@ -97,6 +117,11 @@ def model_pb(model: Model) -> model_pb2.Model:
         options=model.options,
         size_bytes=model.size_bytes,
         created_seconds=model.created_seconds,
+        kv_bytes=model.kv_bytes,
+        pinned=model.pinned,
+        concurrency_groups=model.concurrency_groups,
+        device_limit=model.device_limit,
+        can_spill=model.can_spill,
     )
 
 
@@ -123,13 +148,30 @@ def node_of(raw: bytes, *, state: str, approved: bool, token_sha256: bytes, gene
         token_sha256=token_sha256,
         generation=generation,
         create_seconds=message.create_time.ToDatetime(UTC).timestamp(),
+        worker_labels=dict(message.worker_labels),
+        admin_labels=dict(message.admin_labels),
+        disk_total_bytes=message.disk_total_bytes,
+        disk_free_bytes=message.disk_free_bytes,
+        left_by_itself=message.left_by_itself,
+        worker_max_replicas=message.worker_max_replicas_per_model,
+        admin_max_replicas=message.admin_max_replicas_per_model
+        if message.HasField("admin_max_replicas_per_model")
+        else None,
+        drain_deadline=message.drain_deadline.ToDatetime(UTC).timestamp()
+        if message.HasField("drain_deadline")
+        else None,
     )
 
 
 def replica_of(raw: bytes) -> Replica:
     """A replica as the database holds it."""
     message = replica_pb2.Replica.FromString(raw)
-    return replica(message, message.node_id)
+    return replace(
+        replica(message, message.node_id),
+        shares=tuple(Share(s.device_id, s.size_bytes) for s in message.shares),
+        begun=not message.awaits_memory,
+        load_seconds=message.load_duration.ToMicroseconds() / 1e6,
+    )
 
 
 def model_of(raw: bytes) -> Model:
@@ -147,6 +189,47 @@ def model_of(raw: bytes) -> Model:
         options=dict(message.options),
         size_bytes=message.size_bytes,
         created_seconds=message.created_seconds,
+        kv_bytes=message.kv_bytes,
+        pinned=message.pinned,
+        concurrency_groups=tuple(message.concurrency_groups),
+        device_limit=message.device_limit,
+        can_spill=message.can_spill,
+    )
+
+
+def policy_pb(policy: Policy) -> policy_pb2.Policy:
+    """A scheduling policy as gateways, admins and the database see it."""
+    return policy_pb2.Policy(
+        model_name=policy.model,
+        node_selector=policy.node_selector,
+        min_replicas=policy.min_replicas,
+        max_replicas=policy.max_replicas,
+        spread_all=policy.spread_all,
+        route_policy=policy.route_policy.value,
+        balance_abs_threshold=policy.balance_abs_threshold,
+        balance_rel_threshold=policy.balance_rel_threshold,
+        min_prefix_match=policy.min_prefix_match,
+    )
+
+
+def policy_message(policy: Policy) -> types.Policy:
+    """A scheduling policy in an answer to an admin."""
+    return types.Policy.parse(policy_pb(policy).SerializeToString())
+
+
+def policy_of(raw: bytes) -> Policy:
+    """A scheduling policy as the database holds it."""
+    message = policy_pb2.Policy.FromString(raw)
+    return Policy(
+        model=message.model_name,
+        node_selector=dict(message.node_selector),
+        min_replicas=message.min_replicas,
+        max_replicas=message.max_replicas,
+        spread_all=message.spread_all,
+        route_policy=RoutePolicy(message.route_policy),
+        balance_abs_threshold=message.balance_abs_threshold,
+        balance_rel_threshold=message.balance_rel_threshold,
+        min_prefix_match=message.min_prefix_match,
     )
 
 
@@ -161,4 +244,6 @@ def update_pb(changes: Changes, *, full: bool) -> routing_service_pb2.WatchFleet
         removed_node_ids=changes.gone_nodes,
         removed_replica_ids=changes.gone_replicas,
         removed_models=changes.gone_models,
+        policies=[policy_pb(p) for p in changes.policies],
+        removed_policies=changes.gone_policies,
     )

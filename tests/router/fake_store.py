@@ -1,12 +1,19 @@
 """A store in memory for tests; it passes the contract suite that PostgreSQL passes."""
 
+import time
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 from weft_common.errors import PartUnavailable
 from weft_router.fleet.entities import Changes, Model, Node, Replica
-from weft_router.store.protocol import PlaceTaken
+from weft_router.fleet.load_job import LoadJob, LoadState
+from weft_router.fleet.policy import Policy
+from weft_router.store.protocol import LoadLost, NameTaken, PlaceTaken
+
+Rows = dict[str, tuple[int, Any]]
 
 
 @dataclass
@@ -16,60 +23,204 @@ class FakeStore:
     sequence: int = 0
     down: bool = False
     fleet_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    nodes: dict[str, tuple[int, Node]] = field(default_factory=dict)
+    nodes: dict[str, tuple[int, Node | None]] = field(default_factory=dict)
     replicas: dict[str, tuple[int, Replica | None]] = field(default_factory=dict)
     models: dict[str, tuple[int, Model | None]] = field(default_factory=dict)
+    policies: dict[str, tuple[int, Policy | None]] = field(default_factory=dict)
+    jobs: dict[str, tuple[int, LoadJob | None]] = field(default_factory=dict)
+    heard: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.loads = FakeLoads(self)
 
     async def prepare(self) -> str:
-        self._reach()
+        self.reach()
         return self.fleet_id
 
     async def read_changes(self, after: int) -> Changes:
-        self._reach()
-        nodes = {k: v for k, (s, v) in self.nodes.items() if s > after}
-        replicas = {k: v for k, (s, v) in self.replicas.items() if s > after}
-        models = {k: v for k, (s, v) in self.models.items() if s > after}
-        newest = [s for rows in (self.nodes, self.replicas, self.models) for s, _ in rows.values()]  # type: ignore[attr-defined]
+        self.reach()
+        tables: tuple[Rows, ...] = (self.nodes, self.replicas, self.models, self.policies, self.jobs)
+        nodes, replicas, models, policies, jobs = (
+            {k: v for k, (s, v) in rows.items() if s > after} for rows in tables
+        )
         return Changes(
-            sequence=max([after, *newest]),
-            nodes=tuple(nodes.values()),
+            sequence=max([after, *(s for rows in tables for s, _ in rows.values())]),
+            nodes=tuple(v for v in nodes.values() if v),
             replicas=tuple(v for v in replicas.values() if v),
             models=tuple(v for v in models.values() if v),
+            policies=tuple(v for v in policies.values() if v),
+            loads=tuple(v for v in jobs.values() if v),
+            gone_nodes=tuple(k for k, v in nodes.items() if v is None),
             gone_replicas=tuple(k for k, v in replicas.items() if v is None),
             gone_models=tuple(k for k, v in models.items() if v is None),
+            gone_policies=tuple(k for k, v in policies.items() if v is None),
+            gone_loads=tuple(k for k, v in jobs.items() if v is None),
         )
 
     async def put_node(self, node: Node) -> None:
-        self.nodes[node.id] = (self._next(), node)
+        self.reach()
+        if any(n and n.id != node.id and n.name == node.name for _, n in self.nodes.values()):
+            raise NameTaken(node.name)
+        self.nodes[node.id] = (self.next(), node)
+        self.heard.setdefault(node.id, time.monotonic())
+
+    async def remove_node(self, node_id: str) -> None:
+        number = self.next()
+        _drop(self.replicas, [k for k, (_, r) in self.replicas.items() if r and r.node_id == node_id], number)
+        _drop(self.nodes, [node_id], number)
+
+    async def hear_node(self, node_id: str) -> None:
+        self.reach()
+        self.heard[node_id] = time.monotonic()
+
+    async def node_ages(self) -> dict[str, float]:
+        self.reach()
+        now = time.monotonic()
+        return {k: now - self.heard[k] for k, (_, n) in self.nodes.items() if n}
 
     async def put_replica(self, replica: Replica) -> None:
+        self.reach()
+        self.put_at(replica, None)
+
+    def put_at(self, replica: Replica, number: int | None) -> None:
         def place(r: Replica) -> tuple[str, str, int]:
             return (r.node_id, r.model, r.index)
 
         if any(r and r.id != replica.id and place(r) == place(replica) for _, r in self.replicas.values()):
-            self._reach()
             raise PlaceTaken(replica.id)
-        self.replicas[replica.id] = (self._next(), replica)
+        self.replicas[replica.id] = (number or self.next(), replica)
 
     async def remove_replicas(self, replica_ids: list[str]) -> None:
-        number = self._next()
-        for replica_id in replica_ids:
-            if self.replicas.get(replica_id, (0, None))[1] is not None:
-                self.replicas[replica_id] = (number, None)
+        _drop(self.replicas, replica_ids, self.next())
 
     async def put_models(self, models: list[Model], gone: list[str]) -> None:
-        number = self._next()
+        number = self.next()
         self.models.update((m.name, (number, m)) for m in models)
-        self.models.update((name, (number, None)) for name in gone if self.models.get(name, (0, None))[1])
+        _drop(self.models, gone, number)
+
+    async def put_policy(self, policy: Policy) -> None:
+        self.policies[policy.model] = (self.next(), policy)
+
+    async def remove_policy(self, model: str) -> None:
+        _drop(self.policies, [model], self.next())
 
     async def purge(self, older_than: timedelta) -> None:
-        self._reach()
+        self.reach()
 
-    def _next(self) -> int:
-        self._reach()
+    def next(self) -> int:
+        self.reach()
         self.sequence += 1
         return self.sequence
 
-    def _reach(self) -> None:
+    def reach(self) -> None:
         if self.down:
             raise PartUnavailable("The fake store is down.", metadata={"part": "postgres"})
+
+
+@dataclass
+class FakeLoads:
+    """The loads of a fake store; state: `beats`, when each was last heard of."""
+
+    store: FakeStore
+    beats: dict[str, float] = field(default_factory=dict)
+
+    async def claim(self, job: LoadJob, *, orphan: timedelta, cooldown: timedelta) -> LoadJob:
+        number = self.store.next()
+        known = self._shared(job.model) if job.shared else None
+        if known and not known.under_way:
+            old = known.revision != job.revision or known.reason == "NO_CAPACITY"
+            if old or self._age(known) > cooldown.total_seconds():
+                self.store.jobs[known.id] = (number, None)
+                known = None
+        if known:
+            return self._taken(known, job.owner, orphan, number) or known
+        now = time.time()
+        self._write(replace(job, epoch=1, start_seconds=now, progress_seconds=now), number)
+        return self._live(job.id)
+
+    async def take_over(self, job_id: str, owner: str, *, orphan: timedelta) -> LoadJob | None:
+        number = self.store.next()
+        known = self.store.jobs.get(job_id, (0, None))[1]
+        return self._taken(known, owner, orphan, number) if known else None
+
+    async def beat(self, jobs: Sequence[LoadJob]) -> frozenset[str]:
+        self.store.reach()
+        kept = [job for job in jobs if self._is_owned(job)]
+        for job in kept:
+            known = self._live(job.id)
+            moved = known.progress_seconds if known.progress == job.progress else time.time()
+            number = self.store.jobs[job.id][0]
+            self._write(replace(known, progress=job.progress, progress_seconds=moved), number)
+        return frozenset(job.id for job in kept)
+
+    async def put(self, job: LoadJob) -> None:
+        self._fence(job)
+        self._write(job, self.store.next())
+
+    async def reserve(
+        self, job: LoadJob, replica: Replica, unloading: Sequence[Replica], *, seen: int
+    ) -> None:
+        self._fence(job)
+        there = [s for s, r in self.store.replicas.values() if r is None or r.node_id == replica.node_id]
+        if max([*there, self.store.nodes[replica.node_id][0]]) > seen:
+            raise PlaceTaken(f"{replica.node_id} has changed since {seen}")
+        number = self.store.next()
+        for each in (replica, *unloading):
+            self.store.put_at(each, number)
+        self._write(job, number)
+
+    async def finish(self, job: LoadJob, replica: Replica) -> None:
+        self._fence(job)
+        number = self.store.next()
+        self.store.put_at(replica, number)
+        self.store.jobs[job.id] = (number, None)
+
+    async def fail(self, job: LoadJob) -> None:
+        self._fence(job)
+        number = self.store.next()
+        _drop(self.store.replicas, [job.replica_id], number)
+        self._write(job, number)
+        if not job.shared:
+            self.store.jobs[job.id] = (number, None)
+
+    async def read(self, model: str, *, cooldown: timedelta) -> LoadJob | None:
+        self.store.reach()
+        found = [j for _, j in self.store.jobs.values() if j and j.model == model]
+        fresh = [j for j in found if j.under_way or self._age(j) <= cooldown.total_seconds()]
+        return min(fresh, key=lambda j: (not j.shared, j.start_seconds), default=None)
+
+    def _shared(self, model: str) -> LoadJob | None:
+        return next((j for _, j in self.store.jobs.values() if j and j.shared and j.model == model), None)
+
+    def _taken(self, known: LoadJob, owner: str, orphan: timedelta, number: int) -> LoadJob | None:
+        if known.state is LoadState.FAILED or self._age(known) <= orphan.total_seconds():
+            return None
+        self._write(replace(known, owner=owner, epoch=known.epoch + 1), number)
+        return self._live(known.id)
+
+    def _live(self, job_id: str) -> LoadJob:
+        job = self.store.jobs[job_id][1]
+        assert job is not None
+        return job
+
+    def _is_owned(self, job: LoadJob) -> bool:
+        known = self.store.jobs.get(job.id, (0, None))[1]
+        return known is not None and known.epoch == job.epoch
+
+    def _fence(self, job: LoadJob) -> None:
+        self.store.reach()
+        if not self._is_owned(job):
+            raise LoadLost(job.id)
+
+    def _write(self, job: LoadJob, number: int) -> None:
+        self.store.jobs[job.id] = (number, job)
+        self.beats[job.id] = time.monotonic()
+
+    def _age(self, job: LoadJob) -> float:
+        return time.monotonic() - self.beats[job.id]
+
+
+def _drop(rows: Rows, names: Sequence[str], number: int) -> None:
+    for name in names:
+        if rows.get(name, (0, None))[1] is not None:
+            rows[name] = (number, None)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from weft_router.fleet.load_job import LoadJob
 from weft_router.fleet.policy import Policy
 
 
@@ -49,8 +50,9 @@ class Device:
 class Node:
     """A machine that runs replicas; `approved` outlives its states, so that a return needs no second approval.
 
-    `labels` is what selectors match: `worker_labels` under automatic ones under `admin_labels`. A disk total of 0
-    bytes means unknown. `left_by_itself` tells a worker's own drain, which its next start ends, from an admin's.
+    `labels` is what selectors match: `worker_labels` under automatic ones under `admin_labels`; an admin's maximum of
+    replicas goes before the worker's in the same way. A disk total of 0 bytes means unknown. `left_by_itself` tells a
+    worker's own drain, which its next start ends, from an admin's; its deadline is in seconds since 1970.
     """
 
     id: str
@@ -70,6 +72,9 @@ class Node:
     disk_total_bytes: int = 0
     disk_free_bytes: int = 0
     left_by_itself: bool = False
+    worker_max_replicas: int = 0
+    admin_max_replicas: int | None = None
+    drain_deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +136,12 @@ class Changes:
     replicas: tuple[Replica, ...] = ()
     models: tuple[Model, ...] = ()
     policies: tuple[Policy, ...] = ()
+    loads: tuple[LoadJob, ...] = ()
     gone_nodes: tuple[str, ...] = ()
     gone_replicas: tuple[str, ...] = ()
     gone_models: tuple[str, ...] = ()
     gone_policies: tuple[str, ...] = ()
+    gone_loads: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(
@@ -142,8 +149,10 @@ class Changes:
             or self.replicas
             or self.models
             or self.policies
+            or self.loads
             or self.gone_nodes
             or self.gone_replicas
             or self.gone_models
             or self.gone_policies
+            or self.gone_loads
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from weft_router.fleet.entities import Changes, Device, Model, Node, Replica, ReplicaState, Share
+from weft_router.fleet.load_job import LoadJob
 from weft_router.fleet.policy import Policy
 from weft_router.fleet.unstored import Unstored
 from weft_router.fleet.views import Catalog, NodeView, Snapshot, node_view
@@ -39,6 +40,7 @@ class Fleet:
     replicas: dict[str, Replica] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
+    loads: dict[str, LoadJob] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)
     _unstored: Unstored = field(default_factory=Unstored, compare=False, repr=False)
     _index: _Index = field(default_factory=_Index, compare=False, repr=False)
@@ -50,6 +52,9 @@ class Fleet:
         for node_id in changes.gone_nodes:
             self._drop_node(node_id)
         self._put_catalog(changes)
+        self.loads.update((job.id, job) for job in changes.loads)
+        for job_id in changes.gone_loads:
+            self.loads.pop(job_id, None)
         touched = {r.model: None for r in changes.replicas}
         for replica in changes.replicas:
             self._put_replica(replica, changes.sequence, now)
@@ -136,6 +141,7 @@ class Fleet:
             replicas=tuple(self.replicas.values()),
             models=tuple(self.models.values()),
             policies=tuple(self.policies.values()),
+            loads=tuple(self.loads.values()),
         )
 
     def story_of(self, identity: str) -> str:

@@ -15,8 +15,10 @@ import asyncpg
 from weft_common.errors import PartUnavailable
 from weft_router import convert
 from weft_router.fleet.entities import Changes, Model, Node, Replica
+from weft_router.fleet.policy import Policy
+from weft_router.store.loads import MOMENTS, LoadRows, load_of, put_replica
 from weft_router.store.migrate import migrate
-from weft_router.store.protocol import PlaceTaken
+from weft_router.store.protocol import NameTaken
 
 _FLEET_LOCK = 0x57454655
 _CONNECT_SECONDS = 2.0
@@ -28,15 +30,15 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (id) DO UPDATE SET state = $3, approved = $4, address = $5, description = $6, token_sha256 = $7,
     generation = $8, sequence = $9, gone = false, update_time = now()
 """
-_PUT_REPLICA = """
-INSERT INTO replicas (id, model, replica_index, revision, node_id, state, description, sequence)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (id) DO UPDATE SET state = $6, description = $7, sequence = $8, gone = false, update_time = now()
-"""
 _PUT_MODEL = """
 INSERT INTO models (name, revision, description, sequence) VALUES ($1, $2, $3, $4)
 ON CONFLICT (name) DO UPDATE SET revision = $2, description = $3, sequence = $4, gone = false
 """
+_PUT_POLICY = """
+INSERT INTO policies (model, description, sequence) VALUES ($1, $2, $3)
+ON CONFLICT (model) DO UPDATE SET description = $2, sequence = $3, gone = false, update_time = now()
+"""
+_TABLES = ("nodes", "replicas", "models", "policies")
 
 
 class PostgresStore:
@@ -44,6 +46,12 @@ class PostgresStore:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        self._loads = LoadRows(self._writing, self._connection)
+
+    @property
+    def loads(self) -> LoadRows:
+        """Loads as durable jobs."""
+        return self._loads
 
     async def prepare(self) -> str:
         """Bring the schema up to date; returns the fleet's id."""
@@ -54,55 +62,74 @@ class PostgresStore:
     async def read_changes(self, after: int) -> Changes:
         """Everything above a sequence; rows that are gone are named only."""
         async with self._connection() as connection, connection.transaction(isolation="repeatable_read"):
-            nodes = await connection.fetch("SELECT * FROM nodes WHERE sequence > $1", after)
-            replicas = await connection.fetch("SELECT * FROM replicas WHERE sequence > $1", after)
-            models = await connection.fetch("SELECT * FROM models WHERE sequence > $1", after)
-        rows = [*nodes, *replicas, *models]
+            nodes, replicas, models, policies = [
+                await connection.fetch(f"SELECT * FROM {table} WHERE sequence > $1", after)
+                for table in _TABLES
+            ]
+            loads = await connection.fetch(f"SELECT {MOMENTS} FROM loads WHERE sequence > $1", after)
+        rows = [*nodes, *replicas, *models, *policies, *loads]
         return Changes(
             sequence=max((row["sequence"] for row in rows), default=after),
             nodes=tuple(_node(row) for row in nodes if not row["gone"]),
             replicas=tuple(convert.replica_of(row["description"]) for row in replicas if not row["gone"]),
             models=tuple(convert.model_of(row["description"]) for row in models if not row["gone"]),
+            policies=tuple(convert.policy_of(row["description"]) for row in policies if not row["gone"]),
+            loads=tuple(load_of(row) for row in loads if not row["gone"]),
             gone_nodes=tuple(row["id"] for row in nodes if row["gone"]),
             gone_replicas=tuple(row["id"] for row in replicas if row["gone"]),
             gone_models=tuple(row["name"] for row in models if row["gone"]),
+            gone_policies=tuple(row["model"] for row in policies if row["gone"]),
+            gone_loads=tuple(row["id"] for row in loads if row["gone"]),
         )
 
     async def put_node(self, node: Node) -> None:
-        """Write a node, new or known."""
+        """Write a node, new or known; raises NameTaken where another one has its name."""
         raw = convert.node_pb(node).SerializeToString()
-        async with self._writing() as (connection, sequence):
-            await connection.execute(
-                _PUT_NODE,
-                node.id,
-                node.name,
-                node.state.value,
-                node.approved,
-                node.address,
-                raw,
-                node.token_sha256,
-                node.generation,
-                sequence,
-            )
-
-    async def put_replica(self, replica: Replica) -> None:
-        """Write a replica; raises PlaceTaken where another one has its node, model and index."""
-        raw = convert.replica_pb(replica).SerializeToString()
         async with self._writing() as (connection, sequence):
             try:
                 await connection.execute(
-                    _PUT_REPLICA,
-                    replica.id,
-                    replica.model,
-                    replica.index,
-                    replica.revision,
-                    replica.node_id,
-                    replica.state.value,
+                    _PUT_NODE,
+                    node.id,
+                    node.name,
+                    node.state.value,
+                    node.approved,
+                    node.address,
                     raw,
+                    node.token_sha256,
+                    node.generation,
                     sequence,
                 )
             except asyncpg.UniqueViolationError as error:
-                raise PlaceTaken(f"{replica.model}#{replica.index} on {replica.node_id}") from error
+                raise NameTaken(node.name) from error
+
+    async def remove_node(self, node_id: str) -> None:
+        """Mark a node and its replicas as gone."""
+        async with self._writing() as (connection, sequence):
+            for table, column in (("replicas", "node_id"), ("nodes", "id")):
+                await connection.execute(
+                    f"UPDATE {table} SET gone = true, sequence = $2, update_time = now()"
+                    f" WHERE {column} = $1 AND NOT gone",
+                    node_id,
+                    sequence,
+                )
+
+    async def hear_node(self, node_id: str) -> None:
+        """Note that a node was heard from just now; takes no sequence."""
+        async with self._connection() as connection:
+            await connection.execute("UPDATE nodes SET heartbeat_time = now() WHERE id = $1", node_id)
+
+    async def node_ages(self) -> dict[str, float]:
+        """Seconds since each node was heard from, by the database's clock."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                "SELECT id, extract(epoch FROM now() - heartbeat_time)::float8 AS age FROM nodes WHERE NOT gone"
+            )
+        return {row["id"]: row["age"] for row in rows}
+
+    async def put_replica(self, replica: Replica) -> None:
+        """Write a replica; raises PlaceTaken where another one has its node, model and index."""
+        async with self._writing() as (connection, sequence):
+            await put_replica(connection, replica, sequence)
 
     async def remove_replicas(self, replica_ids: list[str]) -> None:
         """Mark replicas as gone; those that are gone already are left alone."""
@@ -126,11 +153,31 @@ class PostgresStore:
                 sequence,
             )
 
-    async def purge(self, older_than: timedelta) -> None:
-        """Forget replicas that have been gone for so long that every router has read of it."""
-        async with self._connection() as connection:
+    async def put_policy(self, policy: Policy) -> None:
+        """Write a model's scheduling policy."""
+        raw = convert.policy_pb(policy).SerializeToString()
+        async with self._writing() as (connection, sequence):
+            await connection.execute(_PUT_POLICY, policy.model, raw, sequence)
+
+    async def remove_policy(self, model: str) -> None:
+        """Mark a model's scheduling policy as gone."""
+        async with self._writing() as (connection, sequence):
             await connection.execute(
-                "DELETE FROM replicas WHERE gone AND update_time < now() - $1::interval", older_than
+                "UPDATE policies SET gone = true, sequence = $2, update_time = now() WHERE model = $1 AND NOT gone",
+                model,
+                sequence,
+            )
+
+    async def purge(self, older_than: timedelta) -> None:
+        """Forget what has been gone for so long that every router has read of it."""
+        async with self._connection() as connection:
+            for table in ("replicas", "policies", "nodes"):
+                await connection.execute(
+                    f"DELETE FROM {table} WHERE gone AND update_time < now() - $1::interval", older_than
+                )
+            await connection.execute(
+                "DELETE FROM loads WHERE (gone OR state = 'failed') AND heartbeat_time < now() - $1::interval",
+                older_than,
             )
 
     @asynccontextmanager

@@ -1,13 +1,64 @@
 """What the router needs of durable state."""
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
 from weft_router.fleet.entities import Changes, Model, Node, Replica
+from weft_router.fleet.load_job import LoadJob
+from weft_router.fleet.policy import Policy
 
 
 class PlaceTaken(Exception):
-    """Another router has put a replica in this very place; decide again."""
+    """Another router has put a replica in this very place, or changed the node; decide again."""
+
+
+class NameTaken(Exception):
+    """Another node has registered under this very name; look again."""
+
+
+class LoadLost(Exception):
+    """Another router has taken this load over, or it has ended; leave it alone."""
+
+
+class LoadStore(Protocol):
+    """Loads as durable jobs; calls raise PartUnavailable while the database cannot be reached."""
+
+    async def claim(self, job: LoadJob, *, orphan: timedelta, cooldown: timedelta) -> LoadJob:
+        """Make this load, or return the one that there is: another router's, or one that failed just now.
+
+        One whose owner has been silent for longer than `orphan` is taken over.
+        """
+        ...
+
+    async def take_over(self, job_id: str, owner: str, *, orphan: timedelta) -> LoadJob | None:
+        """Become the owner of a load whose owner has been silent for so long; None if it was not."""
+        ...
+
+    async def beat(self, jobs: Sequence[LoadJob]) -> frozenset[str]:
+        """Say that their owner lives and how far they are; returns those that are still the caller's."""
+        ...
+
+    async def put(self, job: LoadJob) -> None:
+        """Write where the load stands; raises LoadLost for an earlier owner."""
+
+    async def reserve(
+        self, job: LoadJob, replica: Replica, unloading: Sequence[Replica], *, seen: int
+    ) -> None:
+        """Write where the load goes and what makes room for it, all or nothing.
+
+        Raises PlaceTaken if the node has changed since sequence `seen`, and LoadLost for an earlier owner.
+        """
+
+    async def finish(self, job: LoadJob, replica: Replica) -> None:
+        """Write the replica as the load left it and end the load; raises LoadLost for an earlier owner."""
+
+    async def fail(self, job: LoadJob) -> None:
+        """Write a failed load and remove its replica; raises LoadLost for an earlier owner."""
+
+    async def read(self, model: str, *, cooldown: timedelta) -> LoadJob | None:
+        """The model's load, a shared one before others; a failed one for as long as `cooldown`."""
+        ...
 
 
 class Store(Protocol):
@@ -15,6 +66,11 @@ class Store(Protocol):
 
     Each write gets a sequence above all earlier ones, and becomes readable in that order.
     """
+
+    @property
+    def loads(self) -> LoadStore:
+        """Loads as durable jobs."""
+        ...
 
     async def prepare(self) -> str:
         """Bring the schema up to date; returns the identity of this database."""
@@ -25,7 +81,23 @@ class Store(Protocol):
         ...
 
     async def put_node(self, node: Node) -> None:
-        """Write a node, new or known."""
+        """Write a node, new or known; raises NameTaken where another one has its name."""
+
+    async def remove_node(self, node_id: str) -> None:
+        """Mark a node and its replicas as gone."""
+
+    async def hear_node(self, node_id: str) -> None:
+        """Note that a node was heard from just now; takes no sequence."""
+
+    async def node_ages(self) -> Mapping[str, float]:
+        """Seconds since each node was heard from, by the database's clock."""
+        ...
+
+    async def put_policy(self, policy: Policy) -> None:
+        """Write a model's scheduling policy."""
+
+    async def remove_policy(self, model: str) -> None:
+        """Mark a model's scheduling policy as gone."""
 
     async def put_replica(self, replica: Replica) -> None:
         """Write a replica; raises PlaceTaken where another one has its node, model and index."""
@@ -37,4 +109,4 @@ class Store(Protocol):
         """Write models and mark others as gone."""
 
     async def purge(self, older_than: timedelta) -> None:
-        """Forget replicas that have been gone for so long that every router has read of it."""
+        """Forget what has been gone for so long that every router has read of it."""

@@ -8,10 +8,11 @@ import pytest
 
 from tests.router.builders import a_model, a_node, a_replica
 from tests.router.fake_store import FakeStore
-from weft_router.fleet.entities import Changes, NodeState, ReplicaState
+from weft_router.fleet.entities import Changes, NodeState, ReplicaState, Share
 from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.policy import Policy, RoutePolicy
 from weft_router.store.postgres import open_store
-from weft_router.store.protocol import PlaceTaken, Store
+from weft_router.store.protocol import NameTaken, PlaceTaken, Store
 
 
 @pytest.fixture(params=["postgres", "fake"])
@@ -29,8 +30,30 @@ async def test_an_empty_store_has_nothing_above_zero(store: Store) -> None:
 
 
 async def test_what_was_written_is_read_as_it_was(store: Store) -> None:
-    node = a_node(labels={"zone": "a"}, token_sha256=b"\1" * 32, generation=3, create_seconds=12.5)
-    model, replica = a_model(options={"k": "v"}, size_bytes=7), a_replica(memory_bytes=5, pid=9)
+    node = a_node(
+        labels={"zone": "a", "tier": "gold"},
+        worker_labels={"zone": "a"},
+        admin_labels={"tier": "gold"},
+        token_sha256=b"\1" * 32,
+        generation=3,
+        create_seconds=12.5,
+        disk_total_bytes=9,
+        disk_free_bytes=4,
+        left_by_itself=True,
+        worker_max_replicas=2,
+        admin_max_replicas=3,
+        drain_deadline=77.5,
+    )
+    model = a_model(
+        options={"k": "v"},
+        size_bytes=7,
+        kv_bytes=3,
+        pinned=True,
+        concurrency_groups=("g",),
+        device_limit=2,
+        can_spill=True,
+    )
+    replica = a_replica(memory_bytes=5, pid=9, shares=(Share("cpu", 5),), begun=False, load_seconds=2.5)
     await store.put_node(node)
     await store.put_models([model], gone=[])
     await store.put_replica(replica)
@@ -96,3 +119,35 @@ async def test_a_store_keeps_its_identity(store: Store) -> None:
     first = await store.prepare()
     assert first
     assert await store.prepare() == first
+
+
+async def test_policies_come_and_go(store: Store) -> None:
+    policy = Policy(
+        "m", {"zone": "a"}, 1, 2, route_policy=RoutePolicy.PREFIX_CACHE, balance_rel_threshold=1.3
+    )
+    await store.put_policy(Policy("m", spread_all=True))
+    await store.put_policy(policy)
+    changes = await store.read_changes(0)
+    assert changes.policies == (policy,)
+    await store.remove_policy("m")
+    assert (await store.read_changes(changes.sequence)).gone_policies == ("m",)
+
+
+async def test_a_name_is_one_nodes_until_the_node_is_removed(store: Store) -> None:
+    await store.put_node(a_node("one"))
+    await store.put_replica(a_replica("r-1"))
+    with pytest.raises(NameTaken):
+        await store.put_node(a_node("one", id="n-two"))
+    before = (await store.read_changes(0)).sequence
+    await store.remove_node("n-one")
+    changes = await store.read_changes(before)
+    assert (changes.gone_nodes, changes.gone_replicas) == (("n-one",), ("r-1",))
+    await store.put_node(a_node("one", id="n-two"))
+
+
+async def test_ages_are_since_the_last_heartbeat(store: Store) -> None:
+    await store.put_node(a_node("one"))
+    before = await store.node_ages()
+    await store.hear_node("n-one")
+    after = await store.node_ages()
+    assert 0 <= after["n-one"] <= before["n-one"] + 1

@@ -4,14 +4,43 @@
 # This file has been @generated
 
 __all__ = (
+    "ApproveNodeRequest",
+    "ApproveNodeResponse",
+    "DeleteNodeLabelRequest",
+    "DeleteNodeLabelResponse",
+    "DeleteNodeRequest",
+    "DeleteNodeResponse",
+    "DrainNodeRequest",
+    "DrainNodeResponse",
+    "GetNodeLabelsRequest",
+    "GetNodeLabelsResponse",
+    "GetNodeRequest",
+    "GetNodeResponse",
+    "ListNodeModelsRequest",
+    "ListNodeModelsResponse",
+    "ListNodesRequest",
+    "ListNodesResponse",
+    "ListReplicasRequest",
+    "ListReplicasResponse",
     "LoadModelRequest",
     "LoadModelResponse",
     "NodeAdminServiceBase",
     "NodeAdminServiceStub",
+    "PatchNodeLabelsRequest",
+    "PatchNodeLabelsResponse",
+    "PutNodeLabelsRequest",
+    "PutNodeLabelsResponse",
+    "ResetMaxReplicasPerModelRequest",
+    "ResetMaxReplicasPerModelResponse",
+    "ResumeNodeRequest",
+    "ResumeNodeResponse",
+    "SetMaxReplicasPerModelRequest",
+    "SetMaxReplicasPerModelResponse",
     "UnloadModelRequest",
     "UnloadModelResponse",
 )
 
+import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +57,315 @@ if TYPE_CHECKING:
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+@dataclass(eq=False, repr=False)
+class ApproveNodeRequest(betterproto2.Message):
+    """
+    Asks to let a node in.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id or name of the node.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "ApproveNodeRequest", ApproveNodeRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ApproveNodeResponse(betterproto2.Message):
+    """
+    The node, let in.
+    """
+
+    node: "__types__v1__.Node | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    As the fleet knows it now.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "ApproveNodeResponse", ApproveNodeResponse)
+
+
+@dataclass(eq=False, repr=False)
+class DeleteNodeLabelRequest(betterproto2.Message):
+    """
+    Asks to remove one of the admins' labels of a node.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id or name of the node.
+    """
+
+    key: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The label's name.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "DeleteNodeLabelRequest", DeleteNodeLabelRequest)
+
+
+@dataclass(eq=False, repr=False)
+class DeleteNodeLabelResponse(betterproto2.Message):
+    """
+    The label is removed.
+    """
+
+    pass
+
+
+default_message_pool.register_message("weft.admin.v1", "DeleteNodeLabelResponse", DeleteNodeLabelResponse)
+
+
+@dataclass(eq=False, repr=False)
+class DeleteNodeRequest(betterproto2.Message):
+    """
+    Asks to remove a node.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id or name of the node.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "DeleteNodeRequest", DeleteNodeRequest)
+
+
+@dataclass(eq=False, repr=False)
+class DeleteNodeResponse(betterproto2.Message):
+    """
+    The node is removed.
+    """
+
+    pass
+
+
+default_message_pool.register_message("weft.admin.v1", "DeleteNodeResponse", DeleteNodeResponse)
+
+
+@dataclass(eq=False, repr=False)
+class DrainNodeRequest(betterproto2.Message):
+    """
+    Asks to drain a node.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id or name of the node.
+    """
+
+    timeout: "datetime.timedelta | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    After how long what is still in flight is ended; unset means the router's `drain_timeout`.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "DrainNodeRequest", DrainNodeRequest)
+
+
+@dataclass(eq=False, repr=False)
+class DrainNodeResponse(betterproto2.Message):
+    """
+    The node, draining.
+    """
+
+    node: "__types__v1__.Node | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    As the fleet knows it now.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "DrainNodeResponse", DrainNodeResponse)
+
+
+@dataclass(eq=False, repr=False)
+class GetNodeLabelsRequest(betterproto2.Message):
+    """
+    Asks for a node's labels.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id or name of the node.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "GetNodeLabelsRequest", GetNodeLabelsRequest)
+
+
+@dataclass(eq=False, repr=False)
+class GetNodeLabelsResponse(betterproto2.Message):
+    """
+    A node's labels.
+    """
+
+    labels: "dict[str, str]" = betterproto2.field(
+        1,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    All labels of the node that selectors match.
+    """
+
+    admin_labels: "dict[str, str]" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    Those of them that admins set.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "GetNodeLabelsResponse", GetNodeLabelsResponse)
+
+
+@dataclass(eq=False, repr=False)
+class GetNodeRequest(betterproto2.Message):
+    """
+    Asks for a node.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id or name of the node.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "GetNodeRequest", GetNodeRequest)
+
+
+@dataclass(eq=False, repr=False)
+class GetNodeResponse(betterproto2.Message):
+    """
+    A node.
+    """
+
+    node: "__types__v1__.Node | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    As the fleet knows it now.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "GetNodeResponse", GetNodeResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ListNodeModelsRequest(betterproto2.Message):
+    """
+    Asks for the replicas on a node.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id or name of the node.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "ListNodeModelsRequest", ListNodeModelsRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ListNodeModelsResponse(betterproto2.Message):
+    """
+    The replicas on a node.
+    """
+
+    replicas: "list[__types__v1__.Replica]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    In any state.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "ListNodeModelsResponse", ListNodeModelsResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ListNodesRequest(betterproto2.Message):
+    """
+    Asks for the nodes.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    How many at most; 0 means 100, more than 1,000 means 1,000.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    `next_page_token` of the last answer; empty for the first page.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "ListNodesRequest", ListNodesRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ListNodesResponse(betterproto2.Message):
+    """
+    Some of the nodes.
+    """
+
+    nodes: "list[__types__v1__.Node]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Sorted by name.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty on the last one.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "ListNodesResponse", ListNodesResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ListReplicasRequest(betterproto2.Message):
+    """
+    Asks for every replica.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    How many at most; 0 means 100, more than 1,000 means 1,000.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    `next_page_token` of the last answer; empty for the first page.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "ListReplicasRequest", ListReplicasRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ListReplicasResponse(betterproto2.Message):
+    """
+    Some of the replicas.
+    """
+
+    replicas: "list[__types__v1__.Replica]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    In any state.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty on the last one.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "ListReplicasResponse", ListReplicasResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -63,6 +401,195 @@ class LoadModelResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("weft.admin.v1", "LoadModelResponse", LoadModelResponse)
+
+
+@dataclass(eq=False, repr=False)
+class PatchNodeLabelsRequest(betterproto2.Message):
+    """
+    Asks to add admins' labels to a node.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id or name of the node.
+    """
+
+    labels: "dict[str, str]" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    Labels to add or change, 1 to 255 characters a name.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "PatchNodeLabelsRequest", PatchNodeLabelsRequest)
+
+
+@dataclass(eq=False, repr=False)
+class PatchNodeLabelsResponse(betterproto2.Message):
+    """
+    The labels after that.
+    """
+
+    labels: "dict[str, str]" = betterproto2.field(
+        1,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    All labels of the node that selectors match.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "PatchNodeLabelsResponse", PatchNodeLabelsResponse)
+
+
+@dataclass(eq=False, repr=False)
+class PutNodeLabelsRequest(betterproto2.Message):
+    """
+    Asks to replace the admins' labels of a node.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id or name of the node.
+    """
+
+    labels: "dict[str, str]" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    What admins say of the node from now on, 1 to 255 characters a name.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "PutNodeLabelsRequest", PutNodeLabelsRequest)
+
+
+@dataclass(eq=False, repr=False)
+class PutNodeLabelsResponse(betterproto2.Message):
+    """
+    The labels after that.
+    """
+
+    labels: "dict[str, str]" = betterproto2.field(
+        1,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    All labels of the node that selectors match.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "PutNodeLabelsResponse", PutNodeLabelsResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ResetMaxReplicasPerModelRequest(betterproto2.Message):
+    """
+    Asks to leave the number of replicas to the worker.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id or name of the node.
+    """
+
+
+default_message_pool.register_message(
+    "weft.admin.v1", "ResetMaxReplicasPerModelRequest", ResetMaxReplicasPerModelRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ResetMaxReplicasPerModelResponse(betterproto2.Message):
+    """
+    The node after that.
+    """
+
+    node: "__types__v1__.Node | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    As the fleet knows it now.
+    """
+
+
+default_message_pool.register_message(
+    "weft.admin.v1", "ResetMaxReplicasPerModelResponse", ResetMaxReplicasPerModelResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ResumeNodeRequest(betterproto2.Message):
+    """
+    Asks to call a drain off.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id or name of the node.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "ResumeNodeRequest", ResumeNodeRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ResumeNodeResponse(betterproto2.Message):
+    """
+    The node, in service again.
+    """
+
+    node: "__types__v1__.Node | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    As the fleet knows it now.
+    """
+
+
+default_message_pool.register_message("weft.admin.v1", "ResumeNodeResponse", ResumeNodeResponse)
+
+
+@dataclass(eq=False, repr=False)
+class SetMaxReplicasPerModelRequest(betterproto2.Message):
+    """
+    Asks to set how many replicas of one model a node may run.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id or name of the node.
+    """
+
+    value: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    How many; at least 1.
+    """
+
+
+default_message_pool.register_message(
+    "weft.admin.v1", "SetMaxReplicasPerModelRequest", SetMaxReplicasPerModelRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class SetMaxReplicasPerModelResponse(betterproto2.Message):
+    """
+    The node after that.
+    """
+
+    node: "__types__v1__.Node | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    As the fleet knows it now.
+    """
+
+
+default_message_pool.register_message(
+    "weft.admin.v1", "SetMaxReplicasPerModelResponse", SetMaxReplicasPerModelResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -109,6 +636,351 @@ class NodeAdminServiceStub(betterproto2_grpclib.ServiceStub):
     """
     What people do to nodes and to the replicas on them.
     """
+
+    async def list_nodes(
+        self,
+        message: "ListNodesRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ListNodesResponse":
+        """
+        Lists the nodes of the fleet, by name, with their state.
+
+        Callers: admins, with an API key.
+        Errors: UNAUTHENTICATED INVALID_API_KEY; INVALID_ARGUMENT INVALID_REQUEST (page_token).
+        """
+
+        return await self._unary_unary(
+            "/weft.admin.v1.NodeAdminService/ListNodes",
+            message,
+            ListNodesResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def get_node(
+        self,
+        message: "GetNodeRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "GetNodeResponse":
+        """
+        Gets one node.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        return await self._unary_unary(
+            "/weft.admin.v1.NodeAdminService/GetNode",
+            message,
+            GetNodeResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def delete_node(
+        self,
+        message: "DeleteNodeRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "DeleteNodeResponse":
+        """
+        Removes a node: its replicas are stopped, its approval and its labels forgotten. A worker that still runs registers
+        again as a new node.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE PART_UNAVAILABLE; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        return await self._unary_unary(
+            "/weft.admin.v1.NodeAdminService/DeleteNode",
+            message,
+            DeleteNodeResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def approve_node(
+        self,
+        message: "ApproveNodeRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ApproveNodeResponse":
+        """
+        Lets a pending node in; nothing else does. A node that is let in already stays as it is.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE PART_UNAVAILABLE; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        return await self._unary_unary(
+            "/weft.admin.v1.NodeAdminService/ApproveNode",
+            message,
+            ApproveNodeResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def drain_node(
+        self,
+        message: "DrainNodeRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "DrainNodeResponse":
+        """
+        Has a node finish what is in flight and take nothing new; then its replicas are stopped. Outlives restarts of the
+        worker.
+
+        Answers at once.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION NODE_STATE while it is pending; UNAVAILABLE PART_UNAVAILABLE;
+        UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        return await self._unary_unary(
+            "/weft.admin.v1.NodeAdminService/DrainNode",
+            message,
+            DrainNodeResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def resume_node(
+        self,
+        message: "ResumeNodeRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ResumeNodeResponse":
+        """
+        Calls a drain off; the node serves again once it is heard from.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION NODE_STATE while it is pending; UNAVAILABLE PART_UNAVAILABLE;
+        UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        return await self._unary_unary(
+            "/weft.admin.v1.NodeAdminService/ResumeNode",
+            message,
+            ResumeNodeResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def get_node_labels(
+        self,
+        message: "GetNodeLabelsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "GetNodeLabelsResponse":
+        """
+        Gets a node's labels: the worker's, the automatic ones and the admins'.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        return await self._unary_unary(
+            "/weft.admin.v1.NodeAdminService/GetNodeLabels",
+            message,
+            GetNodeLabelsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def put_node_labels(
+        self,
+        message: "PutNodeLabelsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "PutNodeLabelsResponse":
+        """
+        Replaces the admins' labels of a node.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST (labels); UNAVAILABLE PART_UNAVAILABLE;
+        UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        return await self._unary_unary(
+            "/weft.admin.v1.NodeAdminService/PutNodeLabels",
+            message,
+            PutNodeLabelsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def patch_node_labels(
+        self,
+        message: "PatchNodeLabelsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "PatchNodeLabelsResponse":
+        """
+        Adds admins' labels to a node, or changes them.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST (labels); UNAVAILABLE PART_UNAVAILABLE;
+        UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        return await self._unary_unary(
+            "/weft.admin.v1.NodeAdminService/PatchNodeLabels",
+            message,
+            PatchNodeLabelsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def delete_node_label(
+        self,
+        message: "DeleteNodeLabelRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "DeleteNodeLabelResponse":
+        """
+        Removes one of the admins' labels of a node. Answers 204.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND or LABEL_NOT_FOUND; UNAVAILABLE PART_UNAVAILABLE; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        return await self._unary_unary(
+            "/weft.admin.v1.NodeAdminService/DeleteNodeLabel",
+            message,
+            DeleteNodeLabelResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def set_max_replicas_per_model(
+        self,
+        message: "SetMaxReplicasPerModelRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "SetMaxReplicasPerModelResponse":
+        """
+        Sets how many replicas of one model a node may run, whatever its worker says from now on.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST (value); UNAVAILABLE PART_UNAVAILABLE;
+        UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        return await self._unary_unary(
+            "/weft.admin.v1.NodeAdminService/SetMaxReplicasPerModel",
+            message,
+            SetMaxReplicasPerModelResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def reset_max_replicas_per_model(
+        self,
+        message: "ResetMaxReplicasPerModelRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ResetMaxReplicasPerModelResponse":
+        """
+        Leaves that to the worker again.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE PART_UNAVAILABLE; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        return await self._unary_unary(
+            "/weft.admin.v1.NodeAdminService/ResetMaxReplicasPerModel",
+            message,
+            ResetMaxReplicasPerModelResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list_node_models(
+        self,
+        message: "ListNodeModelsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ListNodeModelsResponse":
+        """
+        Lists the replicas on a node.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        return await self._unary_unary(
+            "/weft.admin.v1.NodeAdminService/ListNodeModels",
+            message,
+            ListNodeModelsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list_replicas(
+        self,
+        message: "ListReplicasRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ListReplicasResponse":
+        """
+        Lists every replica of the fleet, by model, node and index.
+
+        Callers: admins, with an API key.
+        Errors: UNAUTHENTICATED INVALID_API_KEY; INVALID_ARGUMENT INVALID_REQUEST (page_token).
+        """
+
+        return await self._unary_unary(
+            "/weft.admin.v1.NodeAdminService/ListReplicas",
+            message,
+            ListReplicasResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
 
     async def load_model(
         self,
@@ -165,6 +1037,7 @@ class NodeAdminServiceStub(betterproto2_grpclib.ServiceStub):
         )
 
 
+from ....google import protobuf as ___google__protobuf__
 from ...types import v1 as __types__v1__
 
 
@@ -172,6 +1045,159 @@ class NodeAdminServiceBase(betterproto2_grpclib.ServiceBase):
     """
     What people do to nodes and to the replicas on them.
     """
+
+    async def list_nodes(self, message: "ListNodesRequest") -> "ListNodesResponse":
+        """
+        Lists the nodes of the fleet, by name, with their state.
+
+        Callers: admins, with an API key.
+        Errors: UNAUTHENTICATED INVALID_API_KEY; INVALID_ARGUMENT INVALID_REQUEST (page_token).
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def get_node(self, message: "GetNodeRequest") -> "GetNodeResponse":
+        """
+        Gets one node.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def delete_node(self, message: "DeleteNodeRequest") -> "DeleteNodeResponse":
+        """
+        Removes a node: its replicas are stopped, its approval and its labels forgotten. A worker that still runs registers
+        again as a new node.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE PART_UNAVAILABLE; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def approve_node(self, message: "ApproveNodeRequest") -> "ApproveNodeResponse":
+        """
+        Lets a pending node in; nothing else does. A node that is let in already stays as it is.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE PART_UNAVAILABLE; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def drain_node(self, message: "DrainNodeRequest") -> "DrainNodeResponse":
+        """
+        Has a node finish what is in flight and take nothing new; then its replicas are stopped. Outlives restarts of the
+        worker.
+
+        Answers at once.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION NODE_STATE while it is pending; UNAVAILABLE PART_UNAVAILABLE;
+        UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def resume_node(self, message: "ResumeNodeRequest") -> "ResumeNodeResponse":
+        """
+        Calls a drain off; the node serves again once it is heard from.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION NODE_STATE while it is pending; UNAVAILABLE PART_UNAVAILABLE;
+        UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def get_node_labels(self, message: "GetNodeLabelsRequest") -> "GetNodeLabelsResponse":
+        """
+        Gets a node's labels: the worker's, the automatic ones and the admins'.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def put_node_labels(self, message: "PutNodeLabelsRequest") -> "PutNodeLabelsResponse":
+        """
+        Replaces the admins' labels of a node.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST (labels); UNAVAILABLE PART_UNAVAILABLE;
+        UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def patch_node_labels(self, message: "PatchNodeLabelsRequest") -> "PatchNodeLabelsResponse":
+        """
+        Adds admins' labels to a node, or changes them.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST (labels); UNAVAILABLE PART_UNAVAILABLE;
+        UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def delete_node_label(self, message: "DeleteNodeLabelRequest") -> "DeleteNodeLabelResponse":
+        """
+        Removes one of the admins' labels of a node. Answers 204.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND or LABEL_NOT_FOUND; UNAVAILABLE PART_UNAVAILABLE; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def set_max_replicas_per_model(
+        self, message: "SetMaxReplicasPerModelRequest"
+    ) -> "SetMaxReplicasPerModelResponse":
+        """
+        Sets how many replicas of one model a node may run, whatever its worker says from now on.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST (value); UNAVAILABLE PART_UNAVAILABLE;
+        UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def reset_max_replicas_per_model(
+        self, message: "ResetMaxReplicasPerModelRequest"
+    ) -> "ResetMaxReplicasPerModelResponse":
+        """
+        Leaves that to the worker again.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE PART_UNAVAILABLE; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def list_node_models(self, message: "ListNodeModelsRequest") -> "ListNodeModelsResponse":
+        """
+        Lists the replicas on a node.
+
+        Callers: admins, with an API key.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def list_replicas(self, message: "ListReplicasRequest") -> "ListReplicasResponse":
+        """
+        Lists every replica of the fleet, by model, node and index.
+
+        Callers: admins, with an API key.
+        Errors: UNAUTHENTICATED INVALID_API_KEY; INVALID_ARGUMENT INVALID_REQUEST (page_token).
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def load_model(self, message: "LoadModelRequest") -> "LoadModelResponse":
         """
@@ -199,6 +1225,117 @@ class NodeAdminServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def __rpc_list_nodes(
+        self, stream: "grpclib.server.Stream[ListNodesRequest, ListNodesResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_nodes(request)
+        await stream.send_message(response)
+
+    async def __rpc_get_node(self, stream: "grpclib.server.Stream[GetNodeRequest, GetNodeResponse]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.get_node(request)
+        await stream.send_message(response)
+
+    async def __rpc_delete_node(
+        self, stream: "grpclib.server.Stream[DeleteNodeRequest, DeleteNodeResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.delete_node(request)
+        await stream.send_message(response)
+
+    async def __rpc_approve_node(
+        self, stream: "grpclib.server.Stream[ApproveNodeRequest, ApproveNodeResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.approve_node(request)
+        await stream.send_message(response)
+
+    async def __rpc_drain_node(
+        self, stream: "grpclib.server.Stream[DrainNodeRequest, DrainNodeResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.drain_node(request)
+        await stream.send_message(response)
+
+    async def __rpc_resume_node(
+        self, stream: "grpclib.server.Stream[ResumeNodeRequest, ResumeNodeResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.resume_node(request)
+        await stream.send_message(response)
+
+    async def __rpc_get_node_labels(
+        self, stream: "grpclib.server.Stream[GetNodeLabelsRequest, GetNodeLabelsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.get_node_labels(request)
+        await stream.send_message(response)
+
+    async def __rpc_put_node_labels(
+        self, stream: "grpclib.server.Stream[PutNodeLabelsRequest, PutNodeLabelsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.put_node_labels(request)
+        await stream.send_message(response)
+
+    async def __rpc_patch_node_labels(
+        self, stream: "grpclib.server.Stream[PatchNodeLabelsRequest, PatchNodeLabelsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.patch_node_labels(request)
+        await stream.send_message(response)
+
+    async def __rpc_delete_node_label(
+        self, stream: "grpclib.server.Stream[DeleteNodeLabelRequest, DeleteNodeLabelResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.delete_node_label(request)
+        await stream.send_message(response)
+
+    async def __rpc_set_max_replicas_per_model(
+        self, stream: "grpclib.server.Stream[SetMaxReplicasPerModelRequest, SetMaxReplicasPerModelResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.set_max_replicas_per_model(request)
+        await stream.send_message(response)
+
+    async def __rpc_reset_max_replicas_per_model(
+        self,
+        stream: "grpclib.server.Stream[ResetMaxReplicasPerModelRequest, ResetMaxReplicasPerModelResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.reset_max_replicas_per_model(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_node_models(
+        self, stream: "grpclib.server.Stream[ListNodeModelsRequest, ListNodeModelsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_node_models(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_replicas(
+        self, stream: "grpclib.server.Stream[ListReplicasRequest, ListReplicasResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_replicas(request)
+        await stream.send_message(response)
+
     async def __rpc_load_model(
         self, stream: "grpclib.server.Stream[LoadModelRequest, LoadModelResponse]"
     ) -> None:
@@ -217,6 +1354,90 @@ class NodeAdminServiceBase(betterproto2_grpclib.ServiceBase):
 
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
+            "/weft.admin.v1.NodeAdminService/ListNodes": grpclib.const.Handler(
+                self.__rpc_list_nodes,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListNodesRequest,
+                ListNodesResponse,
+            ),
+            "/weft.admin.v1.NodeAdminService/GetNode": grpclib.const.Handler(
+                self.__rpc_get_node,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                GetNodeRequest,
+                GetNodeResponse,
+            ),
+            "/weft.admin.v1.NodeAdminService/DeleteNode": grpclib.const.Handler(
+                self.__rpc_delete_node,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                DeleteNodeRequest,
+                DeleteNodeResponse,
+            ),
+            "/weft.admin.v1.NodeAdminService/ApproveNode": grpclib.const.Handler(
+                self.__rpc_approve_node,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ApproveNodeRequest,
+                ApproveNodeResponse,
+            ),
+            "/weft.admin.v1.NodeAdminService/DrainNode": grpclib.const.Handler(
+                self.__rpc_drain_node,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                DrainNodeRequest,
+                DrainNodeResponse,
+            ),
+            "/weft.admin.v1.NodeAdminService/ResumeNode": grpclib.const.Handler(
+                self.__rpc_resume_node,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ResumeNodeRequest,
+                ResumeNodeResponse,
+            ),
+            "/weft.admin.v1.NodeAdminService/GetNodeLabels": grpclib.const.Handler(
+                self.__rpc_get_node_labels,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                GetNodeLabelsRequest,
+                GetNodeLabelsResponse,
+            ),
+            "/weft.admin.v1.NodeAdminService/PutNodeLabels": grpclib.const.Handler(
+                self.__rpc_put_node_labels,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                PutNodeLabelsRequest,
+                PutNodeLabelsResponse,
+            ),
+            "/weft.admin.v1.NodeAdminService/PatchNodeLabels": grpclib.const.Handler(
+                self.__rpc_patch_node_labels,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                PatchNodeLabelsRequest,
+                PatchNodeLabelsResponse,
+            ),
+            "/weft.admin.v1.NodeAdminService/DeleteNodeLabel": grpclib.const.Handler(
+                self.__rpc_delete_node_label,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                DeleteNodeLabelRequest,
+                DeleteNodeLabelResponse,
+            ),
+            "/weft.admin.v1.NodeAdminService/SetMaxReplicasPerModel": grpclib.const.Handler(
+                self.__rpc_set_max_replicas_per_model,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                SetMaxReplicasPerModelRequest,
+                SetMaxReplicasPerModelResponse,
+            ),
+            "/weft.admin.v1.NodeAdminService/ResetMaxReplicasPerModel": grpclib.const.Handler(
+                self.__rpc_reset_max_replicas_per_model,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ResetMaxReplicasPerModelRequest,
+                ResetMaxReplicasPerModelResponse,
+            ),
+            "/weft.admin.v1.NodeAdminService/ListNodeModels": grpclib.const.Handler(
+                self.__rpc_list_node_models,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListNodeModelsRequest,
+                ListNodeModelsResponse,
+            ),
+            "/weft.admin.v1.NodeAdminService/ListReplicas": grpclib.const.Handler(
+                self.__rpc_list_replicas,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListReplicasRequest,
+                ListReplicasResponse,
+            ),
             "/weft.admin.v1.NodeAdminService/LoadModel": grpclib.const.Handler(
                 self.__rpc_load_model,
                 grpclib.const.Cardinality.UNARY_UNARY,

@@ -130,6 +130,21 @@ class ErrorReason(betterproto2.Enum):
     A part failed in a way that it did not foresee; its log has the details under the request id (INTERNAL).
     """
 
+    POLICY_NOT_FOUND = 21
+    """
+    The model has no scheduling policy. Example: `'llama3' has no scheduling policy` (NOT_FOUND).
+    """
+
+    LABEL_NOT_FOUND = 22
+    """
+    No admin gave the node this label. Example: `Node 'gpu-1' has no label 'tier' of an admin's` (NOT_FOUND).
+    """
+
+    NOT_LOADING = 23
+    """
+    No load of the model is under way. Example: `'llama3' is not being loaded` (NOT_FOUND).
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -154,6 +169,9 @@ class ErrorReason(betterproto2.Enum):
             18: "ERROR_REASON_UNKNOWN_PATH",
             19: "ERROR_REASON_BODY_TOO_LARGE",
             20: "ERROR_REASON_INTERNAL",
+            21: "ERROR_REASON_POLICY_NOT_FOUND",
+            22: "ERROR_REASON_LABEL_NOT_FOUND",
+            23: "ERROR_REASON_NOT_LOADING",
         }
 
     @classmethod
@@ -180,4 +198,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_UNKNOWN_PATH": 18,
             "ERROR_REASON_BODY_TOO_LARGE": 19,
             "ERROR_REASON_INTERNAL": 20,
+            "ERROR_REASON_POLICY_NOT_FOUND": 21,
+            "ERROR_REASON_LABEL_NOT_FOUND": 22,
+            "ERROR_REASON_NOT_LOADING": 23,
         }

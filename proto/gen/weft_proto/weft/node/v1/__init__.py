@@ -4,12 +4,20 @@
 # This file has been @generated
 
 __all__ = (
+    "DeregisterNodeRequest",
+    "DeregisterNodeResponse",
+    "DrainNodeRequest",
+    "DrainNodeResponse",
     "HeartbeatRequest",
     "HeartbeatResponse",
+    "ListNodeModelsRequest",
+    "ListNodeModelsResponse",
     "NodeServiceBase",
     "NodeServiceStub",
     "RegisterNodeRequest",
     "RegisterNodeResponse",
+    "ResumeNodeRequest",
+    "ResumeNodeResponse",
 )
 
 import datetime
@@ -32,6 +40,63 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
 @dataclass(eq=False, repr=False)
+class DeregisterNodeRequest(betterproto2.Message):
+    """
+    Says that the caller's node leaves.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The node's id.
+    """
+
+
+default_message_pool.register_message("weft.node.v1", "DeregisterNodeRequest", DeregisterNodeRequest)
+
+
+@dataclass(eq=False, repr=False)
+class DeregisterNodeResponse(betterproto2.Message):
+    """
+    The node has left.
+    """
+
+    pass
+
+
+default_message_pool.register_message("weft.node.v1", "DeregisterNodeResponse", DeregisterNodeResponse)
+
+
+@dataclass(eq=False, repr=False)
+class DrainNodeRequest(betterproto2.Message):
+    """
+    Asks to drain the caller's node.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The node's id.
+    """
+
+
+default_message_pool.register_message("weft.node.v1", "DrainNodeRequest", DrainNodeRequest)
+
+
+@dataclass(eq=False, repr=False)
+class DrainNodeResponse(betterproto2.Message):
+    """
+    The node, draining.
+    """
+
+    node: "__types__v1__.Node | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    As the fleet knows it now.
+    """
+
+
+default_message_pool.register_message("weft.node.v1", "DrainNodeResponse", DrainNodeResponse)
+
+
+@dataclass(eq=False, repr=False)
 class HeartbeatRequest(betterproto2.Message):
     """
     Tells that a node lives and what it runs.
@@ -50,6 +115,16 @@ class HeartbeatRequest(betterproto2.Message):
     replicas: "list[__types__v1__.Replica]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Every replica that the worker runs, in any state.
+    """
+
+    disk_total_bytes: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    """
+    Size of the disk that holds its models, in bytes; 0 means unknown.
+    """
+
+    disk_free_bytes: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
+    """
+    What is free on that disk, in bytes.
     """
 
 
@@ -88,6 +163,36 @@ class HeartbeatResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("weft.node.v1", "HeartbeatResponse", HeartbeatResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ListNodeModelsRequest(betterproto2.Message):
+    """
+    Asks for the replicas of the caller's node.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The node's id.
+    """
+
+
+default_message_pool.register_message("weft.node.v1", "ListNodeModelsRequest", ListNodeModelsRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ListNodeModelsResponse(betterproto2.Message):
+    """
+    The replicas of a node.
+    """
+
+    replicas: "list[__types__v1__.Replica]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    In any state.
+    """
+
+
+default_message_pool.register_message("weft.node.v1", "ListNodeModelsResponse", ListNodeModelsResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -135,6 +240,16 @@ class RegisterNodeRequest(betterproto2.Message):
     Replicas that run already, from before this registration.
     """
 
+    disk_total_bytes: "int" = betterproto2.field(8, betterproto2.TYPE_UINT64)
+    """
+    Size of the disk that holds its models, in bytes; 0 means unknown.
+    """
+
+    disk_free_bytes: "int" = betterproto2.field(9, betterproto2.TYPE_UINT64)
+    """
+    What is free on that disk, in bytes.
+    """
+
 
 default_message_pool.register_message("weft.node.v1", "RegisterNodeRequest", RegisterNodeRequest)
 
@@ -179,6 +294,36 @@ class RegisterNodeResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("weft.node.v1", "RegisterNodeResponse", RegisterNodeResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ResumeNodeRequest(betterproto2.Message):
+    """
+    Asks to call the drain of the caller's node off.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The node's id.
+    """
+
+
+default_message_pool.register_message("weft.node.v1", "ResumeNodeRequest", ResumeNodeRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ResumeNodeResponse(betterproto2.Message):
+    """
+    The node, in service again.
+    """
+
+    node: "__types__v1__.Node | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    As the fleet knows it now.
+    """
+
+
+default_message_pool.register_message("weft.node.v1", "ResumeNodeResponse", ResumeNodeResponse)
 
 
 class NodeServiceStub(betterproto2_grpclib.ServiceStub):
@@ -238,6 +383,105 @@ class NodeServiceStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def drain_node(
+        self,
+        message: "DrainNodeRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "DrainNodeResponse":
+        """
+        Has the calling worker's node finish what is in flight and take nothing new.
+
+        Ends by ResumeNode, or when the worker registers again.
+
+        Callers: workers, with `authorization: Bearer NODE_TOKEN`.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAUTHENTICATED INVALID_TOKEN; FAILED_PRECONDITION NODE_STATE while it is pending.
+        """
+
+        return await self._unary_unary(
+            "/weft.node.v1.NodeService/DrainNode",
+            message,
+            DrainNodeResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def resume_node(
+        self,
+        message: "ResumeNodeRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ResumeNodeResponse":
+        """
+        Calls the node's own drain off; one that an admin asked for stays.
+
+        Callers: workers, with `authorization: Bearer NODE_TOKEN`.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAUTHENTICATED INVALID_TOKEN; FAILED_PRECONDITION NODE_STATE while it is pending,
+        or drains by an admin's wish.
+        """
+
+        return await self._unary_unary(
+            "/weft.node.v1.NodeService/ResumeNode",
+            message,
+            ResumeNodeResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list_node_models(
+        self,
+        message: "ListNodeModelsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ListNodeModelsResponse":
+        """
+        Lists the replicas of the calling worker's node, as the fleet knows them.
+
+        Callers: workers, with `authorization: Bearer NODE_TOKEN`.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAUTHENTICATED INVALID_TOKEN.
+        """
+
+        return await self._unary_unary(
+            "/weft.node.v1.NodeService/ListNodeModels",
+            message,
+            ListNodeModelsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def deregister_node(
+        self,
+        message: "DeregisterNodeRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "DeregisterNodeResponse":
+        """
+        Says goodbye: the node is offline at once, and its token is void. Its row stays, for its return.
+
+        Callers: workers, with `authorization: Bearer NODE_TOKEN`.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAUTHENTICATED INVALID_TOKEN.
+        """
+
+        return await self._unary_unary(
+            "/weft.node.v1.NodeService/DeregisterNode",
+            message,
+            DeregisterNodeResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 from ....google import protobuf as ___google__protobuf__
 from ...types import v1 as __types__v1__
@@ -272,6 +516,49 @@ class NodeServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def drain_node(self, message: "DrainNodeRequest") -> "DrainNodeResponse":
+        """
+        Has the calling worker's node finish what is in flight and take nothing new.
+
+        Ends by ResumeNode, or when the worker registers again.
+
+        Callers: workers, with `authorization: Bearer NODE_TOKEN`.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAUTHENTICATED INVALID_TOKEN; FAILED_PRECONDITION NODE_STATE while it is pending.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def resume_node(self, message: "ResumeNodeRequest") -> "ResumeNodeResponse":
+        """
+        Calls the node's own drain off; one that an admin asked for stays.
+
+        Callers: workers, with `authorization: Bearer NODE_TOKEN`.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAUTHENTICATED INVALID_TOKEN; FAILED_PRECONDITION NODE_STATE while it is pending,
+        or drains by an admin's wish.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def list_node_models(self, message: "ListNodeModelsRequest") -> "ListNodeModelsResponse":
+        """
+        Lists the replicas of the calling worker's node, as the fleet knows them.
+
+        Callers: workers, with `authorization: Bearer NODE_TOKEN`.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAUTHENTICATED INVALID_TOKEN.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def deregister_node(self, message: "DeregisterNodeRequest") -> "DeregisterNodeResponse":
+        """
+        Says goodbye: the node is offline at once, and its token is void. Its row stays, for its return.
+
+        Callers: workers, with `authorization: Bearer NODE_TOKEN`.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAUTHENTICATED INVALID_TOKEN.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def __rpc_register_node(
         self, stream: "grpclib.server.Stream[RegisterNodeRequest, RegisterNodeResponse]"
     ) -> None:
@@ -288,6 +575,38 @@ class NodeServiceBase(betterproto2_grpclib.ServiceBase):
         response = await self.heartbeat(request)
         await stream.send_message(response)
 
+    async def __rpc_drain_node(
+        self, stream: "grpclib.server.Stream[DrainNodeRequest, DrainNodeResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.drain_node(request)
+        await stream.send_message(response)
+
+    async def __rpc_resume_node(
+        self, stream: "grpclib.server.Stream[ResumeNodeRequest, ResumeNodeResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.resume_node(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_node_models(
+        self, stream: "grpclib.server.Stream[ListNodeModelsRequest, ListNodeModelsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_node_models(request)
+        await stream.send_message(response)
+
+    async def __rpc_deregister_node(
+        self, stream: "grpclib.server.Stream[DeregisterNodeRequest, DeregisterNodeResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.deregister_node(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/weft.node.v1.NodeService/RegisterNode": grpclib.const.Handler(
@@ -301,5 +620,29 @@ class NodeServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 HeartbeatRequest,
                 HeartbeatResponse,
+            ),
+            "/weft.node.v1.NodeService/DrainNode": grpclib.const.Handler(
+                self.__rpc_drain_node,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                DrainNodeRequest,
+                DrainNodeResponse,
+            ),
+            "/weft.node.v1.NodeService/ResumeNode": grpclib.const.Handler(
+                self.__rpc_resume_node,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ResumeNodeRequest,
+                ResumeNodeResponse,
+            ),
+            "/weft.node.v1.NodeService/ListNodeModels": grpclib.const.Handler(
+                self.__rpc_list_node_models,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListNodeModelsRequest,
+                ListNodeModelsResponse,
+            ),
+            "/weft.node.v1.NodeService/DeregisterNode": grpclib.const.Handler(
+                self.__rpc_deregister_node,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                DeregisterNodeRequest,
+                DeregisterNodeResponse,
             ),
         }

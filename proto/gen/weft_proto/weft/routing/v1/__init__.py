@@ -4,6 +4,10 @@
 # This file has been @generated
 
 __all__ = (
+    "GetLoadStatusRequest",
+    "GetLoadStatusResponse",
+    "LoadState",
+    "LoadStatus",
     "NodeHeard",
     "RouteRequest",
     "RouteResponse",
@@ -31,6 +35,160 @@ if TYPE_CHECKING:
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class LoadState(betterproto2.Enum):
+    """
+    Where a load stands.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Never sent.
+    """
+
+    PENDING = 1
+    """
+    It waits for memory: for a node, or until what is evicted for it is gone.
+    """
+
+    INSTALLING = 2
+    """
+    A worker starts the backend's process.
+    """
+
+    STAGING = 3
+    """
+    Files travel to the worker.
+    """
+
+    LOADING = 4
+    """
+    The engine loads the model.
+    """
+
+    FAILED = 5
+    """
+    It failed; who asks within some seconds is told why instead of starting another one.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "LOAD_STATE_UNSPECIFIED",
+            1: "LOAD_STATE_PENDING",
+            2: "LOAD_STATE_INSTALLING",
+            3: "LOAD_STATE_STAGING",
+            4: "LOAD_STATE_LOADING",
+            5: "LOAD_STATE_FAILED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "LOAD_STATE_UNSPECIFIED": 0,
+            "LOAD_STATE_PENDING": 1,
+            "LOAD_STATE_INSTALLING": 2,
+            "LOAD_STATE_STAGING": 3,
+            "LOAD_STATE_LOADING": 4,
+            "LOAD_STATE_FAILED": 5,
+        }
+
+
+@dataclass(eq=False, repr=False)
+class GetLoadStatusRequest(betterproto2.Message):
+    """
+    Asks for a model's load.
+    """
+
+    model: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The model's name in the catalog.
+    """
+
+
+default_message_pool.register_message("weft.routing.v1", "GetLoadStatusRequest", GetLoadStatusRequest)
+
+
+@dataclass(eq=False, repr=False)
+class GetLoadStatusResponse(betterproto2.Message):
+    """
+    A model's load.
+    """
+
+    status: "LoadStatus | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    How far it has come.
+    """
+
+
+default_message_pool.register_message("weft.routing.v1", "GetLoadStatusResponse", GetLoadStatusResponse)
+
+
+@dataclass(eq=False, repr=False)
+class LoadStatus(betterproto2.Message):
+    """
+    How far a load has come, for those who wait.
+    """
+
+    model: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The model.
+    """
+
+    state: "LoadState" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: LoadState(0))
+    """
+    Where it stands.
+    """
+
+    node: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Name of the node that loads it; empty while there is none yet.
+    """
+
+    progress: "float" = betterproto2.field(4, betterproto2.TYPE_FLOAT)
+    """
+    From 0 to 1, as far as the engine tells.
+    """
+
+    eta: "datetime.timedelta | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    When it ends at the pace so far; unset where there is nothing to tell it from.
+    """
+
+    total_bytes: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
+    """
+    Bytes of the model.
+    """
+
+    message: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    Why it waits, or why it failed.
+    """
+
+    start_time: "datetime.datetime | None" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it began.
+    """
+
+    progress_time: "datetime.datetime | None" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it last came further.
+    """
+
+    replica_id: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    The replica that it makes; empty while it has no node yet.
+    """
+
+
+default_message_pool.register_message("weft.routing.v1", "LoadStatus", LoadStatus)
 
 
 @dataclass(eq=False, repr=False)
@@ -179,6 +337,16 @@ class WatchFleetResponse(betterproto2.Message):
     full update of another fleet replaces everything, whatever its sequence.
     """
 
+    policies: "list[__types__v1__.Policy]" = betterproto2.field(11, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Scheduling policies that are new or changed.
+    """
+
+    removed_policies: "list[str]" = betterproto2.field(12, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Models whose scheduling policy was deleted.
+    """
+
 
 default_message_pool.register_message("weft.routing.v1", "WatchFleetResponse", WatchFleetResponse)
 
@@ -245,6 +413,31 @@ class RoutingServiceStub(betterproto2_grpclib.ServiceStub):
         ):
             yield response
 
+    async def get_load_status(
+        self,
+        message: "GetLoadStatusRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "GetLoadStatusResponse":
+        """
+        Tells how far the load of a model has come.
+
+        Callers: anybody with an API key, through Envoy.
+        Errors: NOT_FOUND MODEL_NOT_FOUND, or NOT_LOADING where no load of the model is under way or failed just now;
+        UNAVAILABLE PART_UNAVAILABLE.
+        """
+
+        return await self._unary_unary(
+            "/weft.routing.v1.RoutingService/GetLoadStatus",
+            message,
+            GetLoadStatusResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 from ....google import protobuf as ___google__protobuf__
 from ...types import v1 as __types__v1__
@@ -284,6 +477,17 @@ class RoutingServiceBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield WatchFleetResponse()
 
+    async def get_load_status(self, message: "GetLoadStatusRequest") -> "GetLoadStatusResponse":
+        """
+        Tells how far the load of a model has come.
+
+        Callers: anybody with an API key, through Envoy.
+        Errors: NOT_FOUND MODEL_NOT_FOUND, or NOT_LOADING where no load of the model is under way or failed just now;
+        UNAVAILABLE PART_UNAVAILABLE.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def __rpc_route(self, stream: "grpclib.server.Stream[RouteRequest, RouteResponse]") -> None:
         request = await stream.recv_message()
         assert request is not None
@@ -301,6 +505,14 @@ class RoutingServiceBase(betterproto2_grpclib.ServiceBase):
             request,
         )
 
+    async def __rpc_get_load_status(
+        self, stream: "grpclib.server.Stream[GetLoadStatusRequest, GetLoadStatusResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.get_load_status(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/weft.routing.v1.RoutingService/Route": grpclib.const.Handler(
@@ -314,5 +526,11 @@ class RoutingServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_STREAM,
                 WatchFleetRequest,
                 WatchFleetResponse,
+            ),
+            "/weft.routing.v1.RoutingService/GetLoadStatus": grpclib.const.Handler(
+                self.__rpc_get_load_status,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                GetLoadStatusRequest,
+                GetLoadStatusResponse,
             ),
         }

@@ -23,28 +23,138 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from weft_proto.pb.weft.types.v1 import node_pb2 as weft_dot_types_dot_v1_dot_node__pb2
 from weft_proto.pb.weft.types.v1 import replica_pb2 as weft_dot_types_dot_v1_dot_replica__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&weft/admin/v1/node_admin_service.proto\x12\rweft.admin.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1bweft/types/v1/replica.proto\"S\n\x10LoadModelRequest\x12\x1d\n\nmodel_name\x18\x01 \x01(\tR\tmodelName\x12\x17\n\x04node\x18\x02 \x01(\tH\x00R\x04node\x88\x01\x01\x42\x07\n\x05_node\"E\n\x11LoadModelResponse\x12\x30\n\x07replica\x18\x01 \x01(\x0b\x32\x16.weft.types.v1.ReplicaR\x07replica\"k\n\x12UnloadModelRequest\x12\x1d\n\nmodel_name\x18\x01 \x01(\tR\tmodelName\x12\x17\n\x04node\x18\x02 \x01(\tH\x00R\x04node\x88\x01\x01\x12\x14\n\x05\x66orce\x18\x03 \x01(\x08R\x05\x66orceB\x07\n\x05_node\"I\n\x13UnloadModelResponse\x12\x32\n\x08replicas\x18\x01 \x03(\x0b\x32\x16.weft.types.v1.ReplicaR\x08replicas2\xa7\x02\n\x10NodeAdminService\x12q\n\tLoadModel\x12\x1f.weft.admin.v1.LoadModelRequest\x1a .weft.admin.v1.LoadModelResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/api/nodes/models/load:\x01*\x12\x9f\x01\n\x0bUnloadModel\x12!.weft.admin.v1.UnloadModelRequest\x1a\".weft.admin.v1.UnloadModelResponse\"I\x82\xd3\xe4\x93\x02\x43\"\x18/api/nodes/models/unload:\x01*Z$\"\x1f/api/nodes/{node}/models/unload:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&weft/admin/v1/node_admin_service.proto\x12\rweft.admin.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18weft/types/v1/node.proto\x1a\x1bweft/types/v1/replica.proto\"S\n\x10LoadModelRequest\x12\x1d\n\nmodel_name\x18\x01 \x01(\tR\tmodelName\x12\x17\n\x04node\x18\x02 \x01(\tH\x00R\x04node\x88\x01\x01\x42\x07\n\x05_node\"E\n\x11LoadModelResponse\x12\x30\n\x07replica\x18\x01 \x01(\x0b\x32\x16.weft.types.v1.ReplicaR\x07replica\"k\n\x12UnloadModelRequest\x12\x1d\n\nmodel_name\x18\x01 \x01(\tR\tmodelName\x12\x17\n\x04node\x18\x02 \x01(\tH\x00R\x04node\x88\x01\x01\x12\x14\n\x05\x66orce\x18\x03 \x01(\x08R\x05\x66orceB\x07\n\x05_node\"I\n\x13UnloadModelResponse\x12\x32\n\x08replicas\x18\x01 \x03(\x0b\x32\x16.weft.types.v1.ReplicaR\x08replicas\"N\n\x10ListNodesRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"f\n\x11ListNodesResponse\x12)\n\x05nodes\x18\x01 \x03(\x0b\x32\x13.weft.types.v1.NodeR\x05nodes\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\" \n\x0eGetNodeRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\":\n\x0fGetNodeResponse\x12\'\n\x04node\x18\x01 \x01(\x0b\x32\x13.weft.types.v1.NodeR\x04node\"#\n\x11\x44\x65leteNodeRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\"\x14\n\x12\x44\x65leteNodeResponse\"$\n\x12\x41pproveNodeRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\">\n\x13\x41pproveNodeResponse\x12\'\n\x04node\x18\x01 \x01(\x0b\x32\x13.weft.types.v1.NodeR\x04node\"h\n\x10\x44rainNodeRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x38\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00R\x07timeout\x88\x01\x01\x42\n\n\x08_timeout\"<\n\x11\x44rainNodeResponse\x12\'\n\x04node\x18\x01 \x01(\x0b\x32\x13.weft.types.v1.NodeR\x04node\"#\n\x11ResumeNodeRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\"=\n\x12ResumeNodeResponse\x12\'\n\x04node\x18\x01 \x01(\x0b\x32\x13.weft.types.v1.NodeR\x04node\"&\n\x14GetNodeLabelsRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\"\xb6\x02\n\x15GetNodeLabelsResponse\x12H\n\x06labels\x18\x01 \x03(\x0b\x32\x30.weft.admin.v1.GetNodeLabelsResponse.LabelsEntryR\x06labels\x12X\n\x0c\x61\x64min_labels\x18\x02 \x03(\x0b\x32\x35.weft.admin.v1.GetNodeLabelsResponse.AdminLabelsEntryR\x0b\x61\x64minLabels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a>\n\x10\x41\x64minLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xaa\x01\n\x14PutNodeLabelsRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12G\n\x06labels\x18\x02 \x03(\x0b\x32/.weft.admin.v1.PutNodeLabelsRequest.LabelsEntryR\x06labels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x9c\x01\n\x15PutNodeLabelsResponse\x12H\n\x06labels\x18\x01 \x03(\x0b\x32\x30.weft.admin.v1.PutNodeLabelsResponse.LabelsEntryR\x06labels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xae\x01\n\x16PatchNodeLabelsRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12I\n\x06labels\x18\x02 \x03(\x0b\x32\x31.weft.admin.v1.PatchNodeLabelsRequest.LabelsEntryR\x06labels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xa0\x01\n\x17PatchNodeLabelsResponse\x12J\n\x06labels\x18\x01 \x03(\x0b\x32\x32.weft.admin.v1.PatchNodeLabelsResponse.LabelsEntryR\x06labels\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\":\n\x16\x44\x65leteNodeLabelRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n\x03key\x18\x02 \x01(\tR\x03key\"\x19\n\x17\x44\x65leteNodeLabelResponse\"E\n\x1dSetMaxReplicasPerModelRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05value\x18\x02 \x01(\x05R\x05value\"I\n\x1eSetMaxReplicasPerModelResponse\x12\'\n\x04node\x18\x01 \x01(\x0b\x32\x13.weft.types.v1.NodeR\x04node\"1\n\x1fResetMaxReplicasPerModelRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\"K\n ResetMaxReplicasPerModelResponse\x12\'\n\x04node\x18\x01 \x01(\x0b\x32\x13.weft.types.v1.NodeR\x04node\"\'\n\x15ListNodeModelsRequest\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\"L\n\x16ListNodeModelsResponse\x12\x32\n\x08replicas\x18\x01 \x03(\x0b\x32\x16.weft.types.v1.ReplicaR\x08replicas\"Q\n\x13ListReplicasRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"r\n\x14ListReplicasResponse\x12\x32\n\x08replicas\x18\x01 \x03(\x0b\x32\x16.weft.types.v1.ReplicaR\x08replicas\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x95\x10\n\x10NodeAdminService\x12\x62\n\tListNodes\x12\x1f.weft.admin.v1.ListNodesRequest\x1a .weft.admin.v1.ListNodesResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/api/nodes\x12\x61\n\x07GetNode\x12\x1d.weft.admin.v1.GetNodeRequest\x1a\x1e.weft.admin.v1.GetNodeResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/nodes/{id}\x12j\n\nDeleteNode\x12 .weft.admin.v1.DeleteNodeRequest\x1a!.weft.admin.v1.DeleteNodeResponse\"\x17\x82\xd3\xe4\x93\x02\x11*\x0f/api/nodes/{id}\x12x\n\x0b\x41pproveNode\x12!.weft.admin.v1.ApproveNodeRequest\x1a\".weft.admin.v1.ApproveNodeResponse\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/api/nodes/{id}/approve:\x01*\x12p\n\tDrainNode\x12\x1f.weft.admin.v1.DrainNodeRequest\x1a .weft.admin.v1.DrainNodeResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/api/nodes/{id}/drain:\x01*\x12t\n\nResumeNode\x12 .weft.admin.v1.ResumeNodeRequest\x1a!.weft.admin.v1.ResumeNodeResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/api/nodes/{id}/resume:\x01*\x12z\n\rGetNodeLabels\x12#.weft.admin.v1.GetNodeLabelsRequest\x1a$.weft.admin.v1.GetNodeLabelsResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/api/nodes/{id}/labels\x12}\n\rPutNodeLabels\x12#.weft.admin.v1.PutNodeLabelsRequest\x1a$.weft.admin.v1.PutNodeLabelsResponse\"!\x82\xd3\xe4\x93\x02\x1b\x1a\x16/api/nodes/{id}/labels:\x01*\x12\x83\x01\n\x0fPatchNodeLabels\x12%.weft.admin.v1.PatchNodeLabelsRequest\x1a&.weft.admin.v1.PatchNodeLabelsResponse\"!\x82\xd3\xe4\x93\x02\x1b\x32\x16/api/nodes/{id}/labels:\x01*\x12\x89\x01\n\x0f\x44\x65leteNodeLabel\x12%.weft.admin.v1.DeleteNodeLabelRequest\x1a&.weft.admin.v1.DeleteNodeLabelResponse\"\'\x82\xd3\xe4\x93\x02!*\x1f/api/nodes/{id}/labels/{key=**}\x12\xa8\x01\n\x16SetMaxReplicasPerModel\x12,.weft.admin.v1.SetMaxReplicasPerModelRequest\x1a-.weft.admin.v1.SetMaxReplicasPerModelResponse\"1\x82\xd3\xe4\x93\x02+\x1a&/api/nodes/{id}/max-replicas-per-model:\x01*\x12\xab\x01\n\x18ResetMaxReplicasPerModel\x12..weft.admin.v1.ResetMaxReplicasPerModelRequest\x1a/.weft.admin.v1.ResetMaxReplicasPerModelResponse\".\x82\xd3\xe4\x93\x02(*&/api/nodes/{id}/max-replicas-per-model\x12}\n\x0eListNodeModels\x12$.weft.admin.v1.ListNodeModelsRequest\x1a%.weft.admin.v1.ListNodeModelsResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/api/nodes/{id}/models\x12r\n\x0cListReplicas\x12\".weft.admin.v1.ListReplicasRequest\x1a#.weft.admin.v1.ListReplicasResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/api/nodes/models\x12q\n\tLoadModel\x12\x1f.weft.admin.v1.LoadModelRequest\x1a .weft.admin.v1.LoadModelResponse\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/api/nodes/models/load:\x01*\x12\x9f\x01\n\x0bUnloadModel\x12!.weft.admin.v1.UnloadModelRequest\x1a\".weft.admin.v1.UnloadModelResponse\"I\x82\xd3\xe4\x93\x02\x43\"\x18/api/nodes/models/unload:\x01*Z$\"\x1f/api/nodes/{node}/models/unload:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.admin.v1.node_admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_GETNODELABELSRESPONSE_LABELSENTRY']._loaded_options = None
+  _globals['_GETNODELABELSRESPONSE_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_GETNODELABELSRESPONSE_ADMINLABELSENTRY']._loaded_options = None
+  _globals['_GETNODELABELSRESPONSE_ADMINLABELSENTRY']._serialized_options = b'8\001'
+  _globals['_PUTNODELABELSREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_PUTNODELABELSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_PUTNODELABELSRESPONSE_LABELSENTRY']._loaded_options = None
+  _globals['_PUTNODELABELSRESPONSE_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_PATCHNODELABELSREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_PATCHNODELABELSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_PATCHNODELABELSRESPONSE_LABELSENTRY']._loaded_options = None
+  _globals['_PATCHNODELABELSRESPONSE_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_NODEADMINSERVICE'].methods_by_name['ListNodes']._loaded_options = None
+  _globals['_NODEADMINSERVICE'].methods_by_name['ListNodes']._serialized_options = b'\202\323\344\223\002\014\022\n/api/nodes'
+  _globals['_NODEADMINSERVICE'].methods_by_name['GetNode']._loaded_options = None
+  _globals['_NODEADMINSERVICE'].methods_by_name['GetNode']._serialized_options = b'\202\323\344\223\002\021\022\017/api/nodes/{id}'
+  _globals['_NODEADMINSERVICE'].methods_by_name['DeleteNode']._loaded_options = None
+  _globals['_NODEADMINSERVICE'].methods_by_name['DeleteNode']._serialized_options = b'\202\323\344\223\002\021*\017/api/nodes/{id}'
+  _globals['_NODEADMINSERVICE'].methods_by_name['ApproveNode']._loaded_options = None
+  _globals['_NODEADMINSERVICE'].methods_by_name['ApproveNode']._serialized_options = b'\202\323\344\223\002\034\"\027/api/nodes/{id}/approve:\001*'
+  _globals['_NODEADMINSERVICE'].methods_by_name['DrainNode']._loaded_options = None
+  _globals['_NODEADMINSERVICE'].methods_by_name['DrainNode']._serialized_options = b'\202\323\344\223\002\032\"\025/api/nodes/{id}/drain:\001*'
+  _globals['_NODEADMINSERVICE'].methods_by_name['ResumeNode']._loaded_options = None
+  _globals['_NODEADMINSERVICE'].methods_by_name['ResumeNode']._serialized_options = b'\202\323\344\223\002\033\"\026/api/nodes/{id}/resume:\001*'
+  _globals['_NODEADMINSERVICE'].methods_by_name['GetNodeLabels']._loaded_options = None
+  _globals['_NODEADMINSERVICE'].methods_by_name['GetNodeLabels']._serialized_options = b'\202\323\344\223\002\030\022\026/api/nodes/{id}/labels'
+  _globals['_NODEADMINSERVICE'].methods_by_name['PutNodeLabels']._loaded_options = None
+  _globals['_NODEADMINSERVICE'].methods_by_name['PutNodeLabels']._serialized_options = b'\202\323\344\223\002\033\032\026/api/nodes/{id}/labels:\001*'
+  _globals['_NODEADMINSERVICE'].methods_by_name['PatchNodeLabels']._loaded_options = None
+  _globals['_NODEADMINSERVICE'].methods_by_name['PatchNodeLabels']._serialized_options = b'\202\323\344\223\002\0332\026/api/nodes/{id}/labels:\001*'
+  _globals['_NODEADMINSERVICE'].methods_by_name['DeleteNodeLabel']._loaded_options = None
+  _globals['_NODEADMINSERVICE'].methods_by_name['DeleteNodeLabel']._serialized_options = b'\202\323\344\223\002!*\037/api/nodes/{id}/labels/{key=**}'
+  _globals['_NODEADMINSERVICE'].methods_by_name['SetMaxReplicasPerModel']._loaded_options = None
+  _globals['_NODEADMINSERVICE'].methods_by_name['SetMaxReplicasPerModel']._serialized_options = b'\202\323\344\223\002+\032&/api/nodes/{id}/max-replicas-per-model:\001*'
+  _globals['_NODEADMINSERVICE'].methods_by_name['ResetMaxReplicasPerModel']._loaded_options = None
+  _globals['_NODEADMINSERVICE'].methods_by_name['ResetMaxReplicasPerModel']._serialized_options = b'\202\323\344\223\002(*&/api/nodes/{id}/max-replicas-per-model'
+  _globals['_NODEADMINSERVICE'].methods_by_name['ListNodeModels']._loaded_options = None
+  _globals['_NODEADMINSERVICE'].methods_by_name['ListNodeModels']._serialized_options = b'\202\323\344\223\002\030\022\026/api/nodes/{id}/models'
+  _globals['_NODEADMINSERVICE'].methods_by_name['ListReplicas']._loaded_options = None
+  _globals['_NODEADMINSERVICE'].methods_by_name['ListReplicas']._serialized_options = b'\202\323\344\223\002\023\022\021/api/nodes/models'
   _globals['_NODEADMINSERVICE'].methods_by_name['LoadModel']._loaded_options = None
   _globals['_NODEADMINSERVICE'].methods_by_name['LoadModel']._serialized_options = b'\202\323\344\223\002\033\"\026/api/nodes/models/load:\001*'
   _globals['_NODEADMINSERVICE'].methods_by_name['UnloadModel']._loaded_options = None
   _globals['_NODEADMINSERVICE'].methods_by_name['UnloadModel']._serialized_options = b'\202\323\344\223\002C\"\030/api/nodes/models/unload:\001*Z$\"\037/api/nodes/{node}/models/unload:\001*'
-  _globals['_LOADMODELREQUEST']._serialized_start=116
-  _globals['_LOADMODELREQUEST']._serialized_end=199
-  _globals['_LOADMODELRESPONSE']._serialized_start=201
-  _globals['_LOADMODELRESPONSE']._serialized_end=270
-  _globals['_UNLOADMODELREQUEST']._serialized_start=272
-  _globals['_UNLOADMODELREQUEST']._serialized_end=379
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=381
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=454
-  _globals['_NODEADMINSERVICE']._serialized_start=457
-  _globals['_NODEADMINSERVICE']._serialized_end=752
+  _globals['_LOADMODELREQUEST']._serialized_start=174
+  _globals['_LOADMODELREQUEST']._serialized_end=257
+  _globals['_LOADMODELRESPONSE']._serialized_start=259
+  _globals['_LOADMODELRESPONSE']._serialized_end=328
+  _globals['_UNLOADMODELREQUEST']._serialized_start=330
+  _globals['_UNLOADMODELREQUEST']._serialized_end=437
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=439
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=512
+  _globals['_LISTNODESREQUEST']._serialized_start=514
+  _globals['_LISTNODESREQUEST']._serialized_end=592
+  _globals['_LISTNODESRESPONSE']._serialized_start=594
+  _globals['_LISTNODESRESPONSE']._serialized_end=696
+  _globals['_GETNODEREQUEST']._serialized_start=698
+  _globals['_GETNODEREQUEST']._serialized_end=730
+  _globals['_GETNODERESPONSE']._serialized_start=732
+  _globals['_GETNODERESPONSE']._serialized_end=790
+  _globals['_DELETENODEREQUEST']._serialized_start=792
+  _globals['_DELETENODEREQUEST']._serialized_end=827
+  _globals['_DELETENODERESPONSE']._serialized_start=829
+  _globals['_DELETENODERESPONSE']._serialized_end=849
+  _globals['_APPROVENODEREQUEST']._serialized_start=851
+  _globals['_APPROVENODEREQUEST']._serialized_end=887
+  _globals['_APPROVENODERESPONSE']._serialized_start=889
+  _globals['_APPROVENODERESPONSE']._serialized_end=951
+  _globals['_DRAINNODEREQUEST']._serialized_start=953
+  _globals['_DRAINNODEREQUEST']._serialized_end=1057
+  _globals['_DRAINNODERESPONSE']._serialized_start=1059
+  _globals['_DRAINNODERESPONSE']._serialized_end=1119
+  _globals['_RESUMENODEREQUEST']._serialized_start=1121
+  _globals['_RESUMENODEREQUEST']._serialized_end=1156
+  _globals['_RESUMENODERESPONSE']._serialized_start=1158
+  _globals['_RESUMENODERESPONSE']._serialized_end=1219
+  _globals['_GETNODELABELSREQUEST']._serialized_start=1221
+  _globals['_GETNODELABELSREQUEST']._serialized_end=1259
+  _globals['_GETNODELABELSRESPONSE']._serialized_start=1262
+  _globals['_GETNODELABELSRESPONSE']._serialized_end=1572
+  _globals['_GETNODELABELSRESPONSE_LABELSENTRY']._serialized_start=1451
+  _globals['_GETNODELABELSRESPONSE_LABELSENTRY']._serialized_end=1508
+  _globals['_GETNODELABELSRESPONSE_ADMINLABELSENTRY']._serialized_start=1510
+  _globals['_GETNODELABELSRESPONSE_ADMINLABELSENTRY']._serialized_end=1572
+  _globals['_PUTNODELABELSREQUEST']._serialized_start=1575
+  _globals['_PUTNODELABELSREQUEST']._serialized_end=1745
+  _globals['_PUTNODELABELSREQUEST_LABELSENTRY']._serialized_start=1451
+  _globals['_PUTNODELABELSREQUEST_LABELSENTRY']._serialized_end=1508
+  _globals['_PUTNODELABELSRESPONSE']._serialized_start=1748
+  _globals['_PUTNODELABELSRESPONSE']._serialized_end=1904
+  _globals['_PUTNODELABELSRESPONSE_LABELSENTRY']._serialized_start=1451
+  _globals['_PUTNODELABELSRESPONSE_LABELSENTRY']._serialized_end=1508
+  _globals['_PATCHNODELABELSREQUEST']._serialized_start=1907
+  _globals['_PATCHNODELABELSREQUEST']._serialized_end=2081
+  _globals['_PATCHNODELABELSREQUEST_LABELSENTRY']._serialized_start=1451
+  _globals['_PATCHNODELABELSREQUEST_LABELSENTRY']._serialized_end=1508
+  _globals['_PATCHNODELABELSRESPONSE']._serialized_start=2084
+  _globals['_PATCHNODELABELSRESPONSE']._serialized_end=2244
+  _globals['_PATCHNODELABELSRESPONSE_LABELSENTRY']._serialized_start=1451
+  _globals['_PATCHNODELABELSRESPONSE_LABELSENTRY']._serialized_end=1508
+  _globals['_DELETENODELABELREQUEST']._serialized_start=2246
+  _globals['_DELETENODELABELREQUEST']._serialized_end=2304
+  _globals['_DELETENODELABELRESPONSE']._serialized_start=2306
+  _globals['_DELETENODELABELRESPONSE']._serialized_end=2331
+  _globals['_SETMAXREPLICASPERMODELREQUEST']._serialized_start=2333
+  _globals['_SETMAXREPLICASPERMODELREQUEST']._serialized_end=2402
+  _globals['_SETMAXREPLICASPERMODELRESPONSE']._serialized_start=2404
+  _globals['_SETMAXREPLICASPERMODELRESPONSE']._serialized_end=2477
+  _globals['_RESETMAXREPLICASPERMODELREQUEST']._serialized_start=2479
+  _globals['_RESETMAXREPLICASPERMODELREQUEST']._serialized_end=2528
+  _globals['_RESETMAXREPLICASPERMODELRESPONSE']._serialized_start=2530
+  _globals['_RESETMAXREPLICASPERMODELRESPONSE']._serialized_end=2605
+  _globals['_LISTNODEMODELSREQUEST']._serialized_start=2607
+  _globals['_LISTNODEMODELSREQUEST']._serialized_end=2646
+  _globals['_LISTNODEMODELSRESPONSE']._serialized_start=2648
+  _globals['_LISTNODEMODELSRESPONSE']._serialized_end=2724
+  _globals['_LISTREPLICASREQUEST']._serialized_start=2726
+  _globals['_LISTREPLICASREQUEST']._serialized_end=2807
+  _globals['_LISTREPLICASRESPONSE']._serialized_start=2809
+  _globals['_LISTREPLICASRESPONSE']._serialized_end=2923
+  _globals['_NODEADMINSERVICE']._serialized_start=2926
+  _globals['_NODEADMINSERVICE']._serialized_end=4995
 # @@protoc_insertion_point(module_scope)

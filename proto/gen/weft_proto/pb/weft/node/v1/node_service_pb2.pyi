@@ -13,7 +13,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RegisterNodeRequest(_message.Message):
-    __slots__ = ("name", "address", "labels", "devices", "engines", "max_replicas_per_model", "replicas")
+    __slots__ = ("name", "address", "labels", "devices", "engines", "max_replicas_per_model", "replicas", "disk_total_bytes", "disk_free_bytes")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,8 @@ class RegisterNodeRequest(_message.Message):
     ENGINES_FIELD_NUMBER: _ClassVar[int]
     MAX_REPLICAS_PER_MODEL_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    DISK_TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     labels: _containers.ScalarMap[str, str]
@@ -35,7 +37,9 @@ class RegisterNodeRequest(_message.Message):
     engines: _containers.RepeatedScalarFieldContainer[str]
     max_replicas_per_model: int
     replicas: _containers.RepeatedCompositeFieldContainer[_replica_pb2.Replica]
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., devices: _Optional[_Iterable[_Union[_node_pb2.Device, _Mapping]]] = ..., engines: _Optional[_Iterable[str]] = ..., max_replicas_per_model: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ...) -> None: ...
+    disk_total_bytes: int
+    disk_free_bytes: int
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., devices: _Optional[_Iterable[_Union[_node_pb2.Device, _Mapping]]] = ..., engines: _Optional[_Iterable[str]] = ..., max_replicas_per_model: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ..., disk_total_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ...) -> None: ...
 
 class RegisterNodeResponse(_message.Message):
     __slots__ = ("node", "node_token", "nats_url", "mesh_secret", "heartbeat_interval", "generation")
@@ -54,14 +58,18 @@ class RegisterNodeResponse(_message.Message):
     def __init__(self, node: _Optional[_Union[_node_pb2.Node, _Mapping]] = ..., node_token: _Optional[str] = ..., nats_url: _Optional[str] = ..., mesh_secret: _Optional[str] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
-    __slots__ = ("id", "devices", "replicas")
+    __slots__ = ("id", "devices", "replicas", "disk_total_bytes", "disk_free_bytes")
     ID_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    DISK_TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     id: str
     devices: _containers.RepeatedCompositeFieldContainer[_node_pb2.Device]
     replicas: _containers.RepeatedCompositeFieldContainer[_replica_pb2.Replica]
-    def __init__(self, id: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[_node_pb2.Device, _Mapping]]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ...) -> None: ...
+    disk_total_bytes: int
+    disk_free_bytes: int
+    def __init__(self, id: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[_node_pb2.Device, _Mapping]]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ..., disk_total_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ...) -> None: ...
 
 class HeartbeatResponse(_message.Message):
     __slots__ = ("state", "stop_replica_ids", "generation", "heartbeat_interval")
@@ -74,3 +82,49 @@ class HeartbeatResponse(_message.Message):
     generation: int
     heartbeat_interval: _duration_pb2.Duration
     def __init__(self, state: _Optional[_Union[_node_pb2.NodeState, str]] = ..., stop_replica_ids: _Optional[_Iterable[str]] = ..., generation: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class DrainNodeRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class DrainNodeResponse(_message.Message):
+    __slots__ = ("node",)
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    node: _node_pb2.Node
+    def __init__(self, node: _Optional[_Union[_node_pb2.Node, _Mapping]] = ...) -> None: ...
+
+class ResumeNodeRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class ResumeNodeResponse(_message.Message):
+    __slots__ = ("node",)
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    node: _node_pb2.Node
+    def __init__(self, node: _Optional[_Union[_node_pb2.Node, _Mapping]] = ...) -> None: ...
+
+class ListNodeModelsRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class ListNodeModelsResponse(_message.Message):
+    __slots__ = ("replicas",)
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    replicas: _containers.RepeatedCompositeFieldContainer[_replica_pb2.Replica]
+    def __init__(self, replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ...) -> None: ...
+
+class DeregisterNodeRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class DeregisterNodeResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -1,13 +1,13 @@
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Model(_message.Message):
-    __slots__ = ("name", "backend", "revision", "path", "context_size", "thread_count", "slot_count", "max_queue_count", "options", "size_bytes", "created_seconds")
+    __slots__ = ("name", "backend", "revision", "path", "context_size", "thread_count", "slot_count", "max_queue_count", "options", "size_bytes", "created_seconds", "kv_bytes", "pinned", "concurrency_groups", "device_limit", "can_spill")
     class OptionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +26,11 @@ class Model(_message.Message):
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     CREATED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    KV_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENCY_GROUPS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    CAN_SPILL_FIELD_NUMBER: _ClassVar[int]
     name: str
     backend: str
     revision: str
@@ -37,4 +42,9 @@ class Model(_message.Message):
     options: _containers.ScalarMap[str, str]
     size_bytes: int
     created_seconds: int
-    def __init__(self, name: _Optional[str] = ..., backend: _Optional[str] = ..., revision: _Optional[str] = ..., path: _Optional[str] = ..., context_size: _Optional[int] = ..., thread_count: _Optional[int] = ..., slot_count: _Optional[int] = ..., max_queue_count: _Optional[int] = ..., options: _Optional[_Mapping[str, str]] = ..., size_bytes: _Optional[int] = ..., created_seconds: _Optional[int] = ...) -> None: ...
+    kv_bytes: int
+    pinned: bool
+    concurrency_groups: _containers.RepeatedScalarFieldContainer[str]
+    device_limit: int
+    can_spill: bool
+    def __init__(self, name: _Optional[str] = ..., backend: _Optional[str] = ..., revision: _Optional[str] = ..., path: _Optional[str] = ..., context_size: _Optional[int] = ..., thread_count: _Optional[int] = ..., slot_count: _Optional[int] = ..., max_queue_count: _Optional[int] = ..., options: _Optional[_Mapping[str, str]] = ..., size_bytes: _Optional[int] = ..., created_seconds: _Optional[int] = ..., kv_bytes: _Optional[int] = ..., pinned: _Optional[bool] = ..., concurrency_groups: _Optional[_Iterable[str]] = ..., device_limit: _Optional[int] = ..., can_spill: _Optional[bool] = ...) -> None: ...

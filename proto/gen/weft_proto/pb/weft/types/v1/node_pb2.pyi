@@ -40,8 +40,22 @@ class Device(_message.Message):
     def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., vendor: _Optional[str] = ..., total_memory_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("id", "name", "state", "address", "labels", "devices", "engines", "max_replicas_per_model", "create_time", "last_heartbeat_time")
+    __slots__ = ("id", "name", "state", "address", "labels", "devices", "engines", "max_replicas_per_model", "create_time", "last_heartbeat_time", "worker_labels", "admin_labels", "disk_total_bytes", "disk_free_bytes", "left_by_itself", "approved", "admin_max_replicas_per_model", "worker_max_replicas_per_model", "drain_deadline", "model_count", "in_flight_count")
     class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class WorkerLabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class AdminLabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +72,17 @@ class Node(_message.Message):
     MAX_REPLICAS_PER_MODEL_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     LAST_HEARTBEAT_TIME_FIELD_NUMBER: _ClassVar[int]
+    WORKER_LABELS_FIELD_NUMBER: _ClassVar[int]
+    ADMIN_LABELS_FIELD_NUMBER: _ClassVar[int]
+    DISK_TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LEFT_BY_ITSELF_FIELD_NUMBER: _ClassVar[int]
+    APPROVED_FIELD_NUMBER: _ClassVar[int]
+    ADMIN_MAX_REPLICAS_PER_MODEL_FIELD_NUMBER: _ClassVar[int]
+    WORKER_MAX_REPLICAS_PER_MODEL_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_COUNT_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     state: NodeState
@@ -68,4 +93,15 @@ class Node(_message.Message):
     max_replicas_per_model: int
     create_time: _timestamp_pb2.Timestamp
     last_heartbeat_time: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[NodeState, str]] = ..., address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., engines: _Optional[_Iterable[str]] = ..., max_replicas_per_model: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_heartbeat_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    worker_labels: _containers.ScalarMap[str, str]
+    admin_labels: _containers.ScalarMap[str, str]
+    disk_total_bytes: int
+    disk_free_bytes: int
+    left_by_itself: bool
+    approved: bool
+    admin_max_replicas_per_model: int
+    worker_max_replicas_per_model: int
+    drain_deadline: _timestamp_pb2.Timestamp
+    model_count: int
+    in_flight_count: int
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[NodeState, str]] = ..., address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., engines: _Optional[_Iterable[str]] = ..., max_replicas_per_model: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_heartbeat_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., worker_labels: _Optional[_Mapping[str, str]] = ..., admin_labels: _Optional[_Mapping[str, str]] = ..., disk_total_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., left_by_itself: _Optional[bool] = ..., approved: _Optional[bool] = ..., admin_max_replicas_per_model: _Optional[int] = ..., worker_max_replicas_per_model: _Optional[int] = ..., drain_deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., model_count: _Optional[int] = ..., in_flight_count: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,75 @@
+"""A load as a job that outlives its router: who owns it, how far it is, and when it has taken too long."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+_GIB = 1 << 30
+_SECONDS_PER_GIB = 20.0
+_LONGEST_SECONDS = 24 * 3600.0
+
+
+class LoadState(StrEnum):
+    """Where a load stands; see weft.routing.v1.LoadState."""
+
+    PENDING = "pending"
+    INSTALLING = "installing"
+    STAGING = "staging"
+    LOADING = "loading"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadJob:
+    """One load of one revision of a model.
+
+    Those who need any replica share a `shared` one; others make one more replica, on `wanted_node_id` if it is given.
+    `owner` is the router that works on it, and `epoch` rises with every owner: what an earlier one writes is refused.
+    `reason`, `message` and `retry_after_seconds` are those of the error it failed with; before that, `message` says
+    what it waits for. `progress` is from 0 to 1. Moments are seconds since 1970 by the database's clock.
+    """
+
+    id: str
+    model: str
+    revision: str
+    owner: str
+    shared: bool = True
+    wanted_node_id: str | None = None
+    may_evict: bool = True
+    epoch: int = 1
+    state: LoadState = LoadState.PENDING
+    replica_id: str = ""
+    node_id: str = ""
+    progress: float = 0.0
+    reason: str = ""
+    message: str = ""
+    retry_after_seconds: float = 0.0
+    start_seconds: float = 0.0
+    progress_seconds: float = 0.0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it may still end well."""
+        return self.state is not LoadState.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class LoadLimits:
+    """How long a load may take: a base beside 20 s per GiB of the model; longer only while it still gets further."""
+
+    base_seconds: float = 300.0
+    stall_seconds: float = 300.0
+
+    def is_over(self, size_bytes: int, *, taken_seconds: float, still_seconds: float) -> bool:
+        """Whether a load of so many bytes has had its time, if it last got further `still_seconds` ago."""
+        if taken_seconds >= _LONGEST_SECONDS:
+            return True
+        budget = self.base_seconds + _SECONDS_PER_GIB * size_bytes / _GIB
+        return taken_seconds >= budget and still_seconds >= min(self.stall_seconds, budget)
+
+
+def eta_seconds(job: LoadJob, now: float) -> float | None:
+    """When the load ends if it goes on as it went so far; None where there is nothing to tell it from."""
+    taken = now - job.start_seconds
+    if not 0 < job.progress < 1 or taken <= 0:
+        return None
+    return taken * (1 - job.progress) / job.progress
