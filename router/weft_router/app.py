@@ -19,7 +19,9 @@ from weft_router.liveness import follow_loads
 from weft_router.loads import Loads
 from weft_router.probe import Probe
 from weft_router.registry import Registry
-from weft_router.services import NodeAdminService, NodeService, RoutingService
+from weft_router.services.node_admin_service import NodeAdminService
+from weft_router.services.node_service import NodeService
+from weft_router.services.routing_service import RoutingService
 from weft_router.settings import RouterSettings
 from weft_router.store.postgres import open_store
 from weft_router.store.protocol import Store

@@ -14,7 +14,7 @@ from weft_common.background import background
 from weft_common.errors import ModelNotFound, NoCapacity, NodeNotFound
 from weft_proto.weft.admin.v1 import LoadModelRequest, UnloadModelRequest
 from weft_router.fleet.entities import Replica, ReplicaState
-from weft_router.services import NodeAdminService
+from weft_router.services.node_admin_service import NodeAdminService
 from weft_router.unloads import Unloads
 
 

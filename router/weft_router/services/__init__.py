@@ -1,0 +1,1 @@
+"""The router's rpcs, a service a file: decode, authorize, one call, encode."""

@@ -1,0 +1,83 @@
+"""What gateways ask when they have no replica to pick, and how they follow the fleet."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from weft_common.clock import Clock
+from weft_common.errors import InvalidRequest, ModelNotFound, PartUnavailable
+from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
+from weft_router import convert
+from weft_router.fleet.entities import Model, Replica
+from weft_router.fleet.fleet import Fleet
+from weft_router.loads import Loads
+from weft_router.probe import Probe
+from weft_router.settings import RouterSettings
+from weft_router.sync import FleetSync
+
+_LOADS_PER_CALL = 3
+
+
+class RoutingService:
+    """weft.routing.v1.RoutingService, on upb classes since its messages grow with the fleet."""
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        loads: Loads,
+        sync: FleetSync,
+        probe: Probe,
+        settings: RouterSettings,
+        clock: Clock,
+    ) -> None:
+        self._fleet = fleet
+        self._loads = loads
+        self._sync = sync
+        self._probe = probe
+        self._settings = settings
+        self._clock = clock
+
+    async def route(self, request: pb.RouteRequest) -> pb.RouteResponse:
+        model = self._fleet.models.get(request.model)
+        if model is None:
+            self._require_known()
+            raise ModelNotFound(f"The model '{request.model}' does not exist")
+        await self._probe.forget_dead(list(request.suspect_replica_ids))
+        replicas = await self._ready(model, self._patience(request))
+        if not replicas:
+            raise PartUnavailable(
+                f"Model '{model.name}' was loaded and is gone again; try again.",
+                retry_after=timedelta(seconds=1),
+            )
+        return pb.RouteResponse(
+            replicas=[convert.replica_pb(r) for r in replicas], sequence=self._fleet.sequence
+        )
+
+    async def _ready(self, model: Model, patience: float) -> list[Replica]:
+        """Ready replicas; a model file that changes during the load has the new content loaded, a few times."""
+        for _ in range(_LOADS_PER_CALL):
+            if replicas := self._fleet.ready_replicas(model.name):
+                return replicas
+            await self._loads.ensure(self._fleet.models.get(model.name, model), patience)
+        return self._fleet.ready_replicas(model.name)
+
+    async def watch_fleet(self, request: pb.WatchFleetRequest) -> AsyncIterator[pb.WatchFleetResponse]:
+        if not request.gateway_id:
+            raise InvalidRequest("gateway_id: a gateway's identity is needed")
+        self._require_known()
+        async for update in self._sync.watch(self._clock.monotonic()):
+            yield update
+
+    def _require_known(self) -> None:
+        if not self._sync.known.is_set():
+            raise PartUnavailable(
+                "This router has not read the fleet yet: PostgreSQL cannot be reached.",
+                retry_after=timedelta(seconds=1),
+                metadata={"part": "postgres"},
+            )
+
+    def _patience(self, request: pb.RouteRequest) -> float:
+        limit = self._settings.load_wait.total_seconds()
+        if not request.HasField("max_wait"):
+            return limit
+        return min(limit, request.max_wait.ToTimedelta().total_seconds())
