@@ -45,7 +45,7 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
         asyncio.TaskGroup() as loads_group,
     ):
         fleet, clock = Fleet(), SystemClock()
-        sync = FleetSync(store, bus, fleet)
+        sync = FleetSync(store, bus, fleet, clock)
         catalog = Catalog(settings.models_path, store=store, sync=sync, fleet=fleet, clock=clock)
         loads = Loads(
             settings=settings, fleet=fleet, store=store, sync=sync, bus=bus, clock=clock, tasks=loads_group

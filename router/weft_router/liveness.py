@@ -1,4 +1,4 @@
-"""Who was heard from, also by the reports that workers send to gateways.
+"""Who was heard from, and how busy it is, by the reports that workers send to gateways.
 
 With several routers each heartbeat reaches one of them; the reports on the bus reach all, once a second.
 """
@@ -19,16 +19,19 @@ _log = logging.getLogger(__name__)
 
 
 async def follow_loads(bus: Bus, fleet: Fleet, clock: Clock) -> None:
-    """Hear nodes by their load reports, for ever."""
+    """Hear nodes and their replicas by their load reports, for ever."""
 
     async def take(payload: bytes) -> None:
         try:
-            node_id = reports_pb2.LoadReport.FromString(payload).node_id
+            report = reports_pb2.LoadReport.FromString(payload)
         except DecodeError:
             _log.warning("load_report_malformed", extra={"bytes": len(payload)})
             return
-        if node_id in fleet.nodes:
-            fleet.hear(node_id, clock.monotonic())
+        if report.node_id in fleet.nodes:
+            now = clock.monotonic()
+            fleet.hear(report.node_id, now)
+            busy = {r.replica_id: r.in_flight_count + r.queued_count for r in report.replicas}
+            fleet.report(report.node_id, busy, now)
 
     async with bus.subscribe(_LOADS, take):
         await asyncio.Event().wait()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 from weft_common.bus import Bus
+from weft_common.clock import Clock, SystemClock
 from weft_common.errors import PartUnavailable, ReplicaClosing
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2
@@ -28,10 +29,11 @@ Update = routing_service_pb2.WatchFleetResponse
 class FleetSync:
     """Owns the way from the database to memory to watchers; state: `_watchers`, `known`, `fleet_id`."""
 
-    def __init__(self, store: Store, bus: Bus, fleet: Fleet) -> None:
+    def __init__(self, store: Store, bus: Bus, fleet: Fleet, clock: Clock | None = None) -> None:
         self._store = store
         self._bus = bus
         self._fleet = fleet
+        self._clock = clock or SystemClock()
         self._reading = asyncio.Lock()
         self._watchers: set[asyncio.Queue[Update | None]] = set()
         self._hint = asyncio.Event()
@@ -44,7 +46,7 @@ class FleetSync:
         """Read what changed and pass it on; raises PartUnavailable while the database cannot be reached."""
         async with self._reading:
             changes = await self._store.read_changes(self._fleet.sequence)
-            self._fleet.apply(changes)
+            self._fleet.apply(changes, self._clock.monotonic())
         self.known.set()
         if changes:
             self._publish(convert.update_pb(changes, full=False))
