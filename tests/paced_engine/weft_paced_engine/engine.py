@@ -1,6 +1,7 @@
 """The paced engine itself."""
 
 import asyncio
+import mmap
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -17,22 +18,26 @@ _PROGRESS_STEPS = 10
 
 
 class PacedEngine:
-    """State: the model and its options once loaded, and whether it was closed."""
+    """State: the model, its options and the memory it holds once loaded, and whether it was closed."""
 
     def __init__(self) -> None:
         self._model: EngineModel | None = None
         self._options = Options()
         self._closed = False
         self._gated_count = 0
+        self._held: mmap.mmap | None = None
 
     async def load(self, model: EngineModel, progress: Progress) -> None:
         """Take as long as told, and fail if told."""
         options = Options().updated(model.options)
+        options.count_load()
         for step in range(_PROGRESS_STEPS):
             progress(step / _PROGRESS_STEPS)
             await asyncio.sleep(options.load_delay_ms / 1000 / _PROGRESS_STEPS)
+        await self._gate(options.load_gate_file)
         if options.load_fail:
             raise LoadFailed(options.load_fail)
+        self._held = await asyncio.to_thread(_hold, options.memory_mib)
         self._model, self._options = model, options
         progress(1.0)
 
@@ -55,8 +60,10 @@ class PacedEngine:
         yield Finished(FinishReason.STOP if stops.found else reason, Usage(prompt_count, count))
 
     async def close(self) -> None:
-        """End what still generates at its next token."""
+        """End what still generates at its next token, and free the memory."""
         self._closed = True
+        if self._held is not None:
+            self._held.close()
 
     def _limit(self, generation: Generation, options: Options, prompt_count: int) -> tuple[int, FinishReason]:
         if self._model is None:
@@ -84,3 +91,13 @@ class PacedEngine:
                 await asyncio.sleep(_GATE_POLL_SECONDS + _GATE_POLLS_SECONDS * self._gated_count)
         finally:
             self._gated_count -= 1
+
+
+def _hold(mebibytes: int) -> mmap.mmap | None:
+    """Take memory and write to it, since untouched pages would take none."""
+    if not mebibytes:
+        return None
+    held = mmap.mmap(-1, mebibytes << 20)
+    for _ in range(mebibytes):
+        held.write(b"\x01" * (1 << 20))
+    return held

@@ -20,8 +20,14 @@ class Options:
     """Raises in place of the token with this number, from 0."""
     load_delay_ms: float = 0.0
     """How long a load takes; progress is told ten times."""
+    load_gate_file: str = ""
+    """The load goes on to its end, or to its failure, only once this file exists."""
     load_fail: str = ""
     """Fails the load with these words."""
+    load_count_file: str = ""
+    """Grows by one byte for each load that begins, so that tests see how many there were in all processes."""
+    memory_mib: int = 0
+    """Holds this much memory from the load to the close."""
     count_file: str = ""
     """Grows by one byte for each token generated, so that tests see what a cancelled request cost."""
 
@@ -36,7 +42,16 @@ class Options:
         return self.updated({name: value for name, equals, value in pairs if equals})
 
     def count_token(self) -> None:
-        """Note one token; bytes are appended, so that concurrent requests and processes do not lose any."""
-        if self.count_file:
-            with Path(self.count_file).open("ab", buffering=0) as file:
-                file.write(b".")
+        """Note one token."""
+        _count(self.count_file)
+
+    def count_load(self) -> None:
+        """Note the begin of a load."""
+        _count(self.load_count_file)
+
+
+def _count(path: str) -> None:
+    """Append one byte, so that concurrent requests and processes do not lose any."""
+    if path:
+        with Path(path).open("ab", buffering=0) as file:
+            file.write(b".")
