@@ -28,7 +28,6 @@ from weft_worker.backend.lease_clock import LeaseClock, Standing
 
 _RECONNECT_SECONDS = 0.2
 _CONNECT_SECONDS = 2.0
-_SEND_SECONDS = 5.0
 _ACCEPT_SECONDS = 2.0
 _logger = logging.getLogger(__name__)
 
@@ -101,8 +100,8 @@ async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
 
 async def _introduce(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reporter: Reporter) -> bool:
     """Say who we are, and hear whether the agent knows us; one that hangs takes connections and says nothing."""
-    await _send(writer, Report(hello=reporter.hello()))
     async with asyncio.timeout(_ACCEPT_SECONDS):
+        await _send(writer, Report(hello=reporter.hello()))
         while (command := await _next_command(reader, reporter)) is not None:
             if command.accepted:
                 return True
@@ -145,9 +144,13 @@ async def _report(writer: asyncio.StreamWriter, reporter: Reporter, changes: Cha
 
 
 async def _send(writer: asyncio.StreamWriter, report: Report) -> None:
+    """Write a line and wait until there is room for another.
+
+    No deadline: an agent that hangs reads nothing and still holds the lease, for its end closes the socket. Hanging up
+    on it would have this process refuse work that it can do. What was not told meanwhile is in the next report.
+    """
     writer.write(encode(report))
-    async with asyncio.timeout(_SEND_SECONDS):
-        await writer.drain()
+    await writer.drain()
 
 
 async def _within(wait: Awaitable[object], seconds: float) -> None:

@@ -1,0 +1,95 @@
+"""The backend's end of the lease socket, in front of agents that do not behave."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from weft_common.clock import ManualClock
+from weft_worker.backend.changes import Changes
+from weft_worker.backend.lease import (
+    Command,
+    Hello,
+    LeaseState,
+    Load,
+    PicksOfGateway,
+    StateChange,
+    decode_report,
+    encode,
+)
+from weft_worker.backend.lease_clock import LeaseClock, Standing
+from weft_worker.backend.lease_keeper import Reporter, keep_lease
+
+HELLO = Hello(
+    replica_id="r-1",
+    pid=1,
+    start_time=1,
+    token="t",
+    model="m",
+    index=0,
+    revision="r1",
+    address="127.0.0.1:1",
+    state=LeaseState.READY,
+)
+# Longer than a socket holds that nobody reads.
+LONG = Load(in_flight=1, queued=0, picks=(PicksOfGateway(gateway_id="g" * 900_000, contiguous=1),))
+
+
+class Told(Reporter):
+    """Reports that are always long; keeps every standing, and knows when a load was told."""
+
+    def __init__(self) -> None:
+        self.standings: list[Standing] = []
+        self.changes = Changes()
+        self.load_told = asyncio.Event()
+        super().__init__(
+            hello=lambda: HELLO,
+            state=lambda: StateChange(state=LeaseState.READY),
+            load=self._load,
+            on_standing=self.standings.append,
+            on_stop=lambda stop: None,
+        )
+
+    def _load(self) -> Load:
+        self.load_told.set()
+        return LONG
+
+
+async def _lines(connection: socket.socket, count: int) -> list[bytes]:
+    """Read on, as an agent does that was stopped and goes on."""
+    received = b""
+    while received.count(b"\n") < count:
+        piece = await asyncio.get_running_loop().sock_recv(connection, 1 << 20)
+        assert piece, "the process has hung up"
+        received += piece
+    return received.splitlines()[:count]
+
+
+async def test_an_agent_that_hangs_holds_the_lease_however_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, loop = Told(), asyncio.get_running_loop()
+    address = str(tmp_path / "agent.sock")
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.setblocking(False)
+        agent.bind(address)
+        agent.listen()
+        lease = LeaseClock(lease_seconds=30, orphan_seconds=120, lost=0)
+        keeping = asyncio.ensure_future(keep_lease(address, told, told.changes, lease, ManualClock(now=0)))
+        connection, _ = await loop.sock_accept(agent)
+        with connection:
+            await loop.sock_sendall(connection, encode(Command(accepted=True)))
+            await told.load_told.wait()
+            now = loop.time
+            monkeypatch.setattr(loop, "time", lambda: now() + 600)
+            for _ in range(100):  # every timer that there is has run out by now
+                await asyncio.sleep(0)
+            told.changes.tell()
+            hello, state, *loads = await _lines(connection, 4)
+            assert decode_report(hello).hello == HELLO
+            assert decode_report(state).state == StateChange(state=LeaseState.READY)
+            assert [decode_report(load).load for load in loads] == [LONG, LONG]
+        keeping.cancel()
+        await asyncio.wait([keeping])
+    assert told.standings == [Standing.HELD, Standing.HELD]
