@@ -1,46 +1,17 @@
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.worker.agent.fake_nvml import FakeNvml
 from weft_worker.agent.hardware import DeviceFacts, NvidiaGpus, cpu_device, gpu_labels, installed_engines
 from weft_worker.agent.memory import MachineMemory
 from weft_worker.settings import MemoryBudget
 
 GIB = 2**30
-
-
-class NvmlError(Exception):
-    """What NVML raises."""
-
-
-class FakeNvml:
-    """One card. State: whether the driver fails."""
-
-    NVMLError = NvmlError
-
-    def __init__(self, *, driver: bool = True) -> None:
-        self.driver = driver
-
-    def __getattr__(self, name: str) -> Any:
-        answers = {
-            "nvmlInit": None,
-            "nvmlDeviceGetCount": 1,
-            "nvmlDeviceGetHandleByIndex": "handle",
-            "nvmlDeviceGetUUID": "GPU-1",
-            "nvmlDeviceGetName": b"NVIDIA H200",
-            "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=141 * GIB, free=100 * GIB),
-        }
-
-        def call(*_: object) -> Any:
-            if not self.driver:
-                raise NvmlError("Driver Not Loaded")
-            return answers[name]
-
-        return call
 
 
 def test_the_cpu_has_what_the_budget_leaves() -> None:
@@ -63,8 +34,9 @@ def test_more_held_than_the_budget_leaves_nothing() -> None:
 def test_gpus_are_listed_by_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())
     gpu = DeviceFacts("GPU-1", "NVIDIA H200", "nvidia", 141 * GIB, 100 * GIB)
-    assert NvidiaGpus().devices() == (gpu,)
-    assert gpu_labels((gpu,)) == {"gpu.vendor": "nvidia", "gpu.vram": "80GB+"}
+    gpus = (gpu, replace(gpu, id="GPU-2"))
+    assert NvidiaGpus().devices() == gpus
+    assert gpu_labels(gpus) == {"gpu.vendor": "nvidia", "gpu.vram": "80GB+"}
 
 
 @pytest.mark.parametrize("module", [None, FakeNvml(driver=False)])

@@ -55,7 +55,14 @@ def launch_document(
 
 
 def first_record(
-    document: LaunchDocument, *, operation_id: str, pid: int, start_time: int, port: int, log: str
+    document: LaunchDocument,
+    *,
+    operation_id: str,
+    device_ids: tuple[str, ...],
+    pid: int,
+    start_time: int,
+    port: int,
+    log: str,
 ) -> ReplicaRecord:
     """Write down a process that was just started."""
     return ReplicaRecord(
@@ -71,6 +78,7 @@ def first_record(
         slot_count=document.model.slot_count,
         max_queue_count=document.model.max_queue_count,
         size_bytes=document.model.size_bytes,
+        device_ids=device_ids,
         port=port,
         log=log,
         lease_token=document.lease_token,

@@ -10,6 +10,7 @@ from weft_common.process import Child, Command, spawn
 from weft_worker.backend.launch import LaunchDocument
 
 BACKEND_COMMAND = (sys.executable, "-m", "weft_worker.backend")
+CPU_DEVICE = "cpu"
 KEPT_LOGS = 20
 # A pipe takes this much without a reader; the document is written before the process exists.
 _PIPE_BYTES = 60 * 1024
@@ -26,16 +27,21 @@ class Launch:
     document: LaunchDocument
     log: Path
     device_ids: tuple[str, ...] = ()
-    """Devices that it may see; empty leaves the choice to the engine."""
+    """Devices that it may use, by their ids within the node; empty leaves the choice to the engine."""
 
 
 def backend_environment(ours: Mapping[str, str], device_ids: Sequence[str]) -> Mapping[str, str]:
     """Pass on the environment without what is the agent's own, its registration token above all."""
     passed = {name: value for name, value in ours.items() if not name.startswith("WEFT_")}
     if device_ids:
-        # By UUID: NVML and CUDA number devices differently.
-        passed["CUDA_VISIBLE_DEVICES"] = ",".join(device_ids)
+        # By UUID: NVML and CUDA number devices differently. None is seen by a process that is for the CPU.
+        passed["CUDA_VISIBLE_DEVICES"] = ",".join(gpu_ids(device_ids))
     return passed
+
+
+def gpu_ids(device_ids: Sequence[str]) -> tuple[str, ...]:
+    """Leave out the CPU, which is a device of its own where a node has no other."""
+    return tuple(device_id for device_id in device_ids if device_id != CPU_DEVICE)
 
 
 class BackendLauncher:

@@ -44,6 +44,8 @@ class ReplicaRecord(BaseModel):
     max_queue_count: int
     size_bytes: int = 0
     """Of the weights; how long a load may take depends on it."""
+    device_ids: tuple[str, ...] = ()
+    """The devices that it may use; empty where that is the engine's choice."""
     port: int
     """The port that was given out for it; 0 if the kernel drew one."""
     log: str

@@ -70,6 +70,12 @@ class InstallBackendRequest(betterproto2.Message):
     Identity that the replica must take.
     """
 
+    device_ids: "list[str]" = betterproto2.field(6, betterproto2.TYPE_STRING, repeated=True)
+    """
+    The devices that the process may use, by their ids within the node; `cpu` means that it sees no GPU. Empty leaves
+    the choice to the engine.
+    """
+
 
 default_message_pool.register_message("weft.bus.v1", "InstallBackendRequest", InstallBackendRequest)
 
