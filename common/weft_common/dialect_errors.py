@@ -26,6 +26,8 @@ _CODE_BY_REASON: Mapping[str, str | None] = {
     "INTERNAL": "internal_error",
 }
 
+_LOADING_NUMBERS = ("progress", "total_bytes", "eta_seconds")
+
 # A replica's body travels in metadata, and an engine's own words may be longer than that takes.
 _MAX_MESSAGE_CHARACTERS = 4_000
 
@@ -39,6 +41,16 @@ def openai_error_body(error: WeftError) -> bytes:
                 "type": _TYPE_BY_STATUS.get(error.http_status, "server_error"),
                 "param": error.violations[0].field if error.violations else None,
                 "code": _CODE_BY_REASON.get(error.reason, error.reason.lower()),
-            }
+            },
+            **_loading(error),
         }
     )
+
+
+def _loading(error: WeftError) -> dict[str, dict[str, str | float]]:
+    """How far a load is, beside the error, as LocalAI's clients know it."""
+    if error.reason != "MODEL_LOADING" or "state" not in error.metadata:
+        return {}
+    numbers = {key: float(error.metadata[key]) for key in _LOADING_NUMBERS if key in error.metadata}
+    texts = {key: error.metadata.get(key, "") for key in ("model", "state", "node")}
+    return {"loading": {**texts, **numbers}}

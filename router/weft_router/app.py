@@ -16,7 +16,8 @@ from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_router.catalog import Catalog
 from weft_router.fleet.fleet import Fleet
 from weft_router.liveness import follow_loads
-from weft_router.loads import Loads
+from weft_router.loading.commands import Commands
+from weft_router.loading.loads import make_loads
 from weft_router.probe import Probe
 from weft_router.registry import Registry
 from weft_router.services.node_admin_service import NodeAdminService
@@ -47,15 +48,22 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
         fleet, clock = Fleet(), SystemClock()
         sync = FleetSync(store, bus, fleet, clock)
         catalog = Catalog(settings.models_path, store=store, sync=sync, fleet=fleet, clock=clock)
-        loads = Loads(
-            settings=settings, fleet=fleet, store=store, sync=sync, bus=bus, clock=clock, tasks=loads_group
+        commands = Commands(bus, install_seconds=settings.install_timeout.total_seconds())
+        loads = make_loads(
+            settings=settings,
+            fleet=fleet,
+            store=store,
+            sync=sync,
+            commands=commands,
+            clock=clock,
+            tasks=loads_group,
         )
         registry = Registry(settings=settings, fleet=fleet, store=store, sync=sync, clock=clock)
         probe = Probe(fleet=fleet, store=store, sync=sync)
         routing = RoutingService(
             fleet=fleet, loads=loads, sync=sync, probe=probe, settings=settings, clock=clock
         )
-        unloads = Unloads(fleet=fleet, store=store, sync=sync, bus=bus)
+        unloads = Unloads(fleet=fleet, store=store, sync=sync, commands=commands)
         services = [
             NodeService(registry=registry, loads=loads, settings=settings),
             NodeAdminService(fleet=fleet, loads=loads, unloads=unloads, settings=settings),
@@ -65,6 +73,7 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
                 _keep_level(store, sync),
                 catalog.follow(),
                 _announce(server, sync),
+                loads.keep(),
                 unloads.retire(),
                 follow_loads(bus, fleet, clock),
                 _purge(store),
@@ -81,6 +90,7 @@ def _server(settings: RouterSettings, services: list[ServiceBase], routing: Rout
         upb=[
             upb_unary(f"{_SERVICE}Route", routing.route, pb.RouteRequest),
             upb_stream(f"{_SERVICE}WatchFleet", routing.watch_fleet, pb.WatchFleetRequest),
+            upb_unary(f"{_SERVICE}GetLoadStatus", routing.get_load_status, pb.GetLoadStatusRequest),
         ],
         mesh_secret=settings.mesh_secret.get_secret_value(),
         # Admin calls come through Envoy, where Check gives the ones with a key the token of the mesh.

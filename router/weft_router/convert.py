@@ -7,6 +7,7 @@ import weft_proto.weft.types.v1 as types
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2
 from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, policy_pb2, replica_pb2
 from weft_router.fleet.entities import Changes, Device, Model, Node, NodeState, Replica, ReplicaState, Share
+from weft_router.fleet.load_job import LoadJob, eta_seconds
 from weft_router.fleet.policy import Policy, RoutePolicy
 
 
@@ -247,3 +248,22 @@ def update_pb(changes: Changes, *, full: bool) -> routing_service_pb2.WatchFleet
         policies=[policy_pb(p) for p in changes.policies],
         removed_policies=changes.gone_policies,
     )
+
+
+def load_status_pb(job: LoadJob, model: Model, node: str, now: float) -> routing_service_pb2.LoadStatus:
+    """How far a load is, as those who wait see it; `node` is its name, and `now` seconds since 1970."""
+    status = routing_service_pb2.LoadStatus(
+        model=job.model,
+        state=f"LOAD_STATE_{job.state.name}",
+        node=node,
+        progress=job.progress,
+        total_bytes=model.size_bytes,
+        message=job.message,
+        replica_id=job.replica_id,
+    )
+    status.start_time.FromDatetime(datetime.fromtimestamp(job.start_seconds, UTC))
+    status.progress_time.FromDatetime(datetime.fromtimestamp(job.progress_seconds, UTC))
+    eta = eta_seconds(job, now)
+    if eta is not None:
+        status.eta.FromMilliseconds(int(eta * 1000))
+    return status

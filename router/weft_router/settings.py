@@ -9,6 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weft_common.duration import Duration
 from weft_common.urls import HostPort, NatsUrl, PostgresUrl
+from weft_router.fleet.load_job import LoadLimits
+from weft_router.placement.rules import EvictionRules
 
 
 class RouterSettings(BaseSettings):
@@ -49,3 +51,49 @@ class RouterSettings(BaseSettings):
         Duration,
         Field(description="How long a load may take beside 20 s per GiB of weights.", gt=timedelta(0)),
     ] = timedelta(minutes=5)
+    load_stall: Annotated[
+        Duration,
+        Field(
+            description="How long a load that has had its time may go on without getting further.",
+            gt=timedelta(0),
+        ),
+    ] = timedelta(minutes=5)
+    load_cooldown: Annotated[
+        Duration,
+        Field(description="For how long a failed load answers for the next requests.", ge=timedelta(0)),
+    ] = timedelta(seconds=10)
+    load_orphan: Annotated[
+        Duration,
+        Field(
+            description="After how long of a router's silence another one takes its loads over.",
+            ge=timedelta(seconds=2),
+        ),
+    ] = timedelta(seconds=5)
+    min_residency: Annotated[
+        Duration,
+        Field(description="How long a replica stays at least before it makes room.", ge=timedelta(0)),
+    ] = timedelta(seconds=5)
+    eviction_patience: Annotated[
+        Duration,
+        Field(
+            description="How long a load waits for a replica to become idle before a busy one is closed for it.",
+            ge=timedelta(0),
+        ),
+    ] = timedelta(seconds=5)
+    force_eviction: Annotated[
+        bool, Field(description="Cut what is in flight on a busy replica that is closed, instead of waiting.")
+    ] = False
+
+    def eviction_rules(self) -> EvictionRules:
+        """When replicas may make room for others."""
+        return EvictionRules(
+            residency_seconds=self.min_residency.total_seconds(),
+            patience_seconds=self.eviction_patience.total_seconds(),
+            force=self.force_eviction,
+        )
+
+    def load_limits(self) -> LoadLimits:
+        """How long loads may take."""
+        return LoadLimits(
+            base_seconds=self.load_timeout.total_seconds(), stall_seconds=self.load_stall.total_seconds()
+        )

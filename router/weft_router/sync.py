@@ -15,6 +15,7 @@ from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2
 from weft_router import convert
 from weft_router.fleet.fleet import Fleet
+from weft_router.pulse import Pulse
 from weft_router.store.protocol import Store
 
 CHANGED_SUBJECT = "weft.fleet.changed"
@@ -37,6 +38,8 @@ class FleetSync:
         self._reading = asyncio.Lock()
         self._watchers: set[asyncio.Queue[Update | None]] = set()
         self._hint = asyncio.Event()
+        # Beats whenever the fleet in memory has changed.
+        self.pulse = Pulse()
         # Of the database, as full updates tell it.
         self.fleet_id = ""
         # Set once the state of the database was read for the first time.
@@ -49,6 +52,7 @@ class FleetSync:
             self._fleet.apply(changes, self._clock.monotonic())
         self.known.set()
         if changes:
+            self.pulse.beat()
             self._publish(convert.update_pb(changes, full=False))
 
     async def after_write(self) -> None:
@@ -77,6 +81,7 @@ class FleetSync:
         update = Update()
         update.heard.add(node_id=node_id).age.FromNanoseconds(0)
         self._publish(update)
+        self.pulse.beat()
 
     async def watch(self, now: float) -> AsyncIterator[Update]:
         """Everything, then each change; ends when the reader is too slow or the router stops."""

@@ -5,16 +5,14 @@ import contextlib
 import logging
 from dataclasses import replace
 
-from weft_common.bus import Bus
-from weft_common.errors import PartUnavailable, WeftError
-from weft_proto.weft.bus.v1 import StopBackendRequest
+from weft_common.errors import PartUnavailable
 from weft_router.fleet.entities import Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
+from weft_router.loading.commands import Commands
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
 
-_STOP_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
@@ -23,11 +21,11 @@ _log = logging.getLogger(__name__)
 class Unloads:
     """Takes replicas out of service; what a worker does not hear now, its next heartbeat tells it."""
 
-    def __init__(self, *, fleet: Fleet, store: Store, sync: FleetSync, bus: Bus) -> None:
+    def __init__(self, *, fleet: Fleet, store: Store, sync: FleetSync, commands: Commands) -> None:
         self._fleet = fleet
         self._store = store
         self._sync = sync
-        self._bus = bus
+        self._commands = commands
 
     async def unload(self, replicas: list[Replica], *, force: bool) -> list[Replica]:
         """Mark replicas as unloading and have their workers stop them; returns them as marked."""
@@ -38,7 +36,8 @@ class Unloads:
         for replica in marked:
             await self._store.put_replica(replica)
         await self._sync.after_write()
-        await asyncio.gather(*(self._stop(replica, force=force) for replica in marked))
+        nodes = self._fleet.nodes
+        await asyncio.gather(*(self._commands.stop(nodes.get(r.node_id), r, force=force) for r in marked))
         return marked
 
     async def retire(self) -> None:
@@ -55,14 +54,3 @@ class Unloads:
     def _is_stale(self, replica: Replica) -> bool:
         model = self._fleet.models.get(replica.model)
         return replica.state is ReplicaState.READY and (model is None or replica.revision != model.revision)
-
-    async def _stop(self, replica: Replica, *, force: bool) -> None:
-        node = self._fleet.nodes.get(replica.node_id)
-        command = StopBackendRequest(
-            generation=node.generation if node else 0, replica_id=replica.id, force=force
-        )
-        subject = f"weft.node.{replica.node_id}.backend.stop"
-        try:
-            await self._bus.request(subject, bytes(command), _STOP_SECONDS)
-        except WeftError as error:
-            _log.warning("stop_not_delivered", extra={"replica": replica.id, "error": str(error)})

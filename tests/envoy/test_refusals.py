@@ -72,7 +72,7 @@ async def test_unknown_url_is_404_in_openais_words(stack: Stack, method: str, pa
     [
         ("POST", "/api/node/unknown"),
         ("GET", "/api/node/register?key=secret"),
-        ("GET", "/api/nodes"),
+        ("PUT", "/api/nodes"),
         ("GET", "/api/nodes/x/y/z"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from tests.router.builders import a_model, a_node, a_replica
 from tests.router.fakes import a_worker
-from tests.router.test_loads import World, a_world, settings
+from tests.router.loading.worlds import World, a_world, settings
 from weft_common.background import background
 from weft_common.errors import ModelNotFound, NoCapacity, NodeNotFound
 from weft_proto.weft.admin.v1 import LoadModelRequest, UnloadModelRequest
@@ -21,7 +21,7 @@ from weft_router.unloads import Unloads
 @asynccontextmanager
 async def an_admin() -> AsyncIterator[tuple[World, NodeAdminService]]:
     async with a_world() as world:
-        unloads = Unloads(fleet=world.fleet, store=world.store, sync=world.sync, bus=world.bus)  # type: ignore[arg-type]
+        unloads = Unloads(fleet=world.fleet, store=world.store, sync=world.sync, commands=world.commands)
         yield (
             world,
             NodeAdminService(fleet=world.fleet, loads=world.loads, unloads=unloads, settings=settings()),
@@ -97,7 +97,7 @@ async def test_what_serves_an_old_revision_or_a_former_model_is_retired(stale: R
         await world.store.put_replica(stale)
         await world.store.put_replica(a_replica("r-2", index=1))
         await world.sync.refresh()
-        unloads = Unloads(fleet=world.fleet, store=world.store, sync=world.sync, bus=world.bus)  # type: ignore[arg-type]
+        unloads = Unloads(fleet=world.fleet, store=world.store, sync=world.sync, commands=world.commands)
         async with asyncio.timeout(5), background(unloads.retire()):
             while not worker.stopped:
                 await asyncio.sleep(0.01)

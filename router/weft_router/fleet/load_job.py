@@ -59,12 +59,11 @@ class LoadLimits:
     base_seconds: float = 300.0
     stall_seconds: float = 300.0
 
-    def is_over(self, size_bytes: int, *, taken_seconds: float, still_seconds: float) -> bool:
-        """Whether a load of so many bytes has had its time, if it last got further `still_seconds` ago."""
-        if taken_seconds >= _LONGEST_SECONDS:
-            return True
+    def ends_at(self, size_bytes: int, *, began: float, moved: float) -> float:
+        """When a load of so many bytes has had its time, if it gets no further than it did at `moved`."""
         budget = self.base_seconds + _SECONDS_PER_GIB * size_bytes / _GIB
-        return taken_seconds >= budget and still_seconds >= min(self.stall_seconds, budget)
+        patience = min(self.stall_seconds, budget)
+        return min(max(began + budget, moved + patience), began + _LONGEST_SECONDS)
 
 
 def eta_seconds(job: LoadJob, now: float) -> float | None:

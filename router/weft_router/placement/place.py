@@ -12,6 +12,7 @@ from random import Random
 from weft_router.fleet.entities import Share
 from weft_router.fleet.views import NodeView, Snapshot
 from weft_router.placement.decision import Explanation, Placed, Rejected
+from weft_router.placement.filters.answering import ANSWERING
 from weft_router.placement.filters.disk import DISK
 from weft_router.placement.filters.engine import ENGINE
 from weft_router.placement.filters.filter import Filter
@@ -28,7 +29,7 @@ from weft_router.placement.scores.free import FREE
 from weft_router.placement.scores.room import ROOM
 from weft_router.placement.scores.score import Score
 
-FILTERS: Sequence[Filter] = (HEALTHY, WANTED, SELECTOR, ENGINE, SLOT, DISK, GROUP, MEMORY)
+FILTERS: Sequence[Filter] = (HEALTHY, WANTED, ANSWERING, SELECTOR, ENGINE, SLOT, DISK, GROUP, MEMORY)
 SCORES: Sequence[Score] = (ROOM, CROWD, FREE)
 
 

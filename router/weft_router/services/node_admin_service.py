@@ -11,7 +11,7 @@ from weft_proto.weft.admin.v1 import (
 from weft_router import convert
 from weft_router.fleet.entities import Model, Node, ReplicaState
 from weft_router.fleet.fleet import Fleet
-from weft_router.loads import Loads
+from weft_router.loading.loads import Loads
 from weft_router.settings import RouterSettings
 from weft_router.unloads import Unloads
 

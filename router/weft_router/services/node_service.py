@@ -11,7 +11,7 @@ from weft_proto.weft.node.v1 import (
 from weft_proto.weft.types.v1 import NodeState as NodeStateMessage
 from weft_router import convert
 from weft_router.fleet.entities import NodeState
-from weft_router.loads import Loads
+from weft_router.loading.loads import Loads
 from weft_router.registry import Registry
 from weft_router.settings import RouterSettings
 

@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from weft_common.clock import Clock
-from weft_common.errors import InvalidRequest, ModelNotFound, PartUnavailable
+from weft_common.errors import InvalidRequest, ModelNotFound, NotLoading, PartUnavailable
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_router import convert
 from weft_router.fleet.entities import Model, Replica
 from weft_router.fleet.fleet import Fleet
-from weft_router.loads import Loads
+from weft_router.loading.loads import Loads
 from weft_router.probe import Probe
 from weft_router.settings import RouterSettings
 from weft_router.sync import FleetSync
@@ -60,6 +60,19 @@ class RoutingService:
                 return replicas
             await self._loads.ensure(self._fleet.models.get(model.name, model), patience)
         return self._fleet.ready_replicas(model.name)
+
+    async def get_load_status(self, request: pb.GetLoadStatusRequest) -> pb.GetLoadStatusResponse:
+        model = self._fleet.models.get(request.model)
+        if model is None:
+            self._require_known()
+            raise ModelNotFound(f"The model '{request.model}' does not exist")
+        job = await self._loads.status(model.name)
+        if job is None:
+            raise NotLoading(f"'{model.name}' is not being loaded.")
+        node = self._fleet.nodes.get(job.node_id)
+        return pb.GetLoadStatusResponse(
+            status=convert.load_status_pb(job, model, node.name if node else "", self._clock.wall())
+        )
 
     async def watch_fleet(self, request: pb.WatchFleetRequest) -> AsyncIterator[pb.WatchFleetResponse]:
         if not request.gateway_id:

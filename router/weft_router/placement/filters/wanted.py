@@ -1,4 +1,4 @@
-"""An admin may name the node, and a caller may name nodes that failed this very load before."""
+"""An admin may name the node."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,11 @@ from weft_router.placement.request import Request
 
 
 def _keep(views: Sequence[NodeView], request: Request, snapshot: Snapshot) -> Sequence[NodeView]:
-    if request.node_id is not None:
-        views = [v for v in views if v.node.id == request.node_id]
-    return [v for v in views if v.node.id not in request.avoid] if request.avoid else views
+    return views if request.node_id is None else [v for v in views if v.node.id == request.node_id]
 
 
 def _why(view: NodeView, request: Request) -> str:
-    return "failed this load before" if view.node.id in request.avoid else "another node was asked for"
+    return "another node was asked for"
 
 
 WANTED = Filter("not asked for", _keep, _why)

@@ -1,70 +1,16 @@
 """Loads: one for everybody who waits, detached from each of them, and nothing left behind by a failure."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from datetime import timedelta
 
 import pytest
 
 from tests.router.builders import a_model, a_node, a_replica
-from tests.router.fake_store import FakeStore
-from tests.router.fakes import FakeBus, a_worker
-from weft_common.clock import ManualClock
+from tests.router.fakes import a_worker
+from tests.router.loading.worlds import MODEL, a_world
 from weft_common.errors import LoadFailed, ModelLoading, NoCapacity, PartUnavailable
 from weft_router.fleet.entities import Changes, ReplicaState
-from weft_router.fleet.fleet import Fleet
-from weft_router.loads import Loads
-from weft_router.settings import RouterSettings
-from weft_router.sync import FleetSync
-
-MODEL = a_model()
-
-
-def settings(**fields: Any) -> RouterSettings:
-    values = {
-        "listen": "127.0.0.1:0",
-        "postgres_url": "postgresql://x",
-        "nats_url": "nats://x",
-        "mesh_secret": "ab" * 32,
-        "registration_token": "join",
-        "models_path": Path("/nowhere"),
-    }
-    return RouterSettings(**(values | fields))
-
-
-class World:
-    """A router's loads over a fake store and bus, with one node."""
-
-    def __init__(self, tasks: asyncio.TaskGroup) -> None:
-        self.store, self.bus, self.fleet = FakeStore(), FakeBus(), Fleet()
-        self.clock = ManualClock()
-        self.sync = FleetSync(self.store, self.bus, self.fleet)  # type: ignore[arg-type]  # a fake bus
-        self.loads = Loads(
-            settings=settings(),
-            fleet=self.fleet,
-            store=self.store,
-            sync=self.sync,
-            bus=self.bus,  # type: ignore[arg-type]
-            clock=self.clock,
-            tasks=tasks,
-        )
-
-    async def with_node(self) -> "World":
-        await self.store.put_models([MODEL], [])
-        await self.store.put_node(a_node())
-        await self.sync.refresh()
-        return self
-
-
-@asynccontextmanager
-async def a_world() -> AsyncIterator[World]:
-    async with asyncio.TaskGroup() as tasks:
-        world = await World(tasks).with_node()
-        yield world
-        world.loads.close()
 
 
 async def test_a_load_ends_with_a_ready_replica() -> None:
@@ -115,20 +61,39 @@ async def test_a_backend_that_cannot_be_started_says_why() -> None:
         assert world.fleet.replicas == {}
 
 
-async def test_the_next_load_after_a_failure_tries_again() -> None:
+async def test_a_failure_answers_for_the_next_requests_and_then_the_load_is_tried_again() -> None:
+    async with (
+        a_world(load_cooldown=timedelta(seconds=0.2)) as world,
+        a_worker(world.bus, failure="flaky") as worker,
+    ):
+        worker.backend.gate.set()
+        for _ in range(2):
+            with pytest.raises(LoadFailed, match="flaky") as caught:
+                await world.loads.ensure(MODEL, 5)
+            assert caught.value.retry_after == timedelta(seconds=0.2)
+        assert worker.backend.loads == 1
+        worker.backend.failure = ""
+        await asyncio.sleep(0.25)
+        await world.loads.ensure(MODEL, 5)
+        assert len(world.fleet.ready_replicas("m")) == 1
+
+
+async def test_who_asks_for_a_load_of_his_own_is_not_told_of_a_failure_before() -> None:
     async with a_world() as world, a_worker(world.bus, failure="flaky") as worker:
         worker.backend.gate.set()
         with pytest.raises(LoadFailed):
             await world.loads.ensure(MODEL, 5)
         worker.backend.failure = ""
-        await world.loads.ensure(MODEL, 5)
-        assert len(world.fleet.ready_replicas("m")) == 1
+        assert (await world.loads.add(MODEL, None, 5)).state is ReplicaState.READY
 
 
 async def test_without_a_place_the_refusal_says_why() -> None:
     async with a_world() as world:
+        model = a_model(backend="exllamav2", revision="rev2")
+        await world.store.put_models([model], [])
+        await world.sync.refresh()
         with pytest.raises(NoCapacity, match="without engine exllamav2"):
-            await world.loads.ensure(a_model(backend="exllamav2"), 5)
+            await world.loads.ensure(model, 5)
 
 
 async def test_a_worker_that_does_not_answer_frees_the_place() -> None:

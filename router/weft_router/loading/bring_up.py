@@ -1,0 +1,79 @@
+"""From a place to a replica that serves: a process, the model in it, and nothing left behind where that fails."""
+
+import asyncio
+from dataclasses import replace
+
+from weft_common.clock import Clock
+from weft_common.errors import LoadFailed
+from weft_common.mesh_auth import mesh_metadata
+from weft_common.rpc import open_channel, stub
+from weft_proto.weft.backend.v1 import BackendServiceStub, LoadModelRequest
+from weft_router import convert
+from weft_router.fleet.entities import Model, Replica
+from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
+from weft_router.fleet.load_job import LoadLimits, LoadState
+from weft_router.loading.commands import Commands
+from weft_router.loading.flight import Flight
+from weft_router.loading.seats import Seat
+from weft_router.store.protocol import Store
+
+_LONGEST_SECONDS = 24 * 3600.0
+
+
+class BringUp:
+    """Loads models into processes; every step may be taken again by another router that takes the load over."""
+
+    def __init__(
+        self, *, store: Store, commands: Commands, clock: Clock, limits: LoadLimits, mesh_secret: str
+    ) -> None:
+        self._store = store
+        self._commands = commands
+        self._clock = clock
+        self._limits = limits
+        self._metadata = mesh_metadata(mesh_secret)
+
+    async def run(self, flight: Flight, model: Model, seat: Seat) -> Replica:
+        """Return the loaded replica, not yet written; raises LoadFailed with the engine's own words, and others."""
+        began = self._clock.monotonic()
+        process = await self._commands.install(model, seat.node, seat.replica)
+        flight.job = replace(flight.job, state=LoadState.LOADING, progress=0.0)
+        await self._store.loads.put(flight.job)
+        loaded = await self._load(flight, model, process)
+        return replace(
+            seat.replica,
+            address=process.address,
+            state=move_replica(seat.replica.state, ReplicaEvent.LOADED, seat.replica.id),
+            slot_count=loaded.slot_count,
+            max_queue_count=loaded.max_queue_count,
+            memory_bytes=loaded.memory_bytes,
+            pid=loaded.pid or process.pid,
+            begun=True,
+            load_seconds=self._clock.monotonic() - began,
+        )
+
+    async def _load(self, flight: Flight, model: Model, process: Replica) -> Replica:
+        """Follow the load until it is done, or has had its time and gets no further."""
+        began = self._clock.monotonic()
+
+        def time_left() -> float:
+            now = self._clock.monotonic()
+            return self._limits.ends_at(model.size_bytes, began=began, moved=now) - now
+
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(time_left()) as limit, open_channel(process.address) as channel:
+                backend = stub(
+                    BackendServiceStub, channel, metadata=self._metadata, stream_timeout=_LONGEST_SECONDS
+                )
+                async for update in backend.load_model(LoadModelRequest(model=convert.model_message(model))):
+                    if update.replica is not None:
+                        return convert.replica(update.replica, process.node_id)
+                    if update.fraction > flight.job.progress:
+                        flight.job = replace(flight.job, progress=update.fraction)
+                        limit.reschedule(loop.time() + time_left())
+        except TimeoutError as error:
+            taken = self._clock.monotonic() - began
+            raise LoadFailed(
+                f"'{model.name}' was not loaded after {taken:.0f} s and gets no further."
+            ) from error
+        raise LoadFailed(f"The backend of '{model.name}' ended before the model was loaded.")

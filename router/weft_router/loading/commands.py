@@ -1,0 +1,62 @@
+"""What a router tells workers about the processes of replicas."""
+
+import logging
+
+from weft_common.bus import Bus
+from weft_common.errors import DeadlineExceeded, LoadFailed, PartUnavailable, WeftError
+from weft_proto.weft.bus.v1 import InstallBackendRequest, InstallBackendResponse, StopBackendRequest
+from weft_router import convert
+from weft_router.fleet.entities import Model, Node, Replica
+
+_STOP_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class WorkerUnreachable(PartUnavailable):
+    """Nobody answers for a node; another one may do."""
+
+
+class Commands:
+    """Commands are edges: what is not delivered, the next heartbeat brings about."""
+
+    def __init__(self, bus: Bus, *, install_seconds: float) -> None:
+        self._bus = bus
+        self._install_seconds = install_seconds
+
+    async def install(self, model: Model, node: Node, replica: Replica) -> Replica:
+        """Have the worker start a process, or name the one that it started for this replica before.
+
+        Raises WorkerUnreachable where nobody answers, and LoadFailed with the worker's own words.
+        """
+        request = InstallBackendRequest(
+            operation_id=replica.id,
+            generation=node.generation,
+            model=convert.model_message(model),
+            replica_index=replica.index,
+            replica_id=replica.id,
+        )
+        subject = f"weft.node.{node.id}.backend.install"
+        try:
+            raw = await self._bus.request(subject, bytes(request), self._install_seconds)
+        except PartUnavailable as error:
+            if error.metadata.get("part") != "worker":
+                raise
+            raise WorkerUnreachable(error.message, metadata=error.metadata) from error
+        except DeadlineExceeded as error:
+            message = f"Node '{node.name}' did not start '{model.name}' in {self._install_seconds:g} s."
+            raise LoadFailed(message) from error
+        response = InstallBackendResponse.parse(raw)
+        if response.error or response.replica is None:
+            raise LoadFailed(f"Node '{node.name}' could not start '{model.name}': {response.error}")
+        return convert.replica(response.replica, node.id)
+
+    async def stop(self, node: Node | None, replica: Replica, *, force: bool) -> None:
+        """Have the worker stop a process, at once or when it is idle."""
+        generation = node.generation if node else 0
+        request = StopBackendRequest(generation=generation, replica_id=replica.id, force=force)
+        subject = f"weft.node.{replica.node_id}.backend.stop"
+        try:
+            await self._bus.request(subject, bytes(request), _STOP_SECONDS)
+        except WeftError as error:
+            _log.warning("stop_not_delivered", extra={"replica": replica.id, "error": str(error)})

@@ -1,0 +1,51 @@
+"""One load as this router sees it: the job as it stands, and those who wait for its end."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from weft_common.errors import BY_REASON, InternalError, WeftError
+from weft_router.fleet.entities import Replica
+from weft_router.fleet.load_job import LoadJob, LoadState
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """State: `job`, which only the task that flies it changes.
+
+    `landing` gives the replica that was loaded, None where another router loaded it, or the error that all who wait
+    are told.
+    """
+
+    job: LoadJob
+    landing: "asyncio.Future[Replica | None]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def __post_init__(self) -> None:
+        # Without a waiter the outcome is in the log; asyncio must not complain that nobody read it.
+        self.landing.add_done_callback(lambda f: f.cancelled() or f.exception())
+
+    def land(self, outcome: Replica | WeftError | None) -> None:
+        """Tell all who wait; the first outcome holds."""
+        if self.landing.done():
+            return
+        if isinstance(outcome, WeftError):
+            self.landing.set_exception(outcome)
+        else:
+            self.landing.set_result(outcome)
+
+
+def failed(job: LoadJob, error: WeftError) -> LoadJob:
+    """The job as it failed, so that other routers can raise the same error."""
+    wait = error.retry_after.total_seconds() if error.retry_after else 0.0
+    return replace(
+        job, state=LoadState.FAILED, reason=error.reason, message=error.message, retry_after_seconds=wait
+    )
+
+
+def error_of(job: LoadJob) -> WeftError:
+    """The error that a load failed with, here or elsewhere."""
+    kind = BY_REASON.get(job.reason, InternalError)
+    wait = timedelta(seconds=job.retry_after_seconds) if job.retry_after_seconds else None
+    return kind(job.message, retry_after=wait)

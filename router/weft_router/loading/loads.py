@@ -1,0 +1,346 @@
+"""Loading a model: one load at a time for each model among all routers, shared by everybody who waits.
+
+The load belongs to a router, not to the request that asked first: a client that leaves ends its own wait only, and a
+router that dies leaves its loads to the others.
+"""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import replace
+from uuid import uuid4
+
+from weft_common.clock import Clock
+from weft_common.errors import LoadFailed, ModelNotFound, PartUnavailable, WeftError
+from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
+from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.load_job import LoadJob
+from weft_router.loading.bring_up import BringUp
+from weft_router.loading.commands import Commands, WorkerUnreachable
+from weft_router.loading.flight import Flight, error_of, failed
+from weft_router.loading.patience import still_loading
+from weft_router.loading.seats import Search, Seat, Seats
+from weft_router.settings import RouterSettings
+from weft_router.store.protocol import LoadLost, Store
+from weft_router.sync import FleetSync
+
+_BEAT_SECONDS = 1.0
+_FOLLOW_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class _Superseded(Exception):
+    """The model's file changed while it was loaded: what was loaded must not serve."""
+
+
+class Loads:
+    """Runs loads inside `tasks`.
+
+    State: `_shared`, flights by model that anybody may join, and `_owned`, flights by job whose owner is this router.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: RouterSettings,
+        fleet: Fleet,
+        store: Store,
+        sync: FleetSync,
+        commands: Commands,
+        seats: Seats,
+        bring_up: BringUp,
+        clock: Clock,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._settings = settings
+        self._fleet = fleet
+        self._store = store
+        self._sync = sync
+        self._commands = commands
+        self._seats = seats
+        self._bring_up = bring_up
+        self._clock = clock
+        self._tasks = tasks
+        # Fresh for each process: a restarted router takes its own orphans over like any other's.
+        self._owner = f"router-{uuid4().hex[:12]}"
+        self._shared: dict[str, Flight] = {}
+        self._owned: dict[str, Flight] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def under_way(self) -> frozenset[str]:
+        """Replicas that this router loads just now; reports of their workers must not touch their rows."""
+        return frozenset(f.job.replica_id for f in self._owned.values() if f.job.replica_id)
+
+    async def ensure(self, model: Model, max_wait: float) -> None:
+        """Wait up to `max_wait` seconds until a load of the model has ended well; raises its error otherwise."""
+        flight = self._shared.get(model.name)
+        if flight is None:
+            flight = self._shared[model.name] = Flight(self._new_job(model, shared=True))
+            self._spawn(flight, model)
+        await self._wait(model, flight, max_wait)
+
+    async def add(
+        self, model: Model, node: Node | None, max_wait: float, *, may_evict: bool = True
+    ) -> Replica:
+        """Load one more replica, on `node` if given, and wait for it as `ensure` does."""
+        job = self._new_job(model, shared=False)
+        flight = Flight(replace(job, wanted_node_id=node.id if node else None, may_evict=may_evict))
+        self._spawn(flight, model)
+        replica = await self._wait(model, flight, max_wait)
+        if replica is None:
+            raise LoadFailed(f"'{model.name}' changed while it was loaded; try again.")
+        return replica
+
+    async def status(self, model: str) -> LoadJob | None:
+        """How far the model's load is; a failed one for as long as others are told of it."""
+        here = self._shared.get(model) or next(
+            (f for f in self._owned.values() if f.job.model == model), None
+        )
+        if here is not None and here.job.id in self._owned:
+            return here.job
+        return await self._store.loads.read(model, cooldown=self._settings.load_cooldown)
+
+    async def keep(self) -> None:
+        """Say that this router's loads are alive, and take over those of routers that are not; for ever."""
+        while True:
+            await asyncio.sleep(_BEAT_SECONDS)
+            with contextlib.suppress(PartUnavailable):
+                await self._beat()
+                await self._take_over()
+
+    def close(self) -> None:
+        """Leave every load to other routers, or to the next start of this one."""
+        for task in self._running:
+            task.cancel()
+
+    async def _beat(self) -> None:
+        if self._owned:
+            await self._store.loads.beat([f.job for f in self._owned.values()])
+
+    async def _take_over(self) -> None:
+        foreign = [j for j in self._fleet.loads.values() if j.under_way and j.id not in self._owned]
+        for job in foreign:
+            taken = await self._store.loads.take_over(job.id, self._owner, orphan=self._settings.load_orphan)
+            if taken is not None:
+                _log.info("load_taken_over", extra={"model": job.model, "load": job.id, "epoch": taken.epoch})
+                self._adopt(taken)
+
+    def _adopt(self, job: LoadJob) -> None:
+        """Go on with a load; whoever waited for it here as another router's waits for it still."""
+        known = self._shared.get(job.model) if job.shared else None
+        if known is not None and known.job.id == job.id:
+            known.job = job
+            return
+        flight = Flight(job)
+        if job.shared:
+            self._shared.setdefault(job.model, flight)
+        self._spawn(flight, None)
+
+    def _new_job(self, model: Model, *, shared: bool) -> LoadJob:
+        return LoadJob(
+            id=f"l-{uuid4().hex[:12]}",
+            model=model.name,
+            revision=model.revision,
+            owner=self._owner,
+            shared=shared,
+        )
+
+    async def _wait(self, model: Model, flight: Flight, max_wait: float) -> Replica | None:
+        try:
+            async with asyncio.timeout(max_wait):
+                return await asyncio.shield(flight.landing)
+        except TimeoutError:
+            job = flight.job
+            with contextlib.suppress(PartUnavailable):
+                job = await self.status(model.name) or job
+            node = self._fleet.nodes.get(job.node_id)
+            raise still_loading(model, job, node, self._clock.wall()) from None
+
+    def _spawn(self, flight: Flight, model: Model | None) -> None:
+        """Fly a new load of `model`, or (None) one that is this router's already."""
+        task = self._tasks.create_task(self._fly(flight, model))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _fly(self, flight: Flight, model: Model | None) -> None:
+        """Run or follow one load and hand its outcome to whoever waits; nothing escapes to the task group."""
+        try:
+            if model is not None:
+                flight.job = await self._store.loads.claim(
+                    flight.job, orphan=self._settings.load_orphan, cooldown=self._settings.load_cooldown
+                )
+                await self._sync.after_write()
+            self._land(flight, await self._to_the_end(flight))
+        except WeftError as error:
+            self._land(flight, error)
+        except Exception as error:  # noqa: BLE001 (outermost edge of the load's task: its waiters must hear of it)
+            _log.exception("load_broke", extra={"model": flight.job.model})
+            self._land(flight, LoadFailed(f"Loading '{flight.job.model}' broke: {error}"))
+        finally:
+            self._forget(flight)
+            flight.landing.cancel()
+
+    def _land(self, flight: Flight, outcome: Replica | WeftError | None) -> None:
+        """Tell the waiters; whoever asks from now on starts a load of his own."""
+        self._forget(flight)
+        flight.land(outcome)
+
+    def _forget(self, flight: Flight) -> None:
+        if self._shared.get(flight.job.model) is flight:
+            del self._shared[flight.job.model]
+        self._owned.pop(flight.job.id, None)
+
+    async def _to_the_end(self, flight: Flight) -> Replica | None:
+        """Own the load for as long as it is ours, and follow it while it is another router's."""
+        while flight.job.owner == self._owner or await self._followed(flight):
+            twin = self._owned.get(flight.job.id)
+            if twin is not None:
+                return await asyncio.shield(twin.landing)
+            self._owned[flight.job.id] = flight
+            try:
+                return await self._own(flight)
+            except LoadLost:
+                _log.warning("load_lost", extra={"model": flight.job.model, "load": flight.job.id})
+                flight.job = replace(flight.job, owner="")
+            finally:
+                self._owned.pop(flight.job.id, None)
+        return None
+
+    async def _followed(self, flight: Flight) -> bool:
+        """Wait while the load is another router's: False once it has ended well, True if it became this one's.
+
+        Raises what it failed with.
+        """
+        while flight.job.owner != self._owner:
+            with contextlib.suppress(PartUnavailable):
+                await self._sync.refresh()
+            known = self._fleet.loads.get(flight.job.id)
+            if known is None:
+                return False
+            if not known.under_way:
+                raise error_of(known)
+            flight.job = known
+            if known.owner != self._owner:
+                await self._sync.pulse.wait(_FOLLOW_SECONDS)
+        return True
+
+    async def _own(self, flight: Flight) -> Replica | None:
+        """Bring the load to its end; raises what it failed with, once everything is freed and written down."""
+        if not flight.job.under_way:
+            raise error_of(flight.job)
+        try:
+            return await self._load(flight)
+        except _Superseded:
+            # It ends without a word: who waited looks again and finds the new revision.
+            await self._free(flight, replace(flight.job, shared=False))
+            return None
+        except WeftError as error:
+            job = flight.job
+            _log.warning(
+                "load_failed", extra={"model": job.model, "reason": error.reason, "error": str(error)}
+            )
+            error.retry_after = error.retry_after or self._settings.load_cooldown
+            await self._free(flight, failed(job, error))
+            raise
+
+    async def _load(self, flight: Flight) -> Replica | None:
+        """Place and bring up; a worker that does not answer is passed over."""
+        model = self._model(flight.job)
+        now = self._clock.monotonic()
+        search = Search(flight, model, since=now, deadline=now + self._settings.load_wait.total_seconds())
+        while True:
+            seat = await self._resumed(search) or await self._seats.find(search)
+            if seat is None:
+                await self._free(flight, replace(flight.job, shared=False))
+                return None
+            try:
+                loaded = await self._bring_up.run(flight, model, seat)
+                break
+            except WorkerUnreachable:
+                search.avoid.add(seat.node.id)
+                flight.job = replace(flight.job, replica_id="", node_id="")
+                await self._store.remove_replicas([seat.replica.id])
+                await self._sync.after_write()
+        if not self._is_current(model):
+            raise _Superseded
+        await self._store.loads.finish(flight.job, loaded)
+        await self._sync.after_write()
+        _log.info("model_loaded", extra={"model": model.name, "node": seat.node.name, "replica": loaded.id})
+        return loaded
+
+    async def _resumed(self, search: Search) -> Seat | None:
+        """The place that an earlier owner of the load found."""
+        replica = self._fleet.replicas.get(search.flight.job.replica_id)
+        node = self._fleet.nodes.get(replica.node_id) if replica else None
+        if replica is None or node is None or replica.state is not ReplicaState.LOADING:
+            return None
+        seat = Seat(node, replica)
+        return seat if replica.begun else await self._seats.begin(search, seat)
+
+    def _model(self, job: LoadJob) -> Model:
+        model = self._fleet.models.get(job.model)
+        if model is None:
+            raise ModelNotFound(f"The model '{job.model}' does not exist")
+        if model.revision != job.revision:
+            raise _Superseded
+        return model
+
+    def _is_current(self, model: Model) -> bool:
+        known = self._fleet.models.get(model.name)
+        return known is not None and known.revision == model.revision
+
+    async def _free(self, flight: Flight, ended: LoadJob) -> None:
+        """Free all that the load holds and write how it ended; what cannot be reached now heals by heartbeats."""
+        try:
+            # Whose load it is by now must be known before anything is stopped.
+            await self._store.loads.put(flight.job)
+        except PartUnavailable:
+            _log.warning("load_not_writable", extra={"model": ended.model, "load": ended.id})
+        replica = self._fleet.replicas.get(ended.replica_id)
+        if replica is not None:
+            await self._commands.stop(self._fleet.nodes.get(replica.node_id), replica, force=True)
+        try:
+            await self._store.loads.fail(ended)
+            await self._sync.after_write()
+        except PartUnavailable as error:
+            _log.warning("load_end_not_written", extra={"model": ended.model, "error": str(error)})
+
+
+def make_loads(
+    *,
+    settings: RouterSettings,
+    fleet: Fleet,
+    store: Store,
+    sync: FleetSync,
+    commands: Commands,
+    clock: Clock,
+    tasks: asyncio.TaskGroup,
+) -> Loads:
+    """Loads with everything that they work with."""
+    return Loads(
+        settings=settings,
+        fleet=fleet,
+        store=store,
+        sync=sync,
+        commands=commands,
+        seats=Seats(
+            fleet=fleet,
+            store=store,
+            sync=sync,
+            commands=commands,
+            clock=clock,
+            rules=settings.eviction_rules(),
+            silence_seconds=settings.node_silence.total_seconds(),
+        ),
+        bring_up=BringUp(
+            store=store,
+            commands=commands,
+            clock=clock,
+            limits=settings.load_limits(),
+            mesh_secret=settings.mesh_secret.get_secret_value(),
+        ),
+        clock=clock,
+        tasks=tasks,
+    )
