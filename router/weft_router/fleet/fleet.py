@@ -33,7 +33,11 @@ class _Index:
 
 @dataclass(slots=True)
 class Fleet:
-    """Nodes, replicas, models and policies by identity; `heard` is seconds of the router's monotonic clock."""
+    """Nodes, replicas, models and policies by identity; `heard` is seconds of the router's monotonic clock.
+
+    `nodes` are as their rows are, and what is written back must come from here: the nodes of a snapshot's views have
+    the free memory of the last heartbeat, which other routers would take for that of the registration.
+    """
 
     sequence: int = 0
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -59,7 +63,7 @@ class Fleet:
         for replica in changes.replicas:
             self._put_replica(replica, changes.sequence, now)
         for replica_id in changes.gone_replicas:
-            touched |= dict.fromkeys(self._drop_replica(replica_id))
+            touched |= dict.fromkeys(self._drop_replica(replica_id, now))
         if touched:
             self._group(touched)
         self.sequence = max(self.sequence, changes.sequence)
@@ -73,6 +77,8 @@ class Fleet:
         """Take a worker's word on how many requests are at its replicas; those it leaves out are as they were."""
         self._unstored.load_heard[node_id] = now
         self._index.changed = True
+        if self._unstored.settle(node_id, now):
+            self._index.dirty[node_id] = None
         for replica_id, count in busy.items():
             if replica_id in self.replicas and self._unstored.use(replica_id, count, now):
                 self._index.dirty[node_id] = None
@@ -82,13 +88,9 @@ class Fleet:
 
         `reported` are the node's replicas as their worker sees them: state and measured memory at that moment.
         """
-        node = self.nodes.get(node_id)
-        if node is None:
-            return
-        if devices and devices != node.devices:
-            self.nodes[node_id] = replace(node, devices=devices)
-        self._unstored.measure(node_id, reported)
-        self._touch(node_id)
+        if node_id in self.nodes:
+            self._unstored.measure(node_id, devices, reported)
+            self._touch(node_id)
 
     def set_aside(self, replica_id: str, shares: tuple[Share, ...]) -> None:
         """Hold memory for a load whose row does not say what it needs; it lapses with the replica, or with ()."""
@@ -101,14 +103,13 @@ class Fleet:
     def freed(self, replica_id: str) -> None:
         """Count a replica's memory as free as soon as its row goes: its worker says that the process has ended.
 
-        To be called while the row is there. Without it the memory is free from the next heartbeat on.
+        To be called while the row is there. Without it the memory is free from the next heartbeat on, or, at a router
+        that does not get the node's heartbeats, after a while of load reports.
         """
         replica = self.replicas.get(replica_id)
-        node = self.nodes.get(replica.node_id) if replica else None
-        if replica is not None and node is not None:
-            shown = self._unstored.view(replica, node.devices).holding.shown
-            self._unstored.credit[node.id] = self._unstored.credit.get(node.id, ()) + shown
-            self._touch(node.id)
+        if replica is not None and replica.node_id in self.nodes:
+            self._unstored.free(replica, self._measured(self.nodes[replica.node_id]).devices)
+            self._touch(replica.node_id)
 
     def snapshot(self) -> Snapshot:
         """The fleet at this moment; the same value as before while nothing has changed."""
@@ -162,14 +163,8 @@ class Fleet:
 
     def _put_node(self, node: Node, sequence: int) -> None:
         before = self.nodes.get(node.id)
-        if (
-            before is not None
-            and before.generation == node.generation
-            and self._unstored.is_measured(node.id)
-        ):
-            # The row has the free memory of the registration.
-            node = replace(node, devices=before.devices)
-        elif before is not None:
+        if before is not None and before.generation != node.generation:
+            # The row has the free memory of the new registration.
             self._unstored.forget_memory(node.id)
         self.nodes[node.id] = node
         self._unstored.stories.note(node.id, f"#{sequence} {node.state}")
@@ -206,11 +201,14 @@ class Fleet:
         self._unstored.stories.note(replica.id, f"#{sequence} {replica.state}")
         self._touch(replica.node_id)
 
-    def _drop_replica(self, replica_id: str) -> tuple[str, ...]:
+    def _drop_replica(self, replica_id: str, now: float) -> tuple[str, ...]:
         """Forget a replica; tells whose it was."""
         replica = self.replicas.pop(replica_id, None)
         if replica is None:
             return ()
+        node = self.nodes.get(replica.node_id)
+        if node is not None:
+            self._unstored.linger(replica, self._measured(node).devices, now)
         _leave(self._index.of_node, replica.node_id, replica_id)
         _leave(self._index.model_ids, replica.model, replica_id)
         self._unstored.forget_replica(replica_id)
@@ -229,7 +227,13 @@ class Fleet:
                 del grouped[name]
         self._index.of_model = grouped
 
+    def _measured(self, node: Node) -> Node:
+        """The node with the free memory of its last heartbeat, which must never get into its row."""
+        devices = self._unstored.devices.get(node.id)
+        return replace(node, devices=devices) if devices else node
+
     def _node_view(self, node: Node) -> NodeView:
+        node = self._measured(node)
         there = [r for r in self.replicas_on(node.id) if r.state is not ReplicaState.FAILED]
         views = [self._unstored.view(r, node.devices) for r in there]
         return node_view(node, views, self._index.catalog, self._unstored.credit.get(node.id, ()))

@@ -6,7 +6,7 @@ counted from its decision to its end whatever heartbeats say meanwhile, and memo
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weft_router.fleet.entities import Device, Replica, ReplicaState, Share
 
@@ -71,6 +71,17 @@ def without(room: Room, holdings: Iterable[Holding]) -> Room:
     freed = sum(s.size_bytes for h in holdings for s in h.claims if s.device_id == room.device_id)
     spare = min(room.total_bytes, room.spare_bytes + freed)
     return Room(room.device_id, room.vendor, room.total_bytes, spare)
+
+
+def vacant(devices: Sequence[Device], running: Iterable[Replica]) -> tuple[Device, ...]:
+    """The devices of a node that registers as they would be if nothing of ours ran: what is `running` adds to them.
+
+    What is claimed for replicas is taken off again by whoever reads the node's row, and knows no more than that.
+    """
+    held: dict[str, int] = {}
+    for each in running:
+        _add(held, holding(each, devices, shown_bytes=each.memory_bytes, settled=True).shown, 1)
+    return tuple(replace(d, free_bytes=min(d.total_bytes, d.free_bytes + held.get(d.id, 0))) for d in devices)
 
 
 def _room(device: Device, claimed: Mapping[str, int], unseen: Mapping[str, int]) -> Room:

@@ -152,5 +152,6 @@ def _is_stray(replica: Replica, snapshot: Snapshot) -> bool:
 
 
 def _views(model: str, snapshot: Snapshot) -> list[ReplicaView]:
-    nodes = {r.node_id: None for r in snapshot.replicas(model)} & snapshot.by_id.keys()
+    # No set: equal histories must give equal steps.
+    nodes = dict.fromkeys(r.node_id for r in snapshot.replicas(model) if r.node_id in snapshot.by_id)
     return [v for i in nodes for v in snapshot.by_id[i].replicas if v.replica.model == model]

@@ -1,6 +1,6 @@
 """What a router knows beside the database: load, memory, ages. It starts empty and heals by itself after a restart."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from weft_router.fleet.entities import Device, Replica, ReplicaState, Share
@@ -18,6 +18,8 @@ class Activity:
 
 
 _NO_ACTIVITY = Activity()
+# A worker whose reports come is heard by some router at least this often: what that one did not object to is gone.
+_LINGER_SECONDS = 30.0
 
 
 @dataclass(slots=True)
@@ -27,11 +29,15 @@ class Unstored:
     activity: dict[str, Activity] = field(default_factory=dict)
     ready_since: dict[str, float] = field(default_factory=dict)
     aside: dict[str, tuple[Share, ...]] = field(default_factory=dict)
+    # A node's devices as its last heartbeat measured them.
+    devices: dict[str, tuple[Device, ...]] = field(default_factory=dict)
     # What each replica of a node held by the node's last heartbeat, and which of them were loaded by then.
-    measured: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    measured: dict[str, dict[str, int]] = field(default_factory=dict)
     settled: dict[str, frozenset[str]] = field(default_factory=dict)
     # Memory of replicas that ended after the last heartbeat.
     credit: dict[str, tuple[Share, ...]] = field(default_factory=dict)
+    # The same of replicas whose rows went without a word of their worker here, and when: not free yet.
+    lingering: dict[str, list[tuple[float, tuple[Share, ...]]]] = field(default_factory=dict)
     # The most that a replica of a model's revision was seen to hold.
     needs: dict[tuple[str, str], int] = field(default_factory=dict)
     load_heard: dict[str, float] = field(default_factory=dict)
@@ -45,15 +51,40 @@ class Unstored:
         self.activity[replica_id] = Activity(in_flight_count, now)
         return True
 
-    def measure(self, node_id: str, reported: Iterable[Replica]) -> None:
-        """Take over what a heartbeat measured of a node's replicas."""
+    def measure(self, node_id: str, devices: tuple[Device, ...], reported: Iterable[Replica]) -> None:
+        """Take over what a heartbeat measured of a node's devices and of its replicas."""
         there = tuple(reported)
+        if devices:
+            self.devices[node_id] = devices
         loaded = [r for r in there if r.state is not ReplicaState.LOADING and r.memory_bytes]
         self.measured[node_id] = {r.id: r.memory_bytes for r in there}
         self.settled[node_id] = frozenset(r.id for r in loaded)
         self.credit.pop(node_id, None)
+        self.lingering.pop(node_id, None)
         for replica in loaded:
             self.learn(replica)
+
+    def free(self, replica: Replica, devices: tuple[Device, ...]) -> None:
+        """Credit a node with what its last heartbeat showed of a replica whose process has ended."""
+        shown = self.view(replica, devices).holding.shown
+        self.measured.get(replica.node_id, {}).pop(replica.id, None)
+        self.credit[replica.node_id] = self.credit.get(replica.node_id, ()) + shown
+
+    def linger(self, replica: Replica, devices: tuple[Device, ...], now: float) -> None:
+        """Note that a row went; the node's heartbeats may go to another router, which knows that it may."""
+        shown = self.view(replica, devices).holding.shown
+        if any(s.size_bytes for s in shown):
+            self.measured[replica.node_id].pop(replica.id)
+            self.lingering.setdefault(replica.node_id, []).append((now, shown))
+
+    def settle(self, node_id: str, now: float) -> bool:
+        """Credit a node that is heard with what has lingered for long; tells whether anything has."""
+        there = self.lingering.get(node_id, [])
+        ripe = [shown for since, shown in there if now - since >= _LINGER_SECONDS]
+        if ripe:
+            self.credit[node_id] = sum(ripe, self.credit.get(node_id, ()))
+            self.lingering[node_id] = [(t, s) for t, s in there if now - t < _LINGER_SECONDS]
+        return bool(ripe)
 
     def learn(self, replica: Replica) -> None:
         """Remember what a model really needs."""
@@ -84,13 +115,9 @@ class Unstored:
             known.pop(replica_id, None)
         self.stories.forget(replica_id)
 
-    def is_measured(self, node_id: str) -> bool:
-        """Whether a heartbeat has told what memory the node has free."""
-        return node_id in self.measured
-
     def forget_memory(self, node_id: str) -> None:
         """Drop what was measured before a worker registered anew."""
-        for known in (self.measured, self.settled, self.credit):
+        for known in (self.devices, self.measured, self.settled, self.credit, self.lingering):
             known.pop(node_id, None)
 
     def forget_node(self, node_id: str) -> None:

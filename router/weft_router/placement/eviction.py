@@ -71,6 +71,8 @@ def _nothing_yet(court: Court, possible: Sequence[NodeView], why: Explanation) -
     ripe = _earliest(court, possible, frozenset({Kept.YOUNG}))
     if ripe is not None:
         return _wait_or_refuse(request, "what could go was loaded too recently", ripe, why, now)
+    if next(_sets(court, possible, frozenset({Kept.YOUNG, Kept.BUSY})), None) is None:
+        return _wait_or_refuse(request, "what could go is loading or not known well yet", None, why, now)
     return _wait_or_refuse(
         request, "everything that could go is busy", _patience_ends(court, possible), why, now
     )

@@ -81,5 +81,5 @@ def placed_on(view: NodeView, request: Request, explanation: Explanation) -> Pla
     shares = fit(view.rooms, request.need_bytes, request.model.device_limit)
     if shares is None:
         roomiest = max(view.rooms, key=lambda r: r.spare_bytes)
-        shares = (Share(roomiest.device_id, max(0, roomiest.spare_bytes)),)
+        shares = (Share(roomiest.device_id, roomiest.spare_bytes),) if roomiest.spare_bytes > 0 else ()
     return Placed(view.node, free_index(view, request.model.name), shares, explanation)

@@ -20,7 +20,8 @@ class Kept(StrEnum):
     """Why a replica stays."""
 
     SAME = "of the same model"
-    UNREADY = "not ready"
+    LEAVING = "leaving"
+    LOADING = "still loading"
     PINNED = "pinned"
     NEEDED = "held by its policy"
     UNMEASURED = "not measured yet"
@@ -30,7 +31,7 @@ class Kept(StrEnum):
 
 
 # What time, reports or the end of requests change; everything else needs somebody to change it.
-PASSING = frozenset({Kept.UNMEASURED, Kept.UNHEARD, Kept.YOUNG, Kept.BUSY})
+PASSING = frozenset({Kept.LOADING, Kept.UNMEASURED, Kept.UNHEARD, Kept.YOUNG, Kept.BUSY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +77,16 @@ class Court:
         return known
 
     def _lasting(self, replica: Replica, *, serves: bool) -> Kept | None:
-        if replica.state is not ReplicaState.READY:
-            return Kept.UNREADY
+        if replica.state not in (ReplicaState.READY, ReplicaState.LOADING):
+            return Kept.LEAVING
         if not serves:
             return None
         if replica.model == self.request.model.name:
             return Kept.SAME
         if self.snapshot.models[replica.model].pinned:
             return Kept.PINNED
-        if self.surplus(replica.model) <= 0 or self.snapshot.policy_of(replica.model).spread_all:
+        spare = self.surplus(replica.model) + (replica.state is ReplicaState.LOADING)
+        if spare <= 0 or self.snapshot.policy_of(replica.model).spread_all:
             return Kept.NEEDED
         return None
 
@@ -97,6 +99,8 @@ class Court:
 
     def _passing(self, view: ReplicaView, *, serves: bool) -> Iterator[Kept]:
         """Reasons that end by themselves. What no longer serves needs no time to prove itself."""
+        if view.replica.state is ReplicaState.LOADING:
+            yield Kept.LOADING
         if not view.holding.measured:
             yield Kept.UNMEASURED
         heard = self.snapshot.load_heard.get(view.replica.node_id, float("-inf"))
@@ -118,8 +122,11 @@ class Court:
 
     def _above_minimum(self, found: Sequence[Victim], view: NodeView) -> Sequence[Victim]:
         """Of each model no more than its surplus, so that no set of them goes below the minimum."""
-        models = [v.view.replica.model for v in found if v.view.replica.id not in view.strays]
-        if all(count <= self.surplus(model) for model, count in Counter(models).items()):
+        there = [v.view.replica for v in found if v.view.replica.id not in view.strays]
+        # What still loads will serve by the time when it may go.
+        surplus = Counter(r.model for r in there if r.state is ReplicaState.LOADING)
+        surplus.update({model: self.surplus(model) for model in {r.model: None for r in there}})
+        if all(count <= surplus[model] for model, count in Counter(r.model for r in there).items()):
             return found
         taken: Counter[str] = Counter()
         kept = []
@@ -127,7 +134,7 @@ class Court:
             replica = victim.view.replica
             if replica.id not in view.strays:
                 taken[replica.model] += 1
-                if taken[replica.model] > self.surplus(replica.model):
+                if taken[replica.model] > surplus[replica.model]:
                     continue
             kept.append(victim)
         return kept

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.router.builders import GIB, a_device, a_fleet, a_held_replica, a_node, a_replica
-from weft_router.fleet.entities import Changes, Device, Replica, ReplicaState, Share
+from weft_router.fleet.entities import Changes, Device, NodeState, Replica, ReplicaState, Share
 from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.memory import vacant
 
 
 def free(fleet: Fleet) -> dict[str, float]:
@@ -52,6 +53,46 @@ def test_memory_that_a_worker_confirmed_free_is_free_as_soon_as_the_row_goes() -
     assert free(fleet) == {"cpu": 16}
     heartbeat(fleet, 16)
     assert free(fleet) == {"cpu": 16}
+
+
+def test_at_a_router_without_the_nodes_heartbeats_memory_comes_free_after_a_while_of_reports() -> None:
+    """Found by the simulation: such a router took the memory for lost until its next restart."""
+    held = a_held_replica("r-1", "m", 6)
+    fleet = a_fleet(a_node(free_gib=16), held)
+    heartbeat(fleet, 10, held)
+    fleet.apply(Changes(sequence=2, gone_replicas=("r-1",)), now=100)
+    fleet.report("n-one", {}, now=129)
+    assert free(fleet) == {"cpu": 10}
+    fleet.report("n-one", {}, now=131)
+    assert free(fleet) == {"cpu": 16}
+
+
+def test_what_was_confirmed_free_does_not_come_free_a_second_time() -> None:
+    held = a_held_replica("r-1", "m", 6)
+    fleet = a_fleet(a_node(free_gib=9), held)
+    heartbeat(fleet, 3, held)
+    fleet.freed("r-1")
+    fleet.freed("r-1")
+    fleet.apply(Changes(sequence=2, gone_replicas=("r-1",)), now=100)
+    fleet.report("n-one", {}, now=200)
+    assert free(fleet) == {"cpu": 9}
+
+
+def test_what_a_heartbeat_measured_never_gets_into_the_nodes_row() -> None:
+    """Found by the simulation: a node that was marked unhealthy was written with what it had free just then."""
+    held = a_held_replica("r-1", "m", 6)
+    fleet = a_fleet(a_node(free_gib=16), held)
+    heartbeat(fleet, 10, held)
+    other = a_fleet(replace(fleet.nodes["n-one"], state=NodeState.UNHEALTHY), held)
+    assert (free(fleet), free(other)) == ({"cpu": 10}, {"cpu": 10})
+
+
+def test_a_node_that_registers_with_replicas_is_written_as_if_it_had_none() -> None:
+    held = a_held_replica("r-1", "m", 6)
+    unknown = replace(held, id="r-2", shares=(), memory_bytes=GIB)
+    devices = vacant((a_device(free_gib=8),), (held, unknown))
+    assert devices == (a_device(free_gib=15),)
+    assert free(a_fleet(a_node(devices=devices), held)) == {"cpu": 9}
 
 
 def test_a_machine_with_accelerators_does_not_offer_its_cpu() -> None:

@@ -127,6 +127,22 @@ def test_a_busy_replica_stays_and_is_waited_for() -> None:
     assert (decision.reason, decision.until) == ("everything that could go is busy", None)
 
 
+def test_what_still_loads_is_waited_for_since_it_may_go_once_it_is_ready() -> None:
+    """Found by the simulation: everybody was refused while a node loaded something else."""
+    loading = a_held_replica("r-1", "a", 16, state=ReplicaState.LOADING, memory_bytes=0)
+    decision = decided(wish(deadline=NOW + 60), a_world(a_node(free_gib=16), loading))
+    assert isinstance(decision, Wait), decision
+    assert decision.reason == "what could go is loading or not known well yet"
+
+
+def test_what_loads_for_a_minimum_is_not_waited_for() -> None:
+    loading = a_held_replica("r-1", "a", 16, state=ReplicaState.LOADING, memory_bytes=0)
+    policy = Policy("a", min_replicas=1)
+    decision = decided(wish(deadline=NOW + 60), a_world(a_node(free_gib=16), loading, policy))
+    assert isinstance(decision, Refuse), decision
+    assert decision.reason == "nothing may be evicted: 1 held by its policy"
+
+
 def test_a_pinned_model_stays_however_long_it_rests() -> None:
     fleet = a_world(full_node(), a_model("a", pinned=True), a_held_replica("r-1", "a", 16))
     decision = decided(wish(), fleet)

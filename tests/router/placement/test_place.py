@@ -114,6 +114,12 @@ def test_an_engine_that_can_spill_is_tried_where_nothing_better_is() -> None:
     assert (tight.node.name, tight.shares) == ("small", (Share("cpu", 8 * GIB),))
 
 
+def test_what_spills_onto_a_promised_device_sets_nothing_aside() -> None:
+    promised = replace(a_held_replica("r-1", "other", 12), state=ReplicaState.LOADING, begun=False)
+    decision = placed(request(9, can_spill=True), a_node(free_gib=8), promised)
+    assert decision.shares == ()
+
+
 def test_a_node_of_unknown_memory_is_tried_but_comes_last() -> None:
     unknown = a_node("unknown", devices=(a_device(0, 0),))
     busy = (a_node("busy"), a_replica(model="other", node_id="n-busy"))
