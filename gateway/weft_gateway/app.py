@@ -29,6 +29,7 @@ PUBLIC_SERVICES = (
     "weft.dialect.v1.OpenAIService",
     "weft.node.v1.NodeService",
     "weft.admin.v1.NodeAdminService",
+    "weft.scheduling.v1.SchedulingService",
     "weft.routing.v1.RoutingService",
     "weft.backend.v1.BackendService",
 )

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from weft_common.bus import Bus
 from weft_common.clock import Clock, SystemClock
@@ -44,6 +45,15 @@ class FleetSync:
         self.fleet_id = ""
         # Set once the state of the database was read for the first time.
         self.known = asyncio.Event()
+
+    def require_known(self) -> None:
+        """Raise PartUnavailable until the state of the database was read: what is not known is not missing."""
+        if not self.known.is_set():
+            raise PartUnavailable(
+                "This router has not read the fleet yet: PostgreSQL cannot be reached.",
+                retry_after=timedelta(seconds=1),
+                metadata={"part": "postgres"},
+            )
 
     async def refresh(self) -> None:
         """Read what changed and pass it on; raises PartUnavailable while the database cannot be reached."""
