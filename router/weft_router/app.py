@@ -13,6 +13,7 @@ from weft_common.clock import SystemClock
 from weft_common.errors import PartUnavailable
 from weft_common.rpc import RpcServer, upb_stream, upb_unary
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
+from weft_proto.pb.weft.scheduling.v1.scheduling_service_pb2 import ExplainPlacementRequest
 from weft_router.catalog import Catalog
 from weft_router.fleet.fleet import Fleet
 from weft_router.liveness import follow_loads
@@ -20,9 +21,11 @@ from weft_router.loading.commands import Commands
 from weft_router.loading.loads import make_loads
 from weft_router.probe import Probe
 from weft_router.registry import Registry
+from weft_router.services.explain_service import ExplainService
 from weft_router.services.node_admin_service import NodeAdminService
 from weft_router.services.node_service import NodeService
 from weft_router.services.routing_service import RoutingService
+from weft_router.services.scheduling_service import SchedulingService
 from weft_router.settings import RouterSettings
 from weft_router.store.postgres import open_store
 from weft_router.store.protocol import Store
@@ -34,6 +37,7 @@ _PREPARE_RETRY_SECONDS = 0.1
 _PURGE_SECONDS = 600.0
 _GONE_FOR = timedelta(hours=1)
 _SERVICE = "/weft.routing.v1.RoutingService/"
+_SCHEDULING = "/weft.scheduling.v1.SchedulingService/"
 
 _log = logging.getLogger(__name__)
 
@@ -67,8 +71,10 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
         services = [
             NodeService(registry=registry, loads=loads, settings=settings),
             NodeAdminService(fleet=fleet, loads=loads, unloads=unloads, settings=settings),
+            SchedulingService(fleet=fleet, store=store, sync=sync),
         ]
-        async with _server(settings, services, routing) as server:
+        explains = ExplainService(fleet=fleet, sync=sync, rules=settings.eviction_rules(), clock=clock)
+        async with _server(settings, services, routing, explains) as server:
             async with background(
                 _keep_level(store, sync),
                 catalog.follow(),
@@ -84,17 +90,20 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
         loads.close()
 
 
-def _server(settings: RouterSettings, services: list[ServiceBase], routing: RoutingService) -> RpcServer:
+def _server(
+    settings: RouterSettings, services: list[ServiceBase], routing: RoutingService, explains: ExplainService
+) -> RpcServer:
     server = RpcServer(
         services=services,
         upb=[
             upb_unary(f"{_SERVICE}Route", routing.route, pb.RouteRequest),
             upb_stream(f"{_SERVICE}WatchFleet", routing.watch_fleet, pb.WatchFleetRequest),
             upb_unary(f"{_SERVICE}GetLoadStatus", routing.get_load_status, pb.GetLoadStatusRequest),
+            upb_unary(f"{_SCHEDULING}ExplainPlacement", explains.explain_placement, ExplainPlacementRequest),
         ],
         mesh_secret=settings.mesh_secret.get_secret_value(),
         # Admin calls come through Envoy, where Check gives the ones with a key the token of the mesh.
-        mesh_only=[_SERVICE, "/weft.admin.v1."],
+        mesh_only=[_SERVICE, _SCHEDULING, "/weft.admin.v1."],
     )
     server.listen(settings.listen)
     return server
