@@ -18,10 +18,14 @@ Rows = dict[str, tuple[int, Any]]
 
 @dataclass
 class FakeStore:
-    """Rows with their sequence; None in place of a value means gone. `down` makes every call fail."""
+    """Rows with their sequence; None in place of a value means gone.
+
+    `down` makes every call fail, and with `led` another router leads in everything.
+    """
 
     sequence: int = 0
     down: bool = False
+    led: bool = False
     fleet_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     nodes: dict[str, tuple[int, Node | None]] = field(default_factory=dict)
     replicas: dict[str, tuple[int, Replica | None]] = field(default_factory=dict)
@@ -103,6 +107,10 @@ class FakeStore:
 
     async def remove_policy(self, model: str) -> None:
         _drop(self.policies, [model], self.next())
+
+    async def try_lead(self, name: str) -> bool:
+        self.reach()
+        return not self.led
 
     async def purge(self, older_than: timedelta) -> None:
         self.reach()

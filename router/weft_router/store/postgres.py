@@ -5,8 +5,8 @@ reading everything above the newest number that it knows, so one way in serves o
 restarts alike.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from weft_common.errors import PartUnavailable
 from weft_router import convert
 from weft_router.fleet.entities import Changes, Model, Node, Replica
 from weft_router.fleet.policy import Policy
+from weft_router.store.leadership import Leadership
 from weft_router.store.loads import MOMENTS, LoadRows, load_of, put_replica
 from weft_router.store.migrate import migrate
 from weft_router.store.protocol import NameTaken
@@ -44,8 +45,9 @@ _TABLES = ("nodes", "replicas", "models", "policies")
 class PostgresStore:
     """Reads and writes of the fleet; every call raises PartUnavailable while the database cannot be reached."""
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, leadership: Leadership) -> None:
         self._pool = pool
+        self._leadership = leadership
         self._loads = LoadRows(self._writing, self._connection)
 
     @property
@@ -168,6 +170,11 @@ class PostgresStore:
                 sequence,
             )
 
+    async def try_lead(self, name: str) -> bool:
+        """Whether this router, and no other one, leads in `name` now."""
+        with _reaching():
+            return await self._leadership.try_lead(name)
+
     async def purge(self, older_than: timedelta) -> None:
         """Forget what has been gone for so long that every router has read of it."""
         async with self._connection() as connection:
@@ -188,17 +195,9 @@ class PostgresStore:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
-        try:
+        with _reaching():
             async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
                 yield connection
-        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
-            raise _unreachable(error) from error
-        except (
-            asyncpg.CannotConnectNowError,
-            asyncpg.AdminShutdownError,
-            asyncpg.CrashShutdownError,
-        ) as error:
-            raise _unreachable(error) from error
 
 
 @asynccontextmanager
@@ -207,10 +206,29 @@ async def open_store(url: str) -> AsyncIterator[PostgresStore]:
     pool = await asyncpg.create_pool(
         url, min_size=0, max_size=4, timeout=_CONNECT_SECONDS, command_timeout=_COMMAND_SECONDS
     )
+    leadership = Leadership(url, timeout_seconds=_CONNECT_SECONDS)
     try:
-        yield PostgresStore(pool)
+        yield PostgresStore(pool, leadership)
     finally:
+        leadership.close()
         pool.terminate()
+
+
+@contextmanager
+def _reaching() -> Iterator[None]:
+    """Turn everything that means an unreachable database into PartUnavailable."""
+    try:
+        yield
+    except (
+        OSError,
+        TimeoutError,
+        asyncpg.InterfaceError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.CannotConnectNowError,
+        asyncpg.AdminShutdownError,
+        asyncpg.CrashShutdownError,
+    ) as error:
+        raise _unreachable(error) from error
 
 
 def _unreachable(error: BaseException) -> PartUnavailable:

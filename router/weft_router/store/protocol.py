@@ -108,5 +108,9 @@ class Store(Protocol):
     async def put_models(self, models: list[Model], gone: list[str]) -> None:
         """Write models and mark others as gone."""
 
+    async def try_lead(self, name: str) -> bool:
+        """Whether this router, and no other one, leads in `name` now; it does until it ends or loses the store."""
+        ...
+
     async def purge(self, older_than: timedelta) -> None:
         """Forget what has been gone for so long that every router has read of it."""

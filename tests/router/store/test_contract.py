@@ -151,3 +151,8 @@ async def test_ages_are_since_the_last_heartbeat(store: Store) -> None:
     await store.hear_node("n-one")
     after = await store.node_ages()
     assert 0 <= after["n-one"] <= before["n-one"] + 1
+
+
+async def test_who_leads_goes_on_leading(store: Store) -> None:
+    assert await store.try_lead("tests")
+    assert await store.try_lead("tests")
