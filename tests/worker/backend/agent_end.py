@@ -56,10 +56,11 @@ class AgentEnd:
         """Count the load reports."""
         return sum(report.load is not None for report in self.reports)
 
-    def stop(self, grace_seconds: float) -> None:
+    def stop(self, grace_seconds: float, linger_seconds: float = 0) -> None:
         """Tell every backend to stop."""
+        stop = Stop(grace_seconds=grace_seconds, linger_seconds=linger_seconds)
         for writer in self._writers:
-            writer.write(encode(Command(stop=Stop(grace_seconds=grace_seconds))))
+            writer.write(encode(Command(stop=stop)))
 
     def hang_up(self) -> None:
         """Close every connection, as a dying agent does."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 from google.api import httpbody_pb2
+from grpc_health.v1 import health_pb2
 
 from tests.worker.backend.agent_end import WAIT_SECONDS, AgentEnd, agent_end
 from weft_common.clock import SystemClock
@@ -96,6 +97,15 @@ class RunningBackend:
         model = self.document.model
         request = LoadModelRequest(model=Model(name=model.name, revision=model.revision))
         return [update async for update in self.backend().load_model(request)]
+
+    async def until_serving(self, serving: bool) -> None:
+        """Wait until health says so."""
+        watch = RpcClient(self.channel, stream_timeout=WAIT_SECONDS).stream(
+            "/grpc.health.v1.Health/Watch", health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse
+        )
+        async for answer in watch:
+            if (answer.status == health_pb2.HealthCheckResponse.SERVING) is serving:
+                return
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal."""

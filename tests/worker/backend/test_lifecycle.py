@@ -40,15 +40,6 @@ async def _is_serving(backend: RunningBackend) -> bool:
     return answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def _until_serving(backend: RunningBackend, serving: bool) -> None:
-    watch = RpcClient(backend.channel, stream_timeout=20).stream(
-        f"{HEALTH}/Watch", health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse
-    )
-    async for answer in watch:
-        if (answer.status == health_pb2.HealthCheckResponse.SERVING) is serving:
-            return
-
-
 async def _in_stream(backend: RunningBackend, say: str) -> Any:
     """Start a typed stream and wait for its first token."""
     call = backend.chat(say)
@@ -130,7 +121,7 @@ async def test_an_unload_waits_for_what_runs_and_takes_nothing_new(tmp_path: Pat
         running = asyncio.ensure_future(_frames(backend.chat(f"gate_file={gate}")))
         await backend.agent.load(lambda load: load.in_flight == 1)
         unloading = asyncio.ensure_future(backend.backend().unload_model(UnloadModelRequest()))
-        await _until_serving(backend, False)
+        await backend.until_serving(False)
         with pytest.raises(ReplicaClosing, match="being unloaded"):
             await _frames(backend.chat())
         assert not unloading.done()
@@ -169,7 +160,7 @@ async def _cut_by_force(backend: RunningBackend) -> None:
 
 async def _cut_by_force_while_it_drains(backend: RunningBackend) -> None:
     backend.agent.stop(grace_seconds=600)
-    await _until_serving(backend, False)
+    await backend.until_serving(False)
     backend.agent.stop(grace_seconds=0)
 
 
@@ -241,7 +232,7 @@ async def test_without_an_agent_streams_finish_then_new_work_is_refused_then_the
         Path(backend.document.agent_socket).unlink()
         running = await _in_stream(backend, "tokens=40 delay_ms=20")
         backend.agent.hang_up()
-        await _until_serving(backend, False)
+        await backend.until_serving(False)
         with pytest.raises(ReplicaClosing, match="lost its agent"):
             await _frames(backend.chat())
         assert (await _frames(running))[-1].HasField("finish")
@@ -254,12 +245,12 @@ async def test_a_new_agent_adopts_the_process_which_then_takes_work_again(tmp_pa
         path = Path(backend.document.agent_socket)
         path.unlink()
         backend.agent.hang_up()
-        await _until_serving(backend, False)
+        await backend.until_serving(False)
         async with agent_end(path) as agent:
             hello = await agent.hello()
             assert (hello.state, hello.pid) == (LeaseState.READY, backend.process.pid)
             assert (await agent.load(lambda load: True)).started == 0
-            await _until_serving(backend, True)
+            await backend.until_serving(True)
             await _frames(backend.chat())
             await agent.load(lambda load: (load.started, load.ended) == (1, 1))
 
@@ -271,7 +262,7 @@ async def test_an_agent_that_does_not_accept_the_process_holds_no_lease(tmp_path
         backend.agent.hang_up()
         async with agent_end(path, AgentEnd(accepts=False)) as stranger:
             await stranger.hello()
-            await _until_serving(backend, False)
+            await backend.until_serving(False)
             assert await backend.exit_code() == 0
         assert any(line.get("cause") == "orphaned" for line in backend.log())
 

@@ -26,9 +26,9 @@ class SocketLink:
         """Tell the backend that it is one of ours: its lease begins."""
         self._tell(Command(accepted=True))
 
-    def stop(self, grace_seconds: float) -> None:
-        """Ask the backend to finish within the grace and end."""
-        self._tell(Command(stop=Stop(grace_seconds=grace_seconds)))
+    def stop(self, stop: Stop) -> None:
+        """Ask the backend to finish and end."""
+        self._tell(Command(stop=stop))
 
     def close(self) -> None:
         """Cut the connection."""
@@ -112,7 +112,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ros
 
 async def _turn_away(reader: asyncio.StreamReader, link: SocketLink) -> None:
     """Have a backend end that nobody knows: one whose record was lost would else come back for ever."""
-    link.stop(_STRANGER_GRACE_SECONDS)
+    link.stop(Stop(grace_seconds=_STRANGER_GRACE_SECONDS))
     async with asyncio.timeout(_HELLO_SECONDS):
         while await reader.read(MAX_LINE_BYTES):
             pass

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from weft_common.part import PartState
 from weft_proto.weft.types.v1 import Replica, ReplicaState
-from weft_worker.backend.lease import Hello, LeaseState
+from weft_worker.backend.lease import Hello, LeaseState, Stop
 
 _WIRE_STATES = {
     LeaseState.LOADING: ReplicaState.LOADING,
@@ -83,8 +83,8 @@ class BackendProcess(Protocol):
 class LeaseLink(Protocol):
     """The agent's end of the socket to one backend."""
 
-    def stop(self, grace_seconds: float) -> None:
-        """Ask the backend to finish within the grace and end."""
+    def stop(self, stop: Stop) -> None:
+        """Ask the backend to finish and end."""
         ...
 
     def close(self) -> None:
@@ -106,6 +106,8 @@ class RunningReplica:
     state_since: float = 0.0
     kill_at: float | None = None
     """Set when it was told to stop: the moment at which patience ends."""
+    order: Stop | None = None
+    """What it was told then, or will be once it is linked again."""
     stop_wished: bool = False
     """Whether the fleet or our own end asked for its stop, so that its end is no failure."""
     announced: bool = False

@@ -113,6 +113,8 @@ class Roster:
             }
         )
         self._write(replica, known.in_state(hello.state))
+        if replica.order is not None:
+            link.stop(replica.order)
         if not replica.hello.done():
             replica.hello.set_result(hello)
         return True

@@ -23,9 +23,12 @@ from weft_worker.agent.records import ReplicaRecords, inherit
 from weft_worker.agent.replica import BackendProcess, ReplicaRecord, RunningReplica
 from weft_worker.agent.roster import Roster
 from weft_worker.agent.starter import Starter
+from weft_worker.backend.lease import Stop
 
 KILL_MARGIN_SECONDS = 0.5
 _SWEEP_SECONDS = 1.0
+# How long a replica that is not needed any more still takes requests from gateways that do not know that yet.
+_LINGER_SECONDS = 5.0
 _TRIM_EVERY_SWEEPS = 10
 
 _log = logging.getLogger(__name__)
@@ -118,9 +121,11 @@ class Supervisor:
         if replica is None:
             return False
         self._ledger.obey(generation)
-        self._begin_stop(replica, 0 if force else self._settings.drain_timeout.total_seconds())
-        if force:
-            await replica.ended.wait()
+        if not force:
+            self._drain(replica)
+            return True
+        self._begin_stop(replica, grace_seconds=0)
+        await replica.ended.wait()
         return True
 
     def obey_answer(self, stop_replica_ids: Sequence[str], generation: int) -> None:
@@ -131,7 +136,7 @@ class Supervisor:
             replica = self._roster.get(replica_id)
             if replica is not None:
                 self._ledger.obey(generation)
-                self._begin_stop(replica, self._settings.drain_timeout.total_seconds())
+                self._drain(replica)
 
     async def stop_all(self, grace_seconds: float) -> None:
         """Stop every replica; returns when all have ended, which the kill after the grace makes sure of."""
@@ -168,7 +173,8 @@ class Supervisor:
                     await asyncio.to_thread(trim, self._settings.folder.replica_log(replica.id))
 
     def _forsaken(self, replica: RunningReplica) -> str:
-        if replica.stopping or not replica.announced:
+        told_to_stop = replica.stopping and replica.link is not None
+        if told_to_stop or not replica.announced:
             return ""
         now = self._clock.monotonic()
         standing = Standing(
@@ -206,17 +212,32 @@ class Supervisor:
         self._ports.release(replica.record.port, self._clock.monotonic())
         self._roster.remove(replica, f"{reason}; its last words:\n{words}" if words else reason)
 
-    def _begin_stop(self, replica: RunningReplica, grace_seconds: float, *, wished: bool = True) -> None:
-        """Ask a replica to finish and see to it that it does; a later, shorter grace replaces a longer one."""
+    def _drain(self, replica: RunningReplica) -> None:
+        grace_seconds = self._settings.drain_timeout.total_seconds()
+        self._begin_stop(replica, grace_seconds, linger_seconds=_LINGER_SECONDS)
+
+    def _begin_stop(
+        self,
+        replica: RunningReplica,
+        grace_seconds: float,
+        *,
+        linger_seconds: float = 0.0,
+        wished: bool = True,
+    ) -> None:
+        """Ask a replica to finish and see to it that it does; a later, shorter grace replaces a longer one.
+
+        One that is between two connections to us is asked once it is back: a signal would be less patient.
+        """
         kill_at = self._clock.monotonic() + grace_seconds + KILL_MARGIN_SECONDS
         replica.stop_wished = replica.stop_wished or wished
         if replica.kill_at is not None and replica.kill_at <= kill_at:
             return
         replica.kill_at = kill_at
         _log.info("replica_stopping", extra={"replica": replica.id, "grace_seconds": grace_seconds})
+        replica.order = Stop(grace_seconds=grace_seconds, linger_seconds=linger_seconds)
         if replica.link is not None:
-            replica.link.stop(grace_seconds)
-        else:
+            replica.link.stop(replica.order)
+        elif not linger_seconds:
             replica.process.send(signal.SIGTERM)
         self._tasks.create_task(self._kill_late(replica, kill_at))
 

@@ -26,6 +26,8 @@ from weft_worker.backend.replica import MakeEngine, Replica
 _ORPHAN_GRACE_SECONDS = 5.0
 # For what must still be written after the grace; less than the agent waits then before it kills.
 _LAST_WORDS_SECONDS = 0.25
+# Gateways hear of a stop by way of a router: that takes them milliseconds.
+_QUIET_SECONDS = 0.3
 _logger = logging.getLogger(__name__)
 
 
@@ -94,12 +96,15 @@ def _listen(server: RpcServer, listen: str) -> str:
 
 
 async def _end(parts: _Parts, inference: Inference, server: RpcServer) -> None:
-    """Send those that wait elsewhere, let those that run finish, tell the rest why they are cut off.
+    """Let those that run finish, tell the rest why they are cut off; those that wait go elsewhere if it is urgent.
 
     The server itself stops after that: its cancelling looks like a clean end of the answer to HTTP clients.
     """
+    if parts.ending.gentle:
+        await parts.ending.linger(inference.quiet(_QUIET_SECONDS))
     parts.admission.refuse_new(Refusal.STOPPING)
-    parts.admission.turn_away_waiting()
+    if not parts.ending.gentle:
+        parts.admission.turn_away_waiting()
     parts.replica.abandon_load()
     if not await parts.ending.let_finish(inference.all_left()):
         inference.fail_running()
@@ -123,7 +128,7 @@ async def _keep_lease(parts: _Parts, address: str) -> None:
         state=lambda: StateChange(state=parts.replica.state, message=parts.replica.failure),
         load=lambda: _load(parts),
         on_standing=_standing_handler(parts),
-        on_stop=lambda stop: _stop(parts.ending, stop),
+        on_stop=lambda stop: _stop(parts, stop),
     )
     await keep_lease(document.agent_socket, reporter, parts.changes, lease, parts.clock)
 
@@ -141,8 +146,9 @@ def _standing_handler(parts: _Parts) -> Callable[[Standing], None]:
     return on_standing
 
 
-def _stop(ending: Ending, stop: Stop) -> None:
-    ending.wish("agent", stop.grace_seconds)
+def _stop(parts: _Parts, stop: Stop) -> None:
+    serves = parts.replica.state is LeaseState.READY
+    parts.ending.wish("agent", stop.grace_seconds, linger_seconds=stop.linger_seconds if serves else 0)
 
 
 def _hello(parts: _Parts, address: str) -> Hello:

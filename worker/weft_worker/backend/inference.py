@@ -46,6 +46,7 @@ class Inference:
         self._tasks = tasks
         self._work_of: dict[asyncio.Task[None], Run] = {}
         self._visit_count = 0
+        self._visited_count = 0
         self._left = asyncio.Event()
         self._left.set()
 
@@ -58,6 +59,7 @@ class Inference:
         with logged_visit(rpc, self.replica.document.model.name, self.clock) as visit:
             self._enter(call, visit)
             self._visit_count += 1
+            self._visited_count += 1
             self._left.clear()
             try:
                 yield visit
@@ -87,6 +89,15 @@ class Inference:
                     watch.end()
                     if isinstance(event := await run.take(), Failed):
                         visit.outcome = event.error.reason
+
+    async def quiet(self, seconds: float) -> None:
+        """Wait until no call was here for that long; the caller sets the deadline."""
+        while True:
+            await self._left.wait()
+            seen = self._visited_count
+            await asyncio.sleep(seconds)
+            if self._visited_count == seen:
+                return
 
     async def all_left(self) -> None:
         """Wait until every call that was let in has its answer; the caller sets the deadline."""

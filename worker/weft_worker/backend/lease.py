@@ -73,9 +73,14 @@ class Load(_Message):
 
 
 class Stop(_Message):
-    """The agent wants the process to take no new work, finish within `grace_seconds`, and end."""
+    """The agent wants the process to take no new work, finish within `grace_seconds`, and end.
+
+    New work is still taken for as long as `linger_seconds`, or until there was none for a moment: gateways that have
+    not heard of the stop yet send some, and nobody shall be refused for that.
+    """
 
     grace_seconds: float = Field(ge=0)
+    linger_seconds: float = Field(default=0, ge=0)
 
 
 class Report(_Message):
