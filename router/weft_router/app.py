@@ -63,7 +63,7 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
             tasks=loads_group,
         )
         registry = Registry(settings=settings, fleet=fleet, store=store, sync=sync, clock=clock)
-        probe = Probe(fleet=fleet, store=store, sync=sync)
+        probe = Probe(settings=settings, fleet=fleet, store=store, sync=sync, clock=clock, tasks=loads_group)
         routing = RoutingService(
             fleet=fleet, loads=loads, sync=sync, probe=probe, settings=settings, clock=clock
         )
@@ -88,6 +88,7 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
             sync.close()
             await server.stop(_GRACE_SECONDS)
         loads.close()
+        probe.close()
 
 
 def _server(

@@ -21,8 +21,6 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     # A part that restarts on its port is used again within a second; grpc's default lets two minutes pass.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # This one is the least time that an attempt to connect gets, and a busy machine needs more than 100 ms.
-    ("grpc.min_reconnect_backoff_ms", 1_000),
     # Notices a peer that is stopped or unplugged, also during a long silent stream.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -33,9 +31,14 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 @asynccontextmanager
-async def open_channel(target: str) -> AsyncIterator[grpc.aio.Channel]:
-    """Open a channel to `host:port` or `unix:path`; leaving the block ends its calls with PartUnavailable."""
-    async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
+async def open_channel(target: str, *, connect_seconds: float = 1.0) -> AsyncIterator[grpc.aio.Channel]:
+    """Open a channel to `host:port` or `unix:path`; leaving the block ends its calls with PartUnavailable.
+
+    An attempt to connect fails after `connect_seconds` at the earliest; a busy machine may need most of a second.
+    """
+    # Beside its name, this one is the least time that an attempt to connect gets.
+    options = (*_OPTIONS, ("grpc.min_reconnect_backoff_ms", int(connect_seconds * 1_000)))
+    async with grpc.aio.insecure_channel(target, options=options) as channel:
         yield channel
 
 

@@ -1,0 +1,172 @@
+"""Suspects: the dead are forgotten, the busy are not, and an answer is remembered where nobody else tells."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from tests.router.builders import a_node, a_replica
+from tests.router.fake_store import FakeStore
+from tests.router.fakes import FakeBus
+from weft_common.clock import ManualClock
+from weft_common.errors import InternalError, PartUnavailable
+from weft_common.rpc import RpcServer
+from weft_router.fleet.fleet import Fleet
+from weft_router.probe import Finding, Probe, look_at
+from weft_router.settings import RouterSettings
+from weft_router.sync import FleetSync
+
+REPLICA = a_replica()
+SETTINGS = RouterSettings(
+    listen="127.0.0.1:0",
+    postgres_url=SecretStr("postgresql://x"),
+    nats_url=SecretStr("nats://x"),
+    mesh_secret=SecretStr("ab" * 32),
+    registration_token=SecretStr("join"),
+    models_path=Path("/nowhere"),
+)
+
+
+@dataclass
+class FakeLook:
+    """Finds `finding` once its gate is open; keeps where it looked."""
+
+    finding: Finding = Finding.SERVES
+    error: Exception | None = None
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    looked: list[str] = field(default_factory=list)
+
+    async def __call__(self, address: str) -> Finding:
+        self.looked.append(address)
+        await self.gate.wait()
+        if self.error:
+            raise self.error
+        return self.finding
+
+
+class World:
+    """One replica on a node that nobody has heard."""
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self.clock, self.store, self.fleet, self.look = ManualClock(), FakeStore(), Fleet(), FakeLook()
+        self.look.gate.set()
+        self.sync = FleetSync(self.store, FakeBus(), self.fleet)  # type: ignore[arg-type]  # a fake bus
+        self.probe = Probe(
+            settings=SETTINGS,
+            fleet=self.fleet,
+            store=self.store,
+            sync=self.sync,
+            clock=self.clock,
+            tasks=tasks,
+            look=self.look,
+        )
+
+    async def ask(self) -> None:
+        await self.probe.forget_dead([REPLICA.id])
+
+
+@asynccontextmanager
+async def a_world() -> AsyncIterator[World]:
+    async with asyncio.TaskGroup() as tasks:
+        world = World(tasks)
+        await world.store.put_node(a_node())
+        await world.store.put_replica(REPLICA)
+        await world.sync.refresh()
+        yield world
+        world.probe.close()
+
+
+async def test_the_dead_are_forgotten() -> None:
+    async with a_world() as world:
+        world.look.finding = Finding.DEAD
+        await world.ask()
+        assert world.fleet.replicas == {}
+        await world.ask()
+        assert world.look.looked == [REPLICA.address]
+
+
+async def test_an_answer_is_remembered_for_half_a_minute() -> None:
+    async with a_world() as world:
+        for seconds, looks in ((0, 1), (30, 1), (1, 2), (1, 2)):
+            world.clock.advance(seconds)
+            await world.ask()
+            assert len(world.look.looked) == looks
+        assert world.fleet.replicas == {REPLICA.id: REPLICA}
+
+
+async def test_an_answer_is_not_remembered_against_a_worker_that_reports() -> None:
+    async with a_world() as world:
+        await world.ask()
+        world.fleet.hear(REPLICA.node_id, world.clock.monotonic())
+        world.look.finding = Finding.DEAD
+        await world.ask()
+        assert world.fleet.replicas == {}
+
+
+async def test_the_busy_are_kept_and_looked_at_again() -> None:
+    async with a_world() as world:
+        world.look.finding = Finding.BUSY
+        await world.ask()
+        await world.ask()
+        assert world.look.looked == [REPLICA.address] * 2
+        assert world.fleet.replicas == {REPLICA.id: REPLICA}
+
+
+async def test_checks_at_the_same_time_are_one_and_outlive_whoever_asked_first() -> None:
+    async with a_world() as world, asyncio.TaskGroup() as tasks:
+        world.look.gate.clear()
+        first, *others = [tasks.create_task(world.ask()) for _ in range(20)]
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        assert not any(other.done() for other in others)
+        world.look.gate.set()
+        await asyncio.gather(*others)
+        assert world.look.looked == [REPLICA.address]
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (lambda world: setattr(world.store, "down", True), PartUnavailable),
+        (lambda world: setattr(world.look, "error", RuntimeError("odd")), InternalError),
+    ],
+)
+async def test_whoever_asks_hears_why_nothing_could_be_done(
+    harm: Callable[[World], None], told: type[Exception]
+) -> None:
+    async with a_world() as world:
+        world.look.finding = Finding.DEAD
+        harm(world)
+        with pytest.raises(told):
+            await world.ask()
+        world.store.down, world.look.error = False, None
+        await world.ask()
+        assert world.fleet.replicas == {}
+
+
+async def test_a_port_that_refuses_is_dead() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        assert await look_at(f"127.0.0.1:{bound.getsockname()[1]}") is Finding.DEAD
+
+
+async def test_a_process_that_takes_connections_and_says_nothing_is_busy() -> None:
+    with socket.socket() as stopped:
+        stopped.bind(("127.0.0.1", 0))
+        stopped.listen()
+        assert await look_at(f"127.0.0.1:{stopped.getsockname()[1]}") is Finding.BUSY
+
+
+async def test_only_who_serves_serves() -> None:
+    async with RpcServer([]) as server:
+        address = f"127.0.0.1:{server.listen('127.0.0.1:0')}"
+        await server.start()
+        assert await look_at(address) is Finding.BUSY
+        server.set_serving(True)
+        assert await look_at(address) is Finding.SERVES
