@@ -30,6 +30,7 @@ def node_pb(node: Node) -> node_pb2.Node:
         approved=node.approved,
         admin_max_replicas_per_model=node.admin_max_replicas,
         worker_max_replicas_per_model=node.worker_max_replicas,
+        advertised_address=node.advertised_address,
     )
     message.create_time.FromDatetime(datetime.fromtimestamp(node.create_seconds, UTC))
     if node.drain_deadline is not None:
@@ -161,6 +162,7 @@ def node_of(raw: bytes, *, state: str, approved: bool, token_sha256: bytes, gene
         drain_deadline=message.drain_deadline.ToDatetime(UTC).timestamp()
         if message.HasField("drain_deadline")
         else None,
+        advertised_address=message.advertised_address,
     )
 
 

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from weft_common.errors import PartUnavailable
 from weft_router.fleet.entities import Changes, Model, Node, Replica
 from weft_router.fleet.load_job import LoadJob, LoadState
 from weft_router.fleet.policy import Policy
-from weft_router.store.protocol import LoadLost, NameTaken, PlaceTaken
+from weft_router.store.protocol import LoadLost, NameTaken, NodeChanged, PlaceTaken
 
 Rows = dict[str, tuple[int, Any]]
 
@@ -33,6 +33,7 @@ class FakeStore:
     policies: dict[str, tuple[int, Policy | None]] = field(default_factory=dict)
     jobs: dict[str, tuple[int, LoadJob | None]] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)
+    clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self.loads = FakeLoads(self)
@@ -61,25 +62,27 @@ class FakeStore:
             gone_loads=tuple(k for k, v in jobs.items() if v is None),
         )
 
-    async def put_node(self, node: Node) -> None:
+    async def put_node(self, node: Node, *, seen: int | None = None) -> None:
         self.reach()
+        if seen is not None and self.nodes.get(node.id, (0, None))[0] > seen:
+            raise NodeChanged(node.name)
         if any(n and n.id != node.id and n.name == node.name for _, n in self.nodes.values()):
             raise NameTaken(node.name)
         self.nodes[node.id] = (self.next(), node)
-        self.heard.setdefault(node.id, time.monotonic())
+        self.heard.setdefault(node.id, self.clock())
 
     async def remove_node(self, node_id: str) -> None:
         number = self.next()
         _drop(self.replicas, [k for k, (_, r) in self.replicas.items() if r and r.node_id == node_id], number)
         _drop(self.nodes, [node_id], number)
 
-    async def hear_node(self, node_id: str) -> None:
+    async def hear_nodes(self, node_ids: Collection[str]) -> None:
         self.reach()
-        self.heard[node_id] = time.monotonic()
+        self.heard.update(dict.fromkeys(node_ids, self.clock()))
 
     async def node_ages(self) -> dict[str, float]:
         self.reach()
-        now = time.monotonic()
+        now = self.clock()
         return {k: now - self.heard[k] for k, (_, n) in self.nodes.items() if n}
 
     async def put_replica(self, replica: Replica) -> None:

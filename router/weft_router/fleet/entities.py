@@ -52,7 +52,8 @@ class Node:
 
     `labels` is what selectors match: `worker_labels` under automatic ones under `admin_labels`; an admin's maximum of
     replicas goes before the worker's in the same way. A disk total of 0 bytes means unknown. `left_by_itself` tells a
-    worker's own drain, which its next start ends, from an admin's; its deadline is in seconds since 1970.
+    worker's own drain, which its next start ends, from an admin's; its deadline is in seconds since 1970. `address` is
+    what `advertised_address`, the worker's own word, stood for when it was last looked up.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Node:
     worker_max_replicas: int = 0
     admin_max_replicas: int | None = None
     drain_deadline: float | None = None
+    advertised_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ reading everything above the newest number that it knows, so one way in serves o
 restarts alike.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from weft_router.fleet.policy import Policy
 from weft_router.store.leadership import Leadership
 from weft_router.store.loads import MOMENTS, LoadRows, load_of, put_replica
 from weft_router.store.migrate import migrate
-from weft_router.store.protocol import NameTaken
+from weft_router.store.protocol import NameTaken, NodeChanged
 
 _FLEET_LOCK = 0x57454655
 _CONNECT_SECONDS = 2.0
@@ -84,10 +84,14 @@ class PostgresStore:
             gone_loads=tuple(row["id"] for row in loads if row["gone"]),
         )
 
-    async def put_node(self, node: Node) -> None:
-        """Write a node, new or known; raises NameTaken where another one has its name."""
+    async def put_node(self, node: Node, *, seen: int | None = None) -> None:
+        """Write a node, new or known, unless it was written after sequence `seen` or another one has its name."""
         raw = convert.node_pb(node).SerializeToString()
         async with self._writing() as (connection, sequence):
+            if seen is not None:
+                written = await connection.fetchval("SELECT sequence FROM nodes WHERE id = $1", node.id)
+                if (written or 0) > seen:
+                    raise NodeChanged(node.name)
             try:
                 await connection.execute(
                     _PUT_NODE,
@@ -115,10 +119,12 @@ class PostgresStore:
                     sequence,
                 )
 
-    async def hear_node(self, node_id: str) -> None:
-        """Note that a node was heard from just now; takes no sequence."""
+    async def hear_nodes(self, node_ids: Collection[str]) -> None:
+        """Note that nodes were heard from just now; takes no sequence."""
         async with self._connection() as connection:
-            await connection.execute("UPDATE nodes SET heartbeat_time = now() WHERE id = $1", node_id)
+            await connection.execute(
+                "UPDATE nodes SET heartbeat_time = now() WHERE id = ANY($1)", list(node_ids)
+            )
 
     async def node_ages(self) -> dict[str, float]:
         """Seconds since each node was heard from, by the database's clock."""

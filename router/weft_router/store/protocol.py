@@ -1,6 +1,6 @@
 """What the router needs of durable state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -15,6 +15,10 @@ class PlaceTaken(Exception):
 
 class NameTaken(Exception):
     """Another node has registered under this very name; look again."""
+
+
+class NodeChanged(Exception):
+    """Somebody has written this node since it was read; read it again and decide anew."""
 
 
 class LoadLost(Exception):
@@ -80,14 +84,17 @@ class Store(Protocol):
         """Everything above a sequence; what is gone is named only."""
         ...
 
-    async def put_node(self, node: Node) -> None:
-        """Write a node, new or known; raises NameTaken where another one has its name."""
+    async def put_node(self, node: Node, *, seen: int | None = None) -> None:
+        """Write a node, new or known, and nothing over what was written after sequence `seen`.
+
+        Raises NodeChanged for that, and NameTaken where another node has its name.
+        """
 
     async def remove_node(self, node_id: str) -> None:
         """Mark a node and its replicas as gone."""
 
-    async def hear_node(self, node_id: str) -> None:
-        """Note that a node was heard from just now; takes no sequence."""
+    async def hear_nodes(self, node_ids: Collection[str]) -> None:
+        """Note that nodes were heard from just now; takes no sequence."""
 
     async def node_ages(self) -> Mapping[str, float]:
         """Seconds since each node was heard from, by the database's clock."""

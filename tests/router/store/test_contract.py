@@ -12,7 +12,7 @@ from weft_router.fleet.entities import Changes, NodeState, ReplicaState, Share
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.policy import Policy, RoutePolicy
 from weft_router.store.postgres import open_store
-from weft_router.store.protocol import NameTaken, PlaceTaken, Store
+from weft_router.store.protocol import NameTaken, NodeChanged, PlaceTaken, Store
 
 
 @pytest.fixture(params=["postgres", "fake"])
@@ -43,6 +43,7 @@ async def test_what_was_written_is_read_as_it_was(store: Store) -> None:
         worker_max_replicas=2,
         admin_max_replicas=3,
         drain_deadline=77.5,
+        advertised_address="one.example:50051",
     )
     model = a_model(
         options={"k": "v"},
@@ -145,10 +146,29 @@ async def test_a_name_is_one_nodes_until_the_node_is_removed(store: Store) -> No
     await store.put_node(a_node("one", id="n-two"))
 
 
+async def test_nothing_is_written_over_what_was_not_read(store: Store) -> None:
+    await store.put_node(a_node("one"))
+    seen = (await store.read_changes(0)).sequence
+    await store.put_node(a_node("one", state=NodeState.DRAINING), seen=seen)
+    with pytest.raises(NodeChanged):
+        await store.put_node(a_node("one", state=NodeState.OFFLINE), seen=seen)
+    await store.put_node(a_node("two"), seen=seen)
+    changes = await store.read_changes(seen)
+    assert {n.name: n.state for n in changes.nodes} == {"one": NodeState.DRAINING, "two": NodeState.HEALTHY}
+
+
+async def test_a_removed_node_is_not_brought_back_by_who_missed_its_removal(store: Store) -> None:
+    await store.put_node(a_node("one"))
+    seen = (await store.read_changes(0)).sequence
+    await store.remove_node("n-one")
+    with pytest.raises(NodeChanged):
+        await store.put_node(a_node("one"), seen=seen)
+
+
 async def test_ages_are_since_the_last_heartbeat(store: Store) -> None:
     await store.put_node(a_node("one"))
     before = await store.node_ages()
-    await store.hear_node("n-one")
+    await store.hear_nodes(["n-one", "n-unknown"])
     after = await store.node_ages()
     assert 0 <= after["n-one"] <= before["n-one"] + 1
 

@@ -406,6 +406,12 @@ class Node(betterproto2.Message):
     Requests at its replicas, as last reported; in answers to admins.
     """
 
+    advertised_address: "str" = betterproto2.field(22, betterproto2.TYPE_STRING)
+    """
+    `host:port` as its worker said it; where that host is a name, `address` is what it stood for when it was last
+    looked up.
+    """
+
 
 default_message_pool.register_message("weft.types.v1", "Node", Node)
 
