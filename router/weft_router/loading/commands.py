@@ -35,6 +35,7 @@ class Commands:
             model=convert.model_message(model),
             replica_index=replica.index,
             replica_id=replica.id,
+            device_ids=[s.device_id for s in replica.shares],
         )
         subject = f"weft.node.{node.id}.backend.install"
         try:
