@@ -94,7 +94,7 @@ def edited(known: Policy | None, edit: PolicyEdit) -> Policy:
 
 def matches(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
     """Whether a node's labels have everything that the selector asks for."""
-    return all(labels.get(key) == value for key, value in selector.items())
+    return selector.items() <= labels.items()
 
 
 def _selector_problem(selector: Mapping[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from weft_router.fleet.policy import matches
 from weft_router.fleet.views import NodeView, Snapshot
 from weft_router.placement.filters.filter import Filter
 from weft_router.placement.request import Request
@@ -10,7 +9,10 @@ from weft_router.placement.request import Request
 
 def _keep(views: Sequence[NodeView], request: Request, snapshot: Snapshot) -> Sequence[NodeView]:
     selector = request.policy.node_selector
-    return [v for v in views if matches(selector, v.node.labels)] if selector else views
+    if not selector:
+        return views
+    wanted = selector.items()
+    return [v for v in views if wanted <= v.node.labels.items()]
 
 
 def _why(view: NodeView, request: Request) -> str:
