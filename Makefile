@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install up test check lint types unit e2e chaos gen format breaking-baseline bench clean
+.PHONY: install up test check lint types unit e2e chaos sim gen format breaking-baseline bench clean
 
 install: .venv/.installed
 
@@ -44,7 +44,7 @@ types:
 	$(BIN)/mypy
 
 unit: .venv/.installed-dev
-	$(BIN)/python -m pytest -m 'not e2e and not chaos' -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m 'not e2e and not chaos and not bench' -n 3 --dist loadfile
 
 e2e: .venv/.installed-dev
 	$(BIN)/python -m pytest -m e2e tests/e2e
@@ -52,6 +52,10 @@ e2e: .venv/.installed-dev
 # Outages, silences and random deaths with the real timers: nine minutes, and no part of `make test`.
 chaos: .venv/.installed-dev
 	$(BIN)/python -m pytest -m chaos tests/chaos
+
+# A thousand nodes, two hundred models and a million requests in virtual time; `make sim ARGS="--seed 1"` replays one.
+sim: .venv/.installed-dev
+	$(BIN)/python -m tests.sim $(ARGS)
 
 gen: .venv/.installed-dev
 	$(BIN)/python tools/generate.py

@@ -1,0 +1,93 @@
+"""What a heartbeat or the end of a process means for rows: the level that heals whatever commands missed.
+
+Absence of knowledge stops nothing: a worker is told to stop only what a row calls unloading, or what is loading
+without any row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from tests.sim.machine import Machine
+from weft_router.fleet.entities import Device, Replica, ReplicaState
+
+if TYPE_CHECKING:
+    from tests.sim.router import Router
+
+# A heartbeat may be this old when it arrives: what it cannot know yet is not missing.
+_YOUNG_SECONDS = 15.0
+
+
+@dataclass(slots=True, eq=False)
+class Levels:
+    """State: since when each row has been as it is."""
+
+    router: Router
+    _since: dict[str, tuple[ReplicaState, float]] = field(default_factory=dict)
+
+    def settle(self, node_id: str, told: list[Replica]) -> None:
+        """A worker registers: what it does not run any more is gone; its loads are for their owners to see to."""
+        self._note(node_id)
+        self._forget_missing(node_id, told)
+
+    def heartbeat(self, machine: Machine, devices: tuple[Device, ...], told: list[Replica]) -> None:
+        """Take what a worker measured and runs, and answer with what it must stop."""
+        router = self.router
+        router.refresh()
+        node = router.fleet.nodes.get(machine.node_id)
+        if node is None:
+            return
+        router.fleet.hear(node.id, router.now())
+        router.fleet.measure(node.id, devices, told)
+        self._note(node.id)
+        self._forget_missing(node.id, told)
+        rows = router.world.store.replicas
+        for replica in told:
+            row = rows.get(replica.id)
+            if row is not None and row.state is ReplicaState.UNLOADING:
+                router.stop(row)
+            elif row is None and replica.state is ReplicaState.READY:
+                self._adopt(replica)
+            elif row is None:
+                router.stop(replica)
+
+    def gone(self, replica_id: str) -> None:
+        """A worker says that a process has ended."""
+        row = self.router.fleet.replicas.get(replica_id)
+        if row is None:
+            return
+        self.router.fleet.freed(replica_id)
+        if row.state is ReplicaState.LOADING:
+            self.router.loads.ended(replica_id, "its process ended")
+        else:
+            self._remove(replica_id)
+
+    def _forget_missing(self, node_id: str, told: list[Replica]) -> None:
+        running = {r.id for r in told}
+        for row in self.router.fleet.replicas_on(node_id):
+            missing = row.id not in running and row.state is not ReplicaState.LOADING
+            if missing and self.router.now() - self._since[row.id][1] > _YOUNG_SECONDS:
+                self._remove(row.id)
+
+    def _remove(self, replica_id: str) -> None:
+        self.router.world.store.remove(replica_id)
+        self.router.wrote()
+
+    def _adopt(self, replica: Replica) -> None:
+        """Its row went although it runs: a report that overtook another one, say."""
+        process = self.router.world.machine(replica.node_id).processes.get(replica.id)
+        if process is None:
+            return
+        row = replace(replica, shares=process.shares)
+        self.router.world.store.put_replicas([row], self.router.fleet.sequence)
+        self.router.world.ledger.note("replicas adopted")
+        self.router.wrote()
+
+    def _note(self, node_id: str) -> None:
+        now, rows = self.router.now(), self.router.fleet.replicas
+        for row in self.router.fleet.replicas_on(node_id):
+            if self._since.get(row.id, (None, 0.0))[0] is not row.state:
+                self._since[row.id] = (row.state, now)
+        if len(self._since) > 2 * len(rows) + 100:
+            self._since = {i: s for i, s in self._since.items() if i in rows}
