@@ -20,6 +20,7 @@ from weft_router.liveness import follow_loads
 from weft_router.loading.commands import Commands
 from weft_router.loading.loads import make_loads
 from weft_router.probe import Probe
+from weft_router.reconciler import Reconciler
 from weft_router.registry import Registry
 from weft_router.services.explain_service import ExplainService
 from weft_router.services.node_admin_service import NodeAdminService
@@ -73,6 +74,16 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
             NodeAdminService(fleet=fleet, loads=loads, unloads=unloads, settings=settings),
             SchedulingService(fleet=fleet, store=store, sync=sync),
         ]
+        reconciler = Reconciler(
+            fleet=fleet,
+            store=store,
+            sync=sync,
+            loads=loads,
+            unloads=unloads,
+            clock=clock,
+            scaling=settings.scaling_rules(),
+            eviction=settings.eviction_rules(),
+        )
         explains = ExplainService(fleet=fleet, sync=sync, rules=settings.eviction_rules(), clock=clock)
         async with _server(settings, services, routing, explains) as server:
             async with background(
@@ -80,7 +91,7 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
                 catalog.follow(),
                 _announce(server, sync),
                 loads.keep(),
-                unloads.retire(),
+                reconciler.run(),
                 follow_loads(bus, fleet, clock),
                 _purge(store),
             ):

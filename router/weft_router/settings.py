@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from weft_common.duration import Duration
 from weft_common.urls import HostPort, NatsUrl, PostgresUrl
 from weft_router.fleet.load_job import LoadLimits
+from weft_router.fleet.scaling import ScalingRules
 from weft_router.placement.rules import EvictionRules
 
 
@@ -84,12 +85,34 @@ class RouterSettings(BaseSettings):
         bool, Field(description="Cut what is in flight on a busy replica that is closed, instead of waiting.")
     ] = False
 
+    scale_up_after: Annotated[
+        Duration,
+        Field(
+            description="How long every replica of an auto-scaled model is busy before one is added.",
+            ge=timedelta(0),
+        ),
+    ] = timedelta(seconds=10)
+    scale_down_after: Annotated[
+        Duration,
+        Field(
+            description="How long a replica of an auto-scaled model is idle before it is taken away.",
+            gt=timedelta(0),
+        ),
+    ] = timedelta(minutes=5)
+
     def eviction_rules(self) -> EvictionRules:
         """When replicas may make room for others."""
         return EvictionRules(
             residency_seconds=self.min_residency.total_seconds(),
             patience_seconds=self.eviction_patience.total_seconds(),
             force=self.force_eviction,
+        )
+
+    def scaling_rules(self) -> ScalingRules:
+        """When replicas come and go by themselves."""
+        return ScalingRules(
+            busy_seconds=self.scale_up_after.total_seconds(),
+            idle_seconds=self.scale_down_after.total_seconds(),
         )
 
     def load_limits(self) -> LoadLimits:

@@ -1,21 +1,14 @@
 """Unloading replicas: out of everybody's choice first, then stopped by their worker once they are idle."""
 
 import asyncio
-import contextlib
-import logging
 from dataclasses import replace
 
-from weft_common.errors import PartUnavailable
-from weft_router.fleet.entities import Replica, ReplicaState
+from weft_router.fleet.entities import Replica
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
 from weft_router.loading.commands import Commands
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
-
-_LOOK_SECONDS = 1.0
-
-_log = logging.getLogger(__name__)
 
 
 class Unloads:
@@ -39,18 +32,3 @@ class Unloads:
         nodes = self._fleet.nodes
         await asyncio.gather(*(self._commands.stop(nodes.get(r.node_id), r, force=force) for r in marked))
         return marked
-
-    async def retire(self) -> None:
-        """Unload for ever what serves a model that has changed or left the catalog."""
-        await self._sync.known.wait()
-        while True:
-            stale = [r for r in self._fleet.replicas.values() if self._is_stale(r)]
-            if stale:
-                _log.info("replicas_retired", extra={"replicas": [r.id for r in stale]})
-                with contextlib.suppress(PartUnavailable):  # the next look tries again
-                    await self.unload(stale, force=False)
-            await asyncio.sleep(_LOOK_SECONDS)
-
-    def _is_stale(self, replica: Replica) -> bool:
-        model = self._fleet.models.get(replica.model)
-        return replica.state is ReplicaState.READY and (model is None or replica.revision != model.revision)

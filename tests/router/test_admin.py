@@ -1,6 +1,5 @@
 """Loading and unloading at an admin's word."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,10 +9,9 @@ import pytest
 from tests.router.builders import a_model, a_node, a_replica
 from tests.router.fakes import a_worker
 from tests.router.loading.worlds import World, a_world, settings
-from weft_common.background import background
 from weft_common.errors import ModelNotFound, NoCapacity, NodeNotFound
 from weft_proto.weft.admin.v1 import LoadModelRequest, UnloadModelRequest
-from weft_router.fleet.entities import Replica, ReplicaState
+from weft_router.fleet.entities import ReplicaState
 from weft_router.services.node_admin_service import NodeAdminService
 from weft_router.unloads import Unloads
 
@@ -89,17 +87,3 @@ async def test_a_model_that_left_the_catalog_can_still_be_unloaded() -> None:
         await world.sync.refresh()
         answer = await admin.unload_model(UnloadModelRequest(model_name="former"))
         assert [r.id for r in answer.replicas] == ["r-1"]
-
-
-@pytest.mark.parametrize("stale", [a_replica("r-1", revision="old"), a_replica("r-1", model="former")])
-async def test_what_serves_an_old_revision_or_a_former_model_is_retired(stale: Replica) -> None:
-    async with an_admin() as (world, _), a_worker(world.bus) as worker:
-        await world.store.put_replica(stale)
-        await world.store.put_replica(a_replica("r-2", index=1))
-        await world.sync.refresh()
-        unloads = Unloads(fleet=world.fleet, store=world.store, sync=world.sync, commands=world.commands)
-        async with asyncio.timeout(5), background(unloads.retire()):
-            while not worker.stopped:
-                await asyncio.sleep(0.01)
-        assert worker.stopped == ["r-1"]
-        assert world.fleet.replicas["r-2"].state is ReplicaState.READY

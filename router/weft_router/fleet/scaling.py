@@ -54,9 +54,15 @@ Step: TypeAlias = Grow | Shrink
 
 
 def next_step(
-    model: str, snapshot: Snapshot, remembered: Remembered, *, now: float, rules: ScalingRules
+    model: str,
+    snapshot: Snapshot,
+    remembered: Remembered,
+    *,
+    now: float,
+    rules: ScalingRules,
+    avoid: frozenset[str] = frozenset(),
 ) -> tuple[Step | None, Remembered]:
-    """The one thing to do for a model now, if any, and what to remember."""
+    """The one thing to do for a model now, if any, and what to remember; nothing is spread to nodes to `avoid`."""
     there = _views(model, snapshot)
     stray = next((v for v in there if _is_stray(v.replica, snapshot)), None)
     if stray is not None:
@@ -65,7 +71,7 @@ def next_step(
         return None, Remembered()
     policy = snapshot.policy_of(model)
     if policy.spread_all:
-        return _spread(model, policy, snapshot), Remembered()
+        return _spread(model, policy, snapshot, avoid), Remembered()
     live = [v for v in there if _is_live(v.replica) and snapshot.counts(v.replica)]
     if not policy.scales or not _all_busy(live, rules):
         remembered = Remembered()
@@ -112,8 +118,8 @@ def _may_grow(policy: Policy, live: Sequence[ReplicaView]) -> bool:
     return not policy.max_replicas or len(live) < policy.max_replicas
 
 
-def _spread(model: str, policy: Policy, snapshot: Snapshot) -> Step | None:
-    taken = {r.node_id for r in snapshot.replicas(model) if _is_live(r)}
+def _spread(model: str, policy: Policy, snapshot: Snapshot, avoid: frozenset[str]) -> Step | None:
+    taken = avoid | {r.node_id for r in snapshot.replicas(model) if _is_live(r)}
     for view in snapshot.views:
         if _takes(view, model, policy, snapshot) and view.node.id not in taken:
             return Grow(model, f"{view.node.name} has none", view.node.id, may_evict=True)

@@ -1,0 +1,241 @@
+"""Brings replicas to what policies ask for, one step for a model at a time; only in the router that leads.
+
+What to do is decided in `fleet/scaling.py` and, for a place, in `placement/`; this loop looks, remembers and acts.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from weft_common.clock import Clock
+from weft_common.errors import ModelLoading, PartUnavailable, WeftError
+from weft_router.fleet.breaker import Breaker, after_failure, circumstances_of, may_try, nodes_mark
+from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
+from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.scaling import Grow, Remembered, ScalingRules, Shrink, Step, next_step
+from weft_router.fleet.views import Snapshot
+from weft_router.placement.decide import decide
+from weft_router.placement.decision import Evict, Placed, Refuse, Wait
+from weft_router.placement.request import request_for
+from weft_router.placement.rules import EvictionRules
+from weft_router.store.protocol import Store
+from weft_router.sync import FleetSync
+
+_TICK_SECONDS = 1.0
+# A load that takes longer goes on by itself, and is seen as under way.
+_LOAD_SECONDS = 60.0
+# Steps that may be under way at once, over all models.
+_MAX_STEPS = 8
+# Looking for a place in vain costs little, a load that fails much.
+_NO_PLACE_COOLDOWN_SECONDS = 10.0
+_LOAD_COOLDOWN_SECONDS = 300.0
+# Who has not said for so long how busy its replicas are may be busy or idle for all one knows.
+_REPORT_SECONDS = 5.0
+_BLIND = ScalingRules(busy_seconds=float("inf"), idle_seconds=float("inf"))
+
+_log = logging.getLogger(__name__)
+
+
+class Loading(Protocol):
+    """What the reconciler needs of loads."""
+
+    async def add(
+        self, model: Model, node: Node | None, max_wait: float, *, may_evict: bool = True
+    ) -> Replica:
+        """Load one more replica, on `node` if given, and wait for it up to `max_wait` seconds."""
+        ...
+
+
+class Unloading(Protocol):
+    """What the reconciler needs of unloads."""
+
+    async def unload(self, replicas: list[Replica], *, force: bool) -> list[Replica]:
+        """Take replicas out of service and have their workers stop them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The fleet at one moment, for all models."""
+
+    snapshot: Snapshot
+    nodes: int
+    now: float
+
+    def circumstances(self, model: str) -> int:
+        return circumstances_of(model, self.snapshot, self.nodes)
+
+
+class Reconciler:
+    """State: `_remembered` by model, `_breakers` by model and node, and `_busy`, models whose step is under way."""
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        store: Store,
+        sync: FleetSync,
+        loads: Loading,
+        unloads: Unloading,
+        clock: Clock,
+        scaling: ScalingRules,
+        eviction: EvictionRules,
+    ) -> None:
+        self._fleet = fleet
+        self._store = store
+        self._sync = sync
+        self._loads = loads
+        self._unloads = unloads
+        self._clock = clock
+        self._scaling = scaling
+        self._eviction = eviction
+        self._remembered: dict[str, Remembered] = {}
+        self._breakers: dict[str, dict[str, Breaker]] = {}
+        self._busy: set[str] = set()
+
+    async def run(self) -> None:
+        """Step for ever while this router leads; what is under way ends with this call."""
+        await self._sync.known.wait()
+        async with asyncio.TaskGroup() as steps:
+            while True:
+                if await self._leads():
+                    for step in self.look():
+                        self._busy.add(_model_of(step))
+                        steps.create_task(self.carry_out(step))
+                await asyncio.sleep(_TICK_SECONDS)
+
+    def look(self) -> list[Step]:
+        """What is to be done now, at most one step for a model."""
+        look = self._look()
+        found: list[Step] = []
+        for model in self._concerned(look.snapshot):
+            if len(found) + len(self._busy) >= _MAX_STEPS:
+                break
+            step = self._step(model, look)
+            if step is not None:
+                found.append(step)
+        return found
+
+    async def carry_out(self, step: Step) -> None:
+        """Do one step; what cannot be done is tried again when it is time."""
+        model, kind = _model_of(step), type(step).__name__.lower()
+        _log.info("reconciling", extra={"model": model, "step": kind, "why": step.reason})
+        try:
+            if isinstance(step, Grow):
+                await self._grow(step)
+            else:
+                await self._shrink(step)
+        except WeftError as error:
+            _log.warning("reconciling_interrupted", extra={"model": model, "error": str(error)})
+        except Exception:  # noqa: BLE001 (outermost edge of the step's task: other models are not to blame)
+            _log.exception("reconciling_broke", extra={"model": model})
+        finally:
+            self._busy.discard(model)
+
+    async def _leads(self) -> bool:
+        try:
+            leads = await self._store.try_lead("reconciler")
+        except PartUnavailable:
+            leads = False
+        if not leads:
+            self._remembered.clear()
+            self._breakers.clear()
+        return leads
+
+    def _concerned(self, snapshot: Snapshot) -> Iterator[str]:
+        """Models that something may have to be done for, less those for which something is being done."""
+        policies = (p.model for p in snapshot.catalog.policies.values() if p.scales or p.spread_all)
+        loading = {job.model for job in self._fleet.loads.values() if job.under_way}
+        concerned = dict.fromkeys((*policies, *snapshot.of_model))
+        self._remembered = {m: r for m, r in self._remembered.items() if m in concerned}
+        self._breakers = {m: b for m, b in self._breakers.items() if m in concerned}
+        return (m for m in concerned if m not in self._busy and m not in loading)
+
+    def _look(self) -> _Look:
+        snapshot = self._fleet.snapshot()
+        return _Look(snapshot, nodes_mark(snapshot), self._clock.monotonic())
+
+    def _step(self, model: str, look: _Look) -> Step | None:
+        shut = self._shut(model, look)
+        heard = _is_heard(model, look)
+        step, self._remembered[model] = next_step(
+            model,
+            look.snapshot,
+            self._remembered.get(model, Remembered()) if heard else Remembered(),
+            now=look.now,
+            rules=self._scaling if heard else _BLIND,
+            avoid=frozenset(shut),
+        )
+        if isinstance(step, Shrink):
+            # A load ends first: its row is its owner's.
+            return step if step.replica.state is ReplicaState.READY else None
+        if step is None or (step.node_id or "") in shut:
+            return None
+        return step if self._has_place(step, look) else None
+
+    def _shut(self, model: str, look: _Look) -> set[str]:
+        """Nodes where the model is not to be tried now, by id; "" stands for all of them."""
+        breakers = self._breakers.get(model)
+        if not breakers:
+            return set()
+        circumstances = look.circumstances(model)
+        return {i for i, breaker in breakers.items() if not may_try(breaker, circumstances, look.now)}
+
+    def _has_place(self, step: Grow, look: _Look) -> bool:
+        """Whether a load would find a place; if not, looking for one pauses."""
+        model = look.snapshot.models[step.model]
+        wish = request_for(model, look.snapshot, node_id=step.node_id, another=True)
+        wish = replace(wish, may_evict=step.may_evict)
+        decision = decide(wish, look.snapshot, now=look.now, rules=self._eviction)
+        if isinstance(decision, Refuse):
+            self._note_failure(step, look, decision.reason, _NO_PLACE_COOLDOWN_SECONDS)
+        return isinstance(decision, Placed | Evict) or (isinstance(decision, Wait) and step.may_evict)
+
+    async def _grow(self, step: Grow) -> None:
+        model = self._fleet.models.get(step.model)
+        node = self._fleet.nodes.get(step.node_id) if step.node_id else None
+        if model is None or (step.node_id and node is None):
+            return
+        try:
+            await self._loads.add(model, node, _LOAD_SECONDS, may_evict=step.may_evict)
+            self._breakers.get(step.model, {}).pop(step.node_id or "", None)
+        except ModelLoading:
+            return
+        except PartUnavailable as error:
+            self._note_failure(step, self._look(), error.message, _NO_PLACE_COOLDOWN_SECONDS)
+            raise
+        except WeftError as error:
+            self._note_failure(step, self._look(), error.message, _LOAD_COOLDOWN_SECONDS)
+            raise
+
+    async def _shrink(self, step: Shrink) -> None:
+        replica = self._fleet.replicas.get(step.replica.id)
+        if replica is not None and replica.state is ReplicaState.READY:
+            await self._unloads.unload([replica], force=False)
+
+    def _note_failure(self, step: Grow, look: _Look, reason: str, cooldown_seconds: float) -> None:
+        breakers = self._breakers.setdefault(step.model, {})
+        node_id = step.node_id or ""
+        breaker = breakers[node_id] = after_failure(
+            breakers.get(node_id),
+            look.circumstances(step.model),
+            look.now,
+            cooldown_seconds=cooldown_seconds,
+        )
+        if breaker.gave_up:
+            _log.warning(
+                "reconciling_gave_up", extra={"model": step.model, "want": step.reason, "why": reason}
+            )
+
+
+def _is_heard(model: str, look: _Look) -> bool:
+    """Whether every node that serves the model said lately how busy its replicas are."""
+    nodes = {r.node_id for r in look.snapshot.replicas(model) if look.snapshot.counts(r)}
+    heard = look.snapshot.load_heard
+    return all(look.now - heard.get(i, float("-inf")) <= _REPORT_SECONDS for i in nodes)
+
+
+def _model_of(step: Step) -> str:
+    return step.model if isinstance(step, Grow) else step.replica.model
