@@ -47,7 +47,7 @@ unit: .venv/.installed-dev
 	$(BIN)/python -m pytest -m 'not e2e and not chaos and not bench' -n 3 --dist loadfile
 
 e2e: .venv/.installed-dev
-	$(BIN)/python -m pytest -m e2e tests/e2e
+	$(BIN)/python -m pytest -m e2e tests/e2e -n 2 --dist loadfile
 
 # Outages, silences and random deaths with the real timers: nine minutes, and no part of `make test`.
 chaos: .venv/.installed-dev

@@ -1,12 +1,14 @@
 """A whole Weft on this machine, driven as a user drives it: by the `weft` command and its JSON."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,7 +75,8 @@ class Stack:
 
     def up(self, *arguments: str, **env: str) -> None:
         """Start and wait until it serves."""
-        done = self.weft("up", "-d", "--port", str(self.port), *arguments, timeout=90, **env)
+        with _alone() if not (self.home / "ports.json").exists() else contextlib.nullcontext():
+            done = self.weft("up", "-d", "--port", str(self.port), *arguments, timeout=90, **env)
         assert done.returncode == 0, f"weft up failed:\n{done.stdout}\n{done.stderr}\n{self.logs()}"
 
     def down(self) -> None:
@@ -189,6 +192,14 @@ class Stack:
         return sorted(
             (record for record in found if not event or record["event"] == event), key=lambda r: str(r["ts"])
         )
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Keep first starts of other test processes waiting: two at once may draw the same port before either listens."""
+    with (Path(tempfile.gettempdir()) / f"weft-tests-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Worker:

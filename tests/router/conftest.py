@@ -29,6 +29,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databa
         supervisor = Supervisor([postgres_part(base)], records=home.parts)
         async with supervisor.running():
             await supervisor.ready(_START_SECONDS)
+            await _forgo_durability(base)
             up.set()
             while not over.is_set():
                 await asyncio.sleep(0.05)
@@ -40,6 +41,14 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databa
     over.set()
     thread.join(_START_SECONDS)
     forget(home)
+
+
+async def _forgo_durability(base: Database) -> None:
+    """A database for each test is much to bring to disk, and half a minute at the end where others write as well."""
+    connection = await asyncpg.connect(base.url)
+    await connection.execute("ALTER SYSTEM SET fsync = off")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
 
 
 @pytest.fixture
