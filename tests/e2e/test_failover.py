@@ -126,7 +126,12 @@ def test_of_200_requests_none_fails_when_a_replica_dies_but_those_that_had_begun
 
 @pytest.mark.parametrize(
     ("harm", "status", "code"),
-    [("kill", 503, "part_unavailable"), ("refuse", 503, "part_unavailable"), ("fill", 429, "replica_full")],
+    [
+        ("kill", 503, "part_unavailable"),
+        ("refuse", 503, "part_unavailable"),
+        ("stop", 503, "part_unavailable"),
+        ("fill", 429, "replica_full"),
+    ],
 )
 def test_without_a_second_replica_the_client_gets_the_true_error(
     pair: Pair, harm: str, status: int, code: str, tmp_path: Path
@@ -134,6 +139,7 @@ def test_without_a_second_replica_the_client_gets_the_true_error(
     replica = pair.ensure(SOLO, "local")["local"]
     harms: dict[str, Callable[[ExitStack], None]] = {
         "kill": lambda stack: kill(replica),
+        "stop": lambda stack: stack.enter_context(stopped(replica)),
         "refuse": lambda stack: stack.enter_context(refused(replica, agent=pair.agent("local"))),
         "fill": lambda stack: stack.enter_context(filled(pair.door(replica))),
     }

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import grpc
 import pytest
 
 from tests.e2e.crowd import Answer, ask_all, chat, crowd
 from tests.e2e.stack import Stack, eventually
 from tests.faults import ReplicaDoor
+from weft_proto.pb.weft.inference.v1 import inference_service_pb2 as pb
 
 pytestmark = pytest.mark.e2e
 
@@ -44,3 +46,19 @@ def test_2000_streams_open_at_once_end_well(stack: Stack, tmp_path: Path) -> Non
         gate.touch()
     assert [a.status for a in asked.answers if not a.done] == []
     assert {answer.text for answer in asked.answers} == {words(3)}
+
+
+def test_1100_streams_of_one_http2_connection_are_open_at_once(stack: Stack, tmp_path: Path) -> None:
+    """Envoy lets a client have 1,024 by default; the others would wait in the client."""
+    assert stack.chat("wide", "tokens=1").status_code == 200
+    door = ReplicaDoor(stack.home, stack.part("replica:local/wide").address)
+    gate = tmp_path / "gate"
+    message = pb.Message(role=pb.ROLE_USER, content=f"tokens=1 gate_file={gate}")
+    request = pb.ChatRequest(model="wide", messages=[message]).SerializeToString()
+    with grpc.insecure_channel(f"127.0.0.1:{stack.port}") as channel:
+        chat_call = channel.unary_stream("/weft.inference.v1.InferenceService/Chat")
+        key = ("authorization", f"Bearer {stack.key}")
+        calls = [chat_call(request, metadata=(key,), timeout=60) for _ in range(1100)]
+        eventually(lambda: door.busy() == (1100, 0), what="1,100 streams open", seconds=30)
+        gate.touch()
+        assert {len(list(call)) for call in calls} == {2}

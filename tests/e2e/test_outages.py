@@ -1,4 +1,4 @@
-"""PostgreSQL and NATS go away, for longer than any timer waits: warm models answer on, and all heals by itself."""
+"""Stores and agents go away, for longer than any timer waits: warm models answer on, and all heals by itself."""
 
 import json
 import time
@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.crowd import ask_all, chat, traffic
 from tests.e2e.stack import Stack, eventually, free_port
-from tests.faults import Stores, kill, running_stores
+from tests.faults import Stores, kill, paused, running_stores, slowed, stopped
 
 pytestmark = pytest.mark.e2e
 
@@ -118,3 +118,31 @@ def test_restarts_of_a_router_without_its_database_stop_no_replica(far: Stack, s
     assert asked.failures == []
     assert pids(far, "replica:") == running
     assert not far.records("log/worker-local.log", "replica_stopping")
+
+
+def test_stores_and_parts_that_are_slow_cost_no_request(far: Stack, stores: Stores) -> None:
+    with traffic(far, WARM) as asked, ExitStack() as slow:
+        for link in (stores.postgres, stores.nats):
+            slow.enter_context(link.slowed(0.5))
+        for name in ("router-0", "gateway-0", "worker-local"):
+            slow.enter_context(slowed(far.part(name), share=0.3))
+        slow.enter_context(paused(far.part("gateway-1"), seconds=1.5))
+        over = time.monotonic() + 3
+        while time.monotonic() < over:
+            assert asked.goes_on()
+    assert asked.failures == []
+
+
+def test_a_silent_node_that_works_is_used_where_there_is_no_other(far: Stack) -> None:
+    assert ask_all(far, [WARM])[0].ok
+    replica = far.part("replica:local/warm")
+    with stopped(far.part("worker-local")), traffic(far, WARM) as asked:
+        over = (
+            time.monotonic() + 8
+        )  # silence counts after 3, the lease of an agent that died would end after 3, too
+        while time.monotonic() < over:
+            counted, since = len(asked.answers), time.monotonic()
+            assert asked.goes_on(20)
+            assert (len(asked.answers) - counted) / (time.monotonic() - since) > 10, "it works at a crawl"
+    assert asked.failures == []
+    assert far.part("replica:local/warm") == replica

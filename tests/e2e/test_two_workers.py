@@ -1,5 +1,8 @@
 """Two replicas on two workers: who serves, and that this is told truly."""
 
+import asyncio
+import json
+import time
 from collections import Counter
 
 import pytest
@@ -7,35 +10,91 @@ import pytest
 from tests.e2e.crowd import ask_all, chat
 from tests.e2e.pair import NODES, STURDY, Pair
 from tests.e2e.stack import eventually
-from tests.faults import filled, stopped
+from tests.faults import filled, kill, stopped
+from weft_common.bus import open_bus
+from weft_proto.pb.weft.bus.v1 import reports_pb2
 
 pytestmark = pytest.mark.e2e
 
 
+# Every second replicas say how busy they are, and for two seconds gateways rely on it.
+REPORTED_SECONDS = 1.5
+FORGOTTEN_SECONDS = 2.5
+HALVES = {"local": 10, "two": 10}
+
+
 def split(pair: Pair) -> dict[str, int]:
-    """How many of 20 requests at once each node served."""
-    answers = ask_all(pair.stack, [chat(STURDY, "tokens=4 delay_ms=50") for _ in range(20)])
+    """How many of 20 requests at once each node served; none of them ends before the last was sent."""
+    answers = ask_all(pair.stack, [chat(STURDY, "tokens=10 delay_ms=80") for _ in range(20)])
     assert all(answer.ok for answer in answers)
     return Counter(answer.headers["x-weft-node"] for answer in answers)
 
 
-def halves_in_a_row(pair: Pair) -> bool:
-    """Chance alone would give halves in 1 of 6 tries, and three in a row in 1 of 180."""
-    return all(split(pair) == {"local": 10, "two": 10} for _ in range(3))
-
-
 def test_20_requests_at_once_are_split_in_halves_with_and_without_nats(pair: Pair) -> None:
     pair.ensure(STURDY)
-    # A burst that comes right after another one meets reports of that one, so not every one is split in halves.
-    eventually(lambda: halves_in_a_row(pair), what="halves", seconds=20)
+    for _ in range(2):
+        time.sleep(REPORTED_SECONDS)
+        assert split(pair) == HALVES
     with stopped(pair.stack.part("nats")):
-        eventually(lambda: halves_in_a_row(pair), what="halves without NATS", seconds=20)
+        time.sleep(FORGOTTEN_SECONDS)
+        assert [split(pair) for _ in range(2)] == [HALVES, HALVES]
 
 
 def test_requests_go_where_fewer_are_in_flight_whoever_sent_those(pair: Pair) -> None:
     replica = pair.ensure(STURDY)["two"]
     with filled(pair.door(replica), 10):
-        eventually(lambda: split(pair) == {"local": 15, "two": 5}, what="15 at each", seconds=20)
+        time.sleep(REPORTED_SECONDS)
+        assert split(pair) == {"local": 15, "two": 5}
+
+
+def test_a_gateway_that_was_killed_counts_its_picks_under_a_name_of_its_own(pair: Pair) -> None:
+    pair.ensure(STURDY)
+    former = pair.stack.part("gateway-0")
+    before = gateways_reported(pair)
+    kill(former)
+    eventually(lambda: [p for p in pair.stack.parts(former.name) if p.pid != former.pid], what="it back")
+    eventually(lambda: pair.stack.part(former.name).state == "ready", what="it ready")
+    pair.ensure(STURDY)
+    assert len(gateways_reported(pair) - before) == 1
+    assert split(pair) == HALVES
+
+
+def gateways_reported(pair: Pair) -> set[str]:
+    """Whose picks the workers report, as heard on the bus until each has told its whole load."""
+    token = json.loads((pair.stack.home / "secrets.json").read_text())["nats_token"]
+    address = pair.stack.part("nats").address
+    heard: list[reports_pb2.LoadReport] = []
+
+    async def take(payload: bytes) -> None:
+        heard.append(reports_pb2.LoadReport.FromString(payload))
+
+    async def listen() -> None:
+        async with (
+            open_bus(f"nats://{token}@{address}", name="test") as bus,
+            bus.subscribe("weft.load.*", take),
+        ):
+            await asyncio.sleep(REPORTED_SECONDS)
+
+    asyncio.run(listen())
+    return {pick.gateway_id for report in heard for entry in report.replicas for pick in entry.picks}
+
+
+def test_a_model_is_loaded_and_unloaded_at_a_persons_word(pair: Pair) -> None:
+    pair.stack.add_model("asked-for")
+    for node in NODES:
+        done = pair.stack.weft("load", "asked-for", "--node", node)
+        assert (done.returncode, "asked-for is ready at" in done.stdout) == (0, True), done.stderr
+    assert set(pair.replicas("asked-for")) == set(NODES)
+    done = pair.stack.weft("unload", "asked-for", "--node", "two")
+    assert (done.returncode, done.stdout) == (0, "1 replica(s) of asked-for are being unloaded\n")
+    eventually(lambda: set(pair.replicas("asked-for")) == {"local"}, what="one replica left")
+    answers = ask_all(pair.stack, [chat("asked-for", "tokens=1")] * 8)
+    assert {answer.headers["x-weft-node"] for answer in answers} == {"local"}
+    assert pair.stack.weft("unload", "asked-for").returncode == 0
+    eventually(lambda: not pair.replicas("asked-for"), what="no replica left")
+    refused = pair.stack.weft("load", "gpt-5")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "The model 'gpt-5' does not exist" in refused.stderr
 
 
 def test_the_node_header_the_access_log_and_the_replicas_record_agree(pair: Pair) -> None:

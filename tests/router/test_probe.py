@@ -5,31 +5,21 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from tests.router.builders import a_node, a_replica
 from tests.router.fake_store import FakeStore
 from tests.router.fakes import FakeBus
+from tests.router.loading.worlds import settings
 from weft_common.clock import ManualClock
 from weft_common.errors import InternalError, PartUnavailable
 from weft_common.rpc import RpcServer
 from weft_router.fleet.fleet import Fleet
 from weft_router.probe import Finding, Probe, look_at
-from weft_router.settings import RouterSettings
 from weft_router.sync import FleetSync
 
 REPLICA = a_replica()
-SETTINGS = RouterSettings(
-    listen="127.0.0.1:0",
-    postgres_url=SecretStr("postgresql://x"),
-    nats_url=SecretStr("nats://x"),
-    mesh_secret=SecretStr("ab" * 32),
-    registration_token=SecretStr("join"),
-    models_path=Path("/nowhere"),
-)
 
 
 @dataclass
@@ -57,7 +47,7 @@ class World:
         self.look.gate.set()
         self.sync = FleetSync(self.store, FakeBus(), self.fleet)  # type: ignore[arg-type]  # a fake bus
         self.probe = Probe(
-            settings=SETTINGS,
+            settings=settings(),
             fleet=self.fleet,
             store=self.store,
             sync=self.sync,

@@ -1,11 +1,22 @@
 """What a node's report changes: only what it says of itself, and nothing by silence about other things."""
 
+import asyncio
+import hashlib
+
 import pytest
 
-from tests.router.builders import a_replica
+from tests.router.builders import a_node, a_replica
+from tests.router.fake_store import FakeStore
+from tests.router.fakes import FakeBus
+from tests.router.loading.worlds import settings
+from weft_common.clock import ManualClock
 from weft_common.errors import InvalidRequest
+from weft_proto.weft.node.v1 import HeartbeatRequest
+from weft_router import convert
 from weft_router.fleet.entities import ReplicaState
-from weft_router.registry import Reconciled, reconcile, resolve
+from weft_router.fleet.fleet import Fleet
+from weft_router.registry import Reconciled, Registry, reconcile, resolve
+from weft_router.sync import FleetSync
 
 NONE: frozenset[str] = frozenset()
 LOADING = a_replica(state=ReplicaState.LOADING, address="")
@@ -67,3 +78,20 @@ async def test_addresses_become_literals(address: str, literal: str) -> None:
 async def test_addresses_that_cannot_be_dialled_are_refused(address: str) -> None:
     with pytest.raises(InvalidRequest, match="address"):
         await resolve(address)
+
+
+async def test_a_heartbeat_reaches_gateways_without_a_database() -> None:
+    store, fleet, clock = FakeStore(), Fleet(), ManualClock()
+    sync = FleetSync(store, FakeBus(), fleet)  # type: ignore[arg-type]  # a fake bus
+    registry = Registry(settings=settings(), fleet=fleet, store=store, sync=sync, clock=clock)
+    token = "node-token"
+    await store.put_node(a_node(token_sha256=hashlib.sha256(token.encode()).digest()))
+    await store.put_replica(a_replica())
+    await sync.refresh()
+    watch = sync.watch(clock.monotonic())
+    assert not (await anext(watch)).heard
+    store.down = True
+    running = convert.replica_message(a_replica())
+    await registry.heartbeat(HeartbeatRequest(id="n-one", replicas=[running]), token, NONE)
+    async with asyncio.timeout(2):
+        assert [h.node_id for h in (await anext(watch)).heard] == ["n-one"]

@@ -1,6 +1,7 @@
 """`weft up`, `down` and `status` as scripts and people use them, with parts that start in a blink."""
 
 import os
+import resource
 import signal
 import socket
 import time
@@ -31,6 +32,17 @@ def test_start_shows_the_url_the_key_and_a_curl_line(shell: Shell) -> None:
     assert key in shown
     assert f"curl -N http://127.0.0.1:{shell.port}/v1/chat/completions" in shown
     assert key not in (shell.home / "log" / "up.log").read_text()
+
+
+def test_parts_may_open_as_many_files_as_the_system_lets(shell: Shell) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        shell.up()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert {resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in shell.pids().values()} == {(hard, hard)}
 
 
 def test_status_keeps_its_contract(shell: Shell) -> None:
