@@ -92,7 +92,7 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
                 _announce(server, sync),
                 loads.keep(),
                 reconciler.run(),
-                follow_loads(bus, fleet, clock),
+                follow_loads(bus, fleet, clock, sync.pulse.beat),
                 _purge(store),
             ):
                 await stop.wait()

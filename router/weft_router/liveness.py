@@ -5,6 +5,7 @@ With several routers each heartbeat reaches one of them; the reports on the bus 
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
 
@@ -18,8 +19,8 @@ _LOADS = "weft.load.*"
 _log = logging.getLogger(__name__)
 
 
-async def follow_loads(bus: Bus, fleet: Fleet, clock: Clock) -> None:
-    """Hear nodes and their replicas by their load reports, for ever."""
+async def follow_loads(bus: Bus, fleet: Fleet, clock: Clock, stir: Callable[[], None]) -> None:
+    """Hear nodes and their replicas by their load reports, for ever; `stir` wakes who waits for an idle replica."""
 
     async def take(payload: bytes) -> None:
         try:
@@ -32,6 +33,8 @@ async def follow_loads(bus: Bus, fleet: Fleet, clock: Clock) -> None:
             fleet.hear(report.node_id, now)
             busy = {r.replica_id: r.in_flight_count + r.queued_count for r in report.replicas}
             fleet.report(report.node_id, busy, now)
+            if not all(busy.values()):
+                stir()
 
     async with bus.subscribe(_LOADS, take):
         await asyncio.Event().wait()

@@ -24,9 +24,13 @@ class FakeBus:
     responders: dict[str, Callable[[bytes], Awaitable[bytes]]] = field(default_factory=dict)
     published: list[str] = field(default_factory=list)
     handlers: dict[str, Callable[[bytes], Awaitable[None]]] = field(default_factory=dict)
+    listeners: list[tuple[str, Callable[[bytes], Awaitable[None]]]] = field(default_factory=list)
 
     async def publish(self, subject: str, payload: bytes) -> bool:
         self.published.append(subject)
+        for heard, handler in list(self.listeners):
+            if heard == subject:
+                await handler(payload)
         return True
 
     async def request(self, subject: str, payload: bytes, timeout_seconds: float) -> bytes:
@@ -40,8 +44,10 @@ class FakeBus:
         self, subject: str, handler: Callable[[bytes], Awaitable[None]]
     ) -> AsyncIterator[None]:
         self.handlers[subject] = handler
+        self.listeners.append((subject, handler))
         yield
-        del self.handlers[subject]
+        self.handlers.pop(subject, None)
+        self.listeners.remove((subject, handler))
 
 
 @dataclass

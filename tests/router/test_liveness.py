@@ -13,7 +13,7 @@ from weft_router.liveness import follow_loads
 
 async def heard(fleet: Fleet, clock: ManualClock, *payloads: bytes) -> None:
     bus = FakeBus()
-    async with background(follow_loads(bus, fleet, clock)):  # type: ignore[arg-type]  # a fake bus
+    async with background(follow_loads(bus, fleet, clock, lambda: None)):  # type: ignore[arg-type]  # a fake bus
         while not bus.handlers:
             await asyncio.sleep(0)
         for payload in payloads:

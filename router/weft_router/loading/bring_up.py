@@ -1,10 +1,11 @@
 """From a place to a replica that serves: a process, the model in it, and nothing left behind where that fails."""
 
 import asyncio
+import contextlib
 from dataclasses import replace
 
 from weft_common.clock import Clock
-from weft_common.errors import LoadFailed
+from weft_common.errors import LoadFailed, PartUnavailable, PartUnreachable
 from weft_common.mesh_auth import mesh_metadata
 from weft_common.rpc import open_channel, stub
 from weft_proto.weft.backend.v1 import BackendServiceStub, LoadModelRequest
@@ -18,6 +19,10 @@ from weft_router.loading.seats import Seat
 from weft_router.store.protocol import Store
 
 _LONGEST_SECONDS = 24 * 3600.0
+
+
+class ProcessGone(LoadFailed):
+    """The process or its machine is gone, without a word of the engine's; another node may do better."""
 
 
 class BringUp:
@@ -37,8 +42,15 @@ class BringUp:
         began = self._clock.monotonic()
         process = await self._commands.install(model, seat.node, seat.replica)
         flight.job = replace(flight.job, state=LoadState.LOADING, progress=0.0)
-        await self._store.loads.put(flight.job)
-        loaded = await self._load(flight, model, process)
+        with contextlib.suppress(PartUnavailable):  # for those who watch; the load itself goes on
+            await self._store.loads.put(flight.job)
+        try:
+            loaded = await self._load(flight, model, process)
+        except PartUnreachable as error:
+            raise ProcessGone(
+                f"The process that loaded '{model.name}' on node '{seat.node.name}' ended, or its node is gone;"
+                " the log of that worker says more."
+            ) from error
         return replace(
             seat.replica,
             address=process.address,

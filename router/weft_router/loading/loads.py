@@ -11,11 +11,17 @@ from dataclasses import replace
 from uuid import uuid4
 
 from weft_common.clock import Clock
-from weft_common.errors import LoadFailed, ModelNotFound, PartUnavailable, WeftError
+from weft_common.errors import (
+    LoadFailed,
+    ModelNotFound,
+    NoCapacity,
+    PartUnavailable,
+    WeftError,
+)
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
-from weft_router.fleet.load_job import LoadJob
-from weft_router.loading.bring_up import BringUp
+from weft_router.fleet.load_job import LoadJob, LoadState
+from weft_router.loading.bring_up import BringUp, ProcessGone
 from weft_router.loading.commands import Commands, WorkerUnreachable
 from weft_router.loading.flight import Flight, error_of, failed
 from weft_router.loading.patience import still_loading
@@ -26,6 +32,8 @@ from weft_router.sync import FleetSync
 
 _BEAT_SECONDS = 1.0
 _FOLLOW_SECONDS = 1.0
+_FINISH_SECONDS = 60.0
+_RETRY_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -204,6 +212,7 @@ class Loads:
             except LoadLost:
                 _log.warning("load_lost", extra={"model": flight.job.model, "load": flight.job.id})
                 flight.job = replace(flight.job, owner="")
+                await self._sync.refresh()  # whose it is now
             finally:
                 self._owned.pop(flight.job.id, None)
         return None
@@ -214,8 +223,6 @@ class Loads:
         Raises what it failed with.
         """
         while flight.job.owner != self._owner:
-            with contextlib.suppress(PartUnavailable):
-                await self._sync.refresh()
             known = self._fleet.loads.get(flight.job.id)
             if known is None:
                 return False
@@ -246,29 +253,53 @@ class Loads:
             raise
 
     async def _load(self, flight: Flight) -> Replica | None:
-        """Place and bring up; a worker that does not answer is passed over."""
+        """Place and bring up; a node that dies or leaves meanwhile is passed over for another one."""
         model = self._model(flight.job)
         now = self._clock.monotonic()
         search = Search(flight, model, since=now, deadline=now + self._settings.load_wait.total_seconds())
+        failure: WeftError | None = None
         while True:
-            seat = await self._resumed(search) or await self._seats.find(search)
+            try:
+                seat = await self._resumed(search) or await self._seats.find(search)
+            except NoCapacity as refusal:
+                raise failure or refusal from refusal
             if seat is None:
                 await self._free(flight, replace(flight.job, shared=False))
                 return None
             try:
                 loaded = await self._bring_up.run(flight, model, seat)
                 break
-            except WorkerUnreachable:
-                search.avoid.add(seat.node.id)
-                flight.job = replace(flight.job, replica_id="", node_id="")
-                await self._store.remove_replicas([seat.replica.id])
-                await self._sync.after_write()
+            except (ProcessGone, WorkerUnreachable) as error:
+                failure = None if isinstance(error, WorkerUnreachable) else error
+                await self._leave(search, seat)
         if not self._is_current(model):
             raise _Superseded
-        await self._store.loads.finish(flight.job, loaded)
-        await self._sync.after_write()
+        await self._finish(flight, loaded)
         _log.info("model_loaded", extra={"model": model.name, "node": seat.node.name, "replica": loaded.id})
         return loaded
+
+    async def _leave(self, search: Search, seat: Seat) -> None:
+        """Give a place up whose worker or process is gone, and look for one on another node."""
+        search.avoid.add(seat.node.id)
+        flight = search.flight
+        flight.job = replace(flight.job, state=LoadState.PENDING, replica_id="", node_id="", progress=0.0)
+        await self._store.loads.put(flight.job)
+        await self._commands.stop(seat.node, seat.replica, force=True)
+        await self._store.remove_replicas([seat.replica.id])
+        await self._sync.after_write()
+
+    async def _finish(self, flight: Flight, loaded: Replica) -> None:
+        """Write the end down, as soon as the database can be reached: a load may have taken an hour."""
+        deadline = self._clock.monotonic() + _FINISH_SECONDS
+        while True:
+            try:
+                await self._store.loads.finish(flight.job, loaded)
+                break
+            except PartUnavailable:
+                if self._clock.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS)
+        await self._sync.after_write()
 
     async def _resumed(self, search: Search) -> Seat | None:
         """The place that an earlier owner of the load found."""

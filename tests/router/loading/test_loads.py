@@ -162,3 +162,43 @@ async def test_a_replica_of_an_older_revision_takes_no_slot_from_the_new_one() -
         worker.backend.gate.set()
         await world.loads.ensure(MODEL, 5)
         assert [r.index for r in world.fleet.ready_replicas("m")] == [1]
+
+
+async def test_a_process_that_dies_while_it_loads_is_made_up_for_on_another_node() -> None:
+    async with a_world() as world, a_worker(world.bus, "n-two") as sound:
+        await world.store.put_node(replace(a_node("two", free_gib=1), id="n-two"))
+        await world.sync.refresh()
+        sound.backend.gate.set()
+        async with a_worker(world.bus) as dying:
+            waiter = asyncio.create_task(world.loads.ensure(MODEL, 10))
+            while not dying.backend.loads:
+                await asyncio.sleep(0.01)
+        await waiter
+        assert dying.stopped == dying.installed
+        assert [r.node_id for r in world.fleet.ready_replicas("m")] == ["n-two"]
+
+
+async def test_a_process_that_dies_while_it_loads_is_the_reason_where_no_other_node_can_take_the_model() -> (
+    None
+):
+    async with a_world() as world:
+        async with a_worker(world.bus) as dying:
+            waiter = asyncio.create_task(world.loads.ensure(MODEL, 10))
+            while not dying.backend.loads:
+                await asyncio.sleep(0.01)
+        with pytest.raises(LoadFailed, match="on node 'one' ended"):
+            await waiter
+        assert world.fleet.replicas == {}
+
+
+async def test_a_load_that_took_long_is_not_lost_to_a_short_outage_of_the_database() -> None:
+    async with a_world() as world, a_worker(world.bus) as worker:
+        waiter = asyncio.create_task(world.loads.ensure(MODEL, 10))
+        while not worker.backend.loads:
+            await asyncio.sleep(0.01)
+        world.store.down = True
+        worker.backend.gate.set()
+        await asyncio.sleep(0.1)
+        world.store.down = False
+        await waiter
+        assert (worker.backend.loads, worker.stopped) == (1, [])

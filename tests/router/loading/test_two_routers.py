@@ -24,7 +24,10 @@ async def two_routers(failure: str = "") -> AsyncIterator[tuple[World, World, Fa
         first = await World(tasks, load_orphan=ORPHAN).with_node()
         second = World(tasks, store=first.store, bus=first.bus, load_orphan=ORPHAN)
         await second.sync.refresh()
-        async with a_worker(first.bus, failure=failure) as worker:
+        async with (
+            background(first.sync.follow(), second.sync.follow()),
+            a_worker(first.bus, failure=failure) as worker,
+        ):
             yield first, second, worker
         first.loads.close()
         second.loads.close()
