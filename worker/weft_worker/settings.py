@@ -42,6 +42,10 @@ class MemoryBudget:
     def __str__(self) -> str:
         return f"{self.share * 100}%" if self.share is not None else str(self.fixed_bytes)
 
+    def divided(self, count: int) -> "MemoryBudget":
+        """Return the part of one among as many; a share is the same for each."""
+        return MemoryBudget(self.share, self.fixed_bytes // count)
+
     def of(self, total_bytes: int) -> int:
         """Bytes that Weft may use on a machine (or in a container) with this much memory."""
         if self.share is not None:
@@ -59,9 +63,9 @@ def parse_address(text: object) -> Address:
     return Address(host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port))
 
 
-def parse_memory(text: object) -> MemoryBudget:
+def parse_memory(text: object) -> MemoryBudget | None:
     """Read `80%`, `8GiB`, `8000MB` or a number of bytes."""
-    if isinstance(text, MemoryBudget):
+    if text is None or isinstance(text, MemoryBudget):
         return text
     words = str(text).strip()
     match = _AMOUNT.fullmatch(words)
@@ -135,11 +139,18 @@ class WorkerSettings(BaseSettings):
         Field(description="Labels for selectors: key=value,key=value.", default_factory=dict),
     ]
     memory_budget: Annotated[
-        MemoryBudget,
+        MemoryBudget | None,
         NoDecode,
         BeforeValidator(parse_memory),
-        Field(description="Memory that models may use, as a share (80%) or an amount (8GiB)."),
-    ] = MemoryBudget(Fraction(80, 100))
+        Field(
+            description="Memory that models may use, as a share (80%) or an amount (8GiB) of the GPUs' or, without "
+            "GPUs, of the machine's; unset: all of the GPUs', 80% of the machine's."
+        ),
+    ] = None
+    models_path: Annotated[
+        Path | None,
+        Field(description="Folder of the models on this machine; the room on its disk is reported."),
+    ] = None
     max_replicas_per_model: Annotated[
         int, Field(description="How many replicas of one model this node may run.", ge=1, le=64)
     ] = 1

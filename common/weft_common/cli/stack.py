@@ -177,6 +177,7 @@ class Stack:
             "WEFT_NODE_NAME": name,
             "WEFT_ADDR": f"{LOOPBACK}:{self.ports['worker']}",
             "WEFT_STATE_DIR": str(self.home.worker(name)),
+            "WEFT_MODELS_PATH": str(self.home.models),
         }
         return self._python_part(
             f"worker-{name}", "weft_worker", self.ports["worker"], settings, stage=Stage.WORKERS

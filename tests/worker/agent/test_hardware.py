@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from tests.worker.agent.fake_nvml import FakeNvml
-from weft_worker.agent.hardware import DeviceFacts, NvidiaGpus, cpu_device, gpu_labels, installed_engines
+from weft_worker.agent.hardware import (
+    DeviceFacts,
+    NvidiaGpus,
+    cpu_device,
+    gpu_labels,
+    installed_engines,
+    within_budget,
+)
 from weft_worker.agent.memory import MachineMemory
 from weft_worker.settings import MemoryBudget
 
@@ -46,12 +53,45 @@ def test_without_library_or_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyP
     assert gpu_labels(()) == {}
 
 
-def test_a_driver_that_fails_later_leaves_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_fails_for_a_while_leaves_gpus_with_nothing_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     nvml = FakeNvml()
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     gpus = NvidiaGpus()
     nvml.driver = False
-    assert gpus.devices() == ()
+    assert [(gpu.id, gpu.total_bytes, gpu.free_bytes) for gpu in gpus.devices()] == [
+        ("GPU-1", 141 * GIB, 0),
+        ("GPU-2", 141 * GIB, 0),
+    ]
+    assert (gpus.held(), gpus.present) == ({}, True)
+    nvml.driver = True
+    assert [gpu.free_bytes for gpu in gpus.devices()] == [100 * GIB] * 2
+
+
+def test_the_driver_tells_what_processes_hold_on_all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = FakeNvml()
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    nvml.held = ({7: GIB, 8: None}, {7: 2 * GIB})
+    assert NvidiaGpus().held() == {7: 3 * GIB, 8: 0}
+
+
+@pytest.mark.parametrize(
+    ("budget", "total", "free"),
+    [
+        (None, 141 * GIB, 100 * GIB),
+        (MemoryBudget(Fraction(1, 2)), 141 * GIB // 2, 141 * GIB // 2),
+        (MemoryBudget(None, 80 * GIB), 40 * GIB, 40 * GIB),
+        (MemoryBudget(None, 900 * GIB), 141 * GIB, 100 * GIB),
+    ],
+)
+def test_a_budget_caps_each_gpu(budget: MemoryBudget | None, total: int, free: int) -> None:
+    gpus = tuple(DeviceFacts(name, "card", "nvidia", 141 * GIB, 100 * GIB) for name in ("GPU-1", "GPU-2"))
+    assert [(gpu.total_bytes, gpu.free_bytes) for gpu in within_budget(gpus, budget)] == [(total, free)] * 2
+
+
+def test_without_a_budget_the_cpu_leaves_a_fifth_to_the_system() -> None:
+    assert cpu_device(MachineMemory(10 * GIB, 9 * GIB), None, held_bytes=0).total_bytes == 8 * GIB
 
 
 @pytest.mark.parametrize(("gib", "size"), [(7.7, "8GB"), (23.6, "24GB"), (48, "48GB"), (79.6, "80GB+")])

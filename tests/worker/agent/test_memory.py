@@ -1,38 +1,9 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from weft_worker.agent.memory import group_memory, machine_memory
+import pytest
 
-HOLD_64_MB = "import sys; held = bytearray(64 << 20); print('held', flush=True); sys.stdin.read()"
-
-
-def test_the_memory_of_a_process_group_is_measured() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-S", "-c", HOLD_64_MB],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    with process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        held = group_memory([process.pid])[process.pid]
-    assert 64 << 20 <= held < 128 << 20
-
-
-def test_a_group_that_is_gone_holds_nothing() -> None:
-    assert group_memory([2**22 + 1]) == {2**22 + 1: 0}
-
-
-def test_resident_pages_stand_in_where_the_kernel_does_not_tell(tmp_path: Path) -> None:
-    process = tmp_path / "7"
-    process.mkdir()
-    (process / "stat").write_text("7 (a (b) c) S 1 7 7 0")
-    (process / "statm").write_text("100 25 0 0 0 0 0")
-    (tmp_path / "self").mkdir()
-    assert group_memory([7], tmp_path) == {7: 25 * os.sysconf("SC_PAGE_SIZE")}
+from weft_worker.agent import memory
+from weft_worker.agent.memory import machine_memory
 
 
 def test_a_control_group_makes_the_machine_smaller(tmp_path: Path) -> None:
@@ -46,3 +17,18 @@ def test_a_control_group_makes_the_machine_smaller(tmp_path: Path) -> None:
 def test_a_control_group_without_a_limit_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("max\n")
     assert machine_memory(tmp_path).total_bytes == machine_memory(tmp_path / "none").total_bytes > 0
+
+
+def _group(folder: Path, limit: str, current_mib: int, cache_mib: int = 0) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "memory.max").write_text(f"{limit}\n")
+    (folder / "memory.current").write_text(f"{current_mib << 20}\n")
+    (folder / "memory.stat").write_text(f"anon 0\ninactive_file {cache_mib << 20}\nactive_file 0\n")
+
+
+def test_the_tightest_of_the_groups_above_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    _group(tmp_path / "pod", str(256 << 20), current_mib=100, cache_mib=40)
+    _group(tmp_path / "pod" / "worker", "max", current_mib=90)
+    found = machine_memory(tmp_path / "pod" / "worker")
+    assert (found.total_bytes, found.available_bytes) == (256 << 20, 196 << 20)

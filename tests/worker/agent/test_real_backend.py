@@ -1,7 +1,11 @@
 """The agent with real backend processes, which run the paced engine."""
 
+import asyncio
 import os
 import signal
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from tests.worker.agent.fleet import Fleet, eventually
@@ -16,8 +20,8 @@ MODEL = Model(name="m", backend="paced", revision="rev", path="/m", context_size
 SECONDS = 60.0
 
 
-async def loaded(fleet: Fleet) -> Replica:
-    response = await fleet.install(model=MODEL)
+async def loaded(fleet: Fleet, options: Mapping[str, str] | None = None) -> Replica:
+    response = await fleet.install(model=replace(MODEL, options=dict(options or {})))
     assert response.error == ""
     assert response.replica is not None
     async with open_channel(response.replica.address) as channel:
@@ -74,3 +78,25 @@ async def test_a_killed_real_backend_is_noticed_by_an_agent_of_its_own(fleet: Fl
         await eventually(lambda: ready(fleet), "a ready replica")
         os.kill(installed.pid, signal.SIGKILL)
         await eventually(lambda: not fleet.router.replicas(), "no replica", 1.0)
+
+
+async def test_a_replica_that_is_evicted_is_reported_gone_soon_after_with_its_memory_free(
+    fleet: Fleet,
+) -> None:
+    fleet.router.interval = timedelta(seconds=60)
+    async with fleet.agent(backend_command=BACKEND_COMMAND, memory_budget="2GiB"):
+        await fleet.on_the_bus()
+        await loaded(fleet, options={"memory_mib": "128"})
+        holding = await eventually(lambda: ready(fleet), "a ready replica")
+        assert holding.memory_bytes > 128 << 20
+        asked = asyncio.get_running_loop().time()
+        assert (await fleet.stop("r-1", force=False)).found
+        answered = asyncio.get_running_loop().time()
+        await eventually(lambda: not fleet.router.replicas(), "no replica")
+        gone = asyncio.get_running_loop().time()
+        assert start_time(holding.pid) is None
+        cpu = next(device for device in fleet.router.heartbeats[-1].devices if device.id == "cpu")
+        assert cpu.free_memory_bytes == cpu.total_memory_bytes == 2 << 30
+        assert answered - asked < 0.2
+        # 300 ms without requests, the end of a Python process, and a heartbeat.
+        assert 0.3 <= gone - asked < 2.0

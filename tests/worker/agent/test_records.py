@@ -1,7 +1,10 @@
+import asyncio
 from pathlib import Path
 
+from weft_worker.agent.adopted_process import AdoptedProcess
 from weft_worker.agent.records import ReplicaRecords, inherit
-from weft_worker.agent.replica import ReplicaRecord
+from weft_worker.agent.replica import ReplicaRecord, RunningReplica
+from weft_worker.backend.lease import LeaseState
 
 
 def record(replica_id: str, pid: int = 10, start_time: int = 99) -> ReplicaRecord:
@@ -54,3 +57,15 @@ def test_a_torn_record_is_dropped(tmp_path: Path) -> None:
 
 def test_a_token_is_not_shown() -> None:
     assert "secret" not in repr(record("a"))
+
+
+async def test_what_a_model_held_while_it_was_loading_is_not_told_once_it_is_ready() -> None:
+    loading = record("a")
+    hello = asyncio.get_running_loop().create_future()
+    replica = RunningReplica(loading, AdoptedProcess(10, 99), hello)
+    replica.memory_bytes, replica.measured_in = 7, LeaseState.LOADING
+    assert replica.message("n").memory_bytes == 7
+    replica.record = loading.in_state(LeaseState.READY)
+    assert replica.message("n").memory_bytes == 0
+    replica.measured_in = LeaseState.READY
+    assert replica.message("n").memory_bytes == 7

@@ -100,8 +100,7 @@ async def test_a_backends_state_travels_with_the_heartbeat(fleet: Fleet) -> None
         await eventually(
             lambda: fleet.router.replicas().get("r-1", replica).state is ReplicaState.READY, "a ready replica"
         )
-        ready = fleet.router.replicas()["r-1"]
-        assert ready.memory_bytes > 2**20
+        await eventually(lambda: fleet.router.replicas()["r-1"].memory_bytes > 2**20, "what it holds")
         record = fleet.record()
         assert record is not None
         assert record["state"] == "ready"

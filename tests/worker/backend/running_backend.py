@@ -156,7 +156,12 @@ async def running_backend(
     async with agent_end(document.agent_socket) as agent:
         with (folder / "backend.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "weft_worker.backend", stdin=asyncio.subprocess.PIPE, stderr=log
+                sys.executable,
+                "-m",
+                "weft_worker.backend",
+                stdin=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,  # as an agent does: its memory is that of its group
             )
         try:
             backend = RunningBackend(document, process, agent)

@@ -19,8 +19,10 @@ from weft_proto.weft.types.v1 import NodeState
 from weft_worker.agent.addresses import advertised, literal
 from weft_worker.agent.announcement import announcement
 from weft_worker.agent.command_service import follow_bus
+from weft_worker.agent.disk import ModelsDisk
 from weft_worker.agent.enrolment import Enrolment, EnrolmentSettings
 from weft_worker.agent.hardware import NvidiaGpus, gpu_labels, installed_engines
+from weft_worker.agent.holdings import Holdings
 from weft_worker.agent.installation import InstallationSettings
 from weft_worker.agent.launcher import BACKEND_COMMAND
 from weft_worker.agent.lease_server import serve_leases
@@ -70,6 +72,7 @@ class _Parts:
     current: CurrentMembership
     relay: LoadRelay
     roster: Roster
+    holdings: Holdings
     supervisor: Supervisor
     news: asyncio.Event
 
@@ -97,17 +100,25 @@ def _build(
     news = asyncio.Event()
     relay = LoadRelay(f"{settings.node_name}/{secrets.token_hex(6)}", clock)
     records = ReplicaRecords(installation.folder.replicas)
+    gpus = NvidiaGpus()
+    moved = asyncio.Event()
+
+    def changed() -> None:
+        news.set()
+        moved.set()
+
     roster = Roster(
-        records=records, relay=relay, clock=clock, advertised_host=advertised_host, changed=news.set
+        records=records, relay=relay, clock=clock, advertised_host=advertised_host, changed=changed
     )
     return _Parts(
         settings=settings,
         folder=installation.folder,
         address=address,
-        gpus=NvidiaGpus(),
+        gpus=gpus,
         current=CurrentMembership(installation.folder.membership),
         relay=relay,
         roster=roster,
+        holdings=Holdings(roster, gpus, moved=moved, tell=news.set),
         supervisor=Supervisor(installation, roster=roster, records=records, clock=clock, tasks=tasks),
         news=news,
     )
@@ -122,6 +133,7 @@ async def _serve(parts: _Parts, server: RpcServer, channel: Any, stop: asyncio.E
 
     parts.note(PartState.STARTING)
     parts.supervisor.adopt(parts.current.value)
+    await parts.holdings.measure()  # what was adopted is registered with what it holds
     enrolment = _enrolment(parts, channel, stand)
     bus = follow_bus(
         parts.current,
@@ -132,7 +144,7 @@ async def _serve(parts: _Parts, server: RpcServer, channel: Any, stop: asyncio.E
     await server.start()
     async with (
         serve_leases(parts.folder.socket(), parts.roster),
-        background(enrolment.stay(), bus, parts.supervisor.sweep()),
+        background(enrolment.stay(), bus, parts.supervisor.sweep(), parts.holdings.keep()),
     ):
         await stop.wait()
         server.set_serving(False)
@@ -175,7 +187,13 @@ def _enrolment(parts: _Parts, channel: Any, on_standing: Callable[[NodeState], N
         current=parts.current,
         supervisor=parts.supervisor,
         roster=parts.roster,
-        report=NodeReport(budget=settings.memory_budget, gpus=parts.gpus, supervisor=parts.supervisor),
+        report=NodeReport(
+            budget=settings.memory_budget,
+            gpus=parts.gpus,
+            disk=ModelsDisk(settings.models_path),
+            roster=parts.roster,
+            holdings=parts.holdings,
+        ),
         news=parts.news,
         on_standing=on_standing,
     )

@@ -128,16 +128,18 @@ class Enrolment:
         )
 
     async def _registration(self) -> RegisterNodeRequest:
-        devices = await self._report.devices()
         node_id = self._current.value.node_id if self._current.value else ""
+        facts = await self._report.look(node_id)
         return RegisterNodeRequest(
             name=self._settings.name,
             address=self._settings.address,
             labels=self._settings.labels,
-            devices=devices,
+            devices=facts.devices,
             engines=list(self._settings.engines),
             max_replicas_per_model=self._settings.max_replicas_per_model,
-            replicas=self._roster.messages(node_id),
+            replicas=facts.replicas,
+            disk_total_bytes=facts.disk.total_bytes,
+            disk_free_bytes=facts.disk.free_bytes,
         )
 
     async def _beat(self, membership: Membership) -> None:
@@ -149,9 +151,7 @@ class Enrolment:
             await self._pause(pause)
             failed = self._roster.failed()
             try:
-                answer = await service.heartbeat(
-                    await self._heartbeat(membership.node_id, in_haste=bool(failed))
-                )
+                answer = await service.heartbeat(await self._heartbeat(membership.node_id))
             except (NodeNotFound, InvalidToken) as error:
                 strangers, pause = strangers + 1, _STRANGER_SECONDS
                 self._say("not_known_to_router", reason=error.reason)
@@ -166,9 +166,15 @@ class Enrolment:
                     self._say("approved")
                     return
 
-    async def _heartbeat(self, node_id: str, *, in_haste: bool) -> HeartbeatRequest:
-        devices = await self._report.devices(in_haste=in_haste)
-        return HeartbeatRequest(id=node_id, devices=devices, replicas=self._roster.messages(node_id))
+    async def _heartbeat(self, node_id: str) -> HeartbeatRequest:
+        facts = await self._report.look(node_id)
+        return HeartbeatRequest(
+            id=node_id,
+            devices=facts.devices,
+            replicas=facts.replicas,
+            disk_total_bytes=facts.disk.total_bytes,
+            disk_free_bytes=facts.disk.free_bytes,
+        )
 
     def _obey(self, answer: HeartbeatResponse, failed: tuple[str, ...]) -> None:
         self._supervisor.obey_answer(answer.stop_replica_ids, answer.generation)

@@ -3,16 +3,22 @@
 import importlib
 import logging
 import platform
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from weft_worker.agent.memory import MachineMemory
 from weft_worker.settings import MemoryBudget
 
+# The rest is for the system, and for what engines take beside the model.
+CPU_BUDGET = MemoryBudget(Fraction(80, 100))
 ENGINE_GROUP = "weft.engines"
 _CPU_INFO = Path("/proc/cpuinfo")
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -33,11 +39,22 @@ def installed_engines() -> tuple[str, ...]:
     return tuple(sorted({point.name for point in entry_points(group=ENGINE_GROUP)}))
 
 
-def cpu_device(memory: MachineMemory, budget: MemoryBudget, held_bytes: int) -> DeviceFacts:
+def cpu_device(memory: MachineMemory, budget: MemoryBudget | None, held_bytes: int) -> DeviceFacts:
     """Describe the CPU: free is what the budget leaves, and never more than the machine has."""
-    total = budget.of(memory.total_bytes)
+    total = (budget or CPU_BUDGET).of(memory.total_bytes)
     free = max(0, min(total - held_bytes, memory.available_bytes))
     return DeviceFacts("cpu", _cpu_name(), "cpu", total, free)
+
+
+def within_budget(gpus: tuple[DeviceFacts, ...], budget: MemoryBudget | None) -> tuple[DeviceFacts, ...]:
+    """Cap what may be used of each GPU; an amount is for the node, whose GPUs have even parts of it."""
+    if budget is None:
+        return gpus
+    totals = (budget.divided(len(gpus)).of(gpu.total_bytes) for gpu in gpus)
+    return tuple(
+        replace(gpu, total_bytes=total, free_bytes=min(gpu.free_bytes, total))
+        for gpu, total in zip(gpus, totals, strict=True)
+    )
 
 
 def gpu_labels(devices: tuple[DeviceFacts, ...]) -> dict[str, str]:
@@ -52,22 +69,62 @@ def gpu_labels(devices: tuple[DeviceFacts, ...]) -> dict[str, str]:
 
 
 class NvidiaGpus:
-    """NVIDIA's devices through NVML. State: the library, None where there is none or it does not work."""
+    """NVIDIA's devices through NVML. State: the library, None where there is none; what was seen last; a complaint.
+
+    A driver that fails for a while leaves the devices listed, with nothing free: a machine with GPUs must not pass
+    for one that computes on its CPU.
+    """
 
     def __init__(self) -> None:
         self._nvml: Any = _open_nvml()
+        self._seen: tuple[DeviceFacts, ...] = ()
+        self._complaint = ""
+        self.devices()
+
+    @property
+    def present(self) -> bool:
+        """Whether the machine has any."""
+        return bool(self._seen)
 
     def devices(self) -> tuple[DeviceFacts, ...]:
-        """List the GPUs with their memory of now; a driver that fails is left alone from then on."""
+        """List the GPUs with their memory of now."""
+        found = self._ask(lambda: tuple(self._device(handle) for handle in self._handles()))
+        if found is None:
+            return tuple(replace(device, free_bytes=0) for device in self._seen)
+        self._seen = found
+        return found
+
+    def held(self) -> Mapping[int, int]:
+        """Tell what each process holds on all of them, by pid; without those of which the driver does not tell.
+
+        In a container the driver may know processes by other pids than ours.
+        """
+        return self._ask(self._held) or {}
+
+    def _held(self) -> Mapping[int, int]:
+        held: dict[int, int] = {}
+        for handle in self._handles():
+            for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+                held[process.pid] = held.get(process.pid, 0) + (process.usedGpuMemory or 0)
+        return held
+
+    def _ask(self, question: Callable[[], T]) -> T | None:
+        """Ask the driver; None where it fails or is missing, which is logged once."""
         if self._nvml is None:
-            return ()
+            return None
         try:
-            count = self._nvml.nvmlDeviceGetCount()
-            return tuple(self._device(self._nvml.nvmlDeviceGetHandleByIndex(i)) for i in range(count))
+            answer = question()
         except self._nvml.NVMLError as error:
-            _log.warning("nvml_failed", extra={"reason": str(error)})
-            self._nvml = None
-            return ()
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                _log.warning("nvml_failed", extra={"reason": self._complaint})
+            return None
+        self._complaint = ""
+        return answer
+
+    def _handles(self) -> Iterator[Any]:
+        for index in range(self._nvml.nvmlDeviceGetCount()):
+            yield self._nvml.nvmlDeviceGetHandleByIndex(index)
 
     def _device(self, handle: Any) -> DeviceFacts:
         memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weft_common.process import Child, Command, spawn
-from weft_worker.backend.launch import LaunchDocument
+from weft_worker.backend.launch import LaunchDocument, gpu_ids
 
 BACKEND_COMMAND = (sys.executable, "-m", "weft_worker.backend")
-CPU_DEVICE = "cpu"
 KEPT_LOGS = 20
 # A pipe takes this much without a reader; the document is written before the process exists.
 _PIPE_BYTES = 60 * 1024
@@ -26,8 +25,6 @@ class Launch:
 
     document: LaunchDocument
     log: Path
-    device_ids: tuple[str, ...] = ()
-    """Devices that it may use, by their ids within the node; empty leaves the choice to the engine."""
 
 
 def backend_environment(ours: Mapping[str, str], device_ids: Sequence[str]) -> Mapping[str, str]:
@@ -37,11 +34,6 @@ def backend_environment(ours: Mapping[str, str], device_ids: Sequence[str]) -> M
         # By UUID: NVML and CUDA number devices differently. None is seen by a process that is for the CPU.
         passed["CUDA_VISIBLE_DEVICES"] = ",".join(gpu_ids(device_ids))
     return passed
-
-
-def gpu_ids(device_ids: Sequence[str]) -> tuple[str, ...]:
-    """Leave out the CPU, which is a device of its own where a node has no other."""
-    return tuple(device_id for device_id in device_ids if device_id != CPU_DEVICE)
 
 
 class BackendLauncher:
@@ -62,7 +54,7 @@ class BackendLauncher:
             return spawn(
                 Command(
                     argv=self._command,
-                    env=backend_environment(os.environ, launch.device_ids),  # noqa: TID251 (what a child inherits)
+                    env=backend_environment(os.environ, launch.document.device_ids),  # noqa: TID251 (what a child inherits)
                     log=launch.log,
                     death_signal=None,
                     stdin=reading,

@@ -1,17 +1,13 @@
-"""How much memory there is, and how much a replica's processes really hold."""
+"""How much memory there is: of the machine, or of the container that we are confined to."""
 
 import contextlib
-import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-_PROC = Path("/proc")
 _CGROUP = Path("/sys/fs/cgroup")
-_PSS = re.compile(rb"^Pss:\s+(\d+) kB$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,40 +29,6 @@ def machine_memory(cgroup: Path | None = None) -> MachineMemory:
         used = (_number(folder / "memory.current") or 0) - _reclaimable(folder)
         total, available = min(total, limit), min(available, max(0, limit - used))
     return MachineMemory(total, available)
-
-
-def group_memory(leaders: Iterable[int], proc: Path = _PROC) -> Mapping[int, int]:
-    """Measure the proportional set size of each process group in bytes, shared pages divided fairly.
-
-    Walks /proc and may take milliseconds for each gigabyte that is mapped: call it from a thread.
-    """
-    held = dict.fromkeys(leaders, 0)
-    for entry in proc.iterdir():
-        if not entry.name.isdigit():
-            continue
-        group = _group_of(entry)
-        if group in held:
-            held[group] += _pss(entry)
-    return held
-
-
-def _group_of(process: Path) -> int | None:
-    try:
-        stat = (process / "stat").read_bytes()
-        return int(stat[stat.rindex(b")") + 2 :].split()[2])
-    except (OSError, ValueError):  # it ended while we looked
-        return None
-
-
-def _pss(process: Path) -> int:
-    """Read the process's share of what it maps; its resident pages where the kernel does not tell."""
-    with contextlib.suppress(OSError):
-        match = _PSS.search((process / "smaps_rollup").read_bytes())
-        if match is not None:
-            return int(match[1]) * 1024
-    with contextlib.suppress(OSError):
-        return int((process / "statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
 
 
 def _own_cgroup() -> Path:

@@ -1,30 +1,55 @@
 """What this machine has to offer, as it tells the fleet."""
 
 import asyncio
+from dataclasses import dataclass
 
-from weft_proto.weft.types.v1 import Device
-from weft_worker.agent.hardware import DeviceFacts, NvidiaGpus, cpu_device
+from weft_proto.weft.types.v1 import Device, Replica
+from weft_worker.agent.disk import DiskRoom, ModelsDisk
+from weft_worker.agent.hardware import DeviceFacts, NvidiaGpus, cpu_device, within_budget
+from weft_worker.agent.holdings import Holdings
 from weft_worker.agent.memory import machine_memory
-from weft_worker.agent.supervisor import Supervisor
+from weft_worker.agent.roster import Roster
 from weft_worker.settings import MemoryBudget
 
 
-class NodeReport:
-    """Looks at the machine anew for each report. State: what the replicas held when they were last measured."""
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One look at the machine."""
 
-    def __init__(self, *, budget: MemoryBudget, gpus: NvidiaGpus, supervisor: Supervisor) -> None:
+    replicas: list[Replica]
+    devices: list[Device]
+    disk: DiskRoom
+
+
+class NodeReport:
+    """Looks at the machine anew for each report."""
+
+    def __init__(
+        self,
+        *,
+        budget: MemoryBudget | None,
+        gpus: NvidiaGpus,
+        disk: ModelsDisk,
+        roster: Roster,
+        holdings: Holdings,
+    ) -> None:
         self._budget = budget
         self._gpus = gpus
-        self._supervisor = supervisor
-        self._held = 0
+        self._disk = disk
+        self._roster = roster
+        self._holdings = holdings
 
-    async def devices(self, *, in_haste: bool = False) -> list[Device]:
-        """Describe every device with its memory of now; measures the replicas on the way, unless in haste."""
-        if not in_haste:
-            self._held = await self._supervisor.measure()
+    async def look(self, node_id: str) -> NodeFacts:
+        """Describe replicas, devices and disk with what is free now.
+
+        The replicas come first: memory that a process freed is never missing in a report that lacks its replica.
+        """
+        replicas, held_bytes = self._roster.messages(node_id), self._holdings.cpu_bytes()
+        disk = await self._disk.room()
         gpus = await asyncio.to_thread(self._gpus.devices)
-        facts = (*gpus, cpu_device(machine_memory(), self._budget, self._held))
-        return [_message(device) for device in facts]
+        cpu = cpu_device(machine_memory(), self._budget, held_bytes)
+        devices = [_message(device) for device in (*within_budget(gpus, self._budget), cpu)]
+        return NodeFacts(replicas, devices, disk)
 
 
 def _message(device: DeviceFacts) -> Device:

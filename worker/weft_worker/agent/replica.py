@@ -113,6 +113,9 @@ class RunningReplica:
     announced: bool = False
     """Whether the fleet was told about it, so that its end is news."""
     memory_bytes: int = 0
+    """What it held when it was last measured, of the GPUs' memory or of the machine's."""
+    measured_in: LeaseState | None = None
+    """The state in which that was; what a model held while it was loading says nothing of what it holds now."""
     last_words: str = ""
     """Why it failed, as it said itself."""
 
@@ -139,6 +142,6 @@ class RunningReplica:
             state=_WIRE_STATES[state],
             slot_count=self.record.slot_count,
             max_queue_count=self.record.max_queue_count,
-            memory_bytes=self.memory_bytes,
+            memory_bytes=self.memory_bytes if self.measured_in is self.record.replica_state else 0,
             pid=self.record.pid,
         )

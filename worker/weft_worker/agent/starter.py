@@ -65,11 +65,10 @@ class Starter:
             request, membership, settings=self._settings, port=port, lease_token=secrets.token_hex(24)
         )
         log = self._settings.folder.replica_log(request.replica_id)
-        child = self._launcher.start(Launch(document, log, tuple(request.device_ids)))
+        child = self._launcher.start(Launch(document, log))
         record = first_record(
             document,
             operation_id=request.operation_id,
-            device_ids=tuple(request.device_ids),
             pid=child.pid,
             start_time=child.start_time,
             port=port,

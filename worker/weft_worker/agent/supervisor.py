@@ -16,7 +16,6 @@ from weft_worker.agent.commands import CommandLedger, Refuse, Repeat, Start
 from weft_worker.agent.installation import InstallationSettings, mesh_digest
 from weft_worker.agent.launcher import LaunchImpossible
 from weft_worker.agent.membership import Membership
-from weft_worker.agent.memory import group_memory
 from weft_worker.agent.patience import Standing, forsaken
 from weft_worker.agent.ports import Ports
 from weft_worker.agent.records import ReplicaRecords, inherit
@@ -149,14 +148,6 @@ class Supervisor:
                     await replica.ended.wait()
         for watch in self._watches:
             watch.cancel()  # of what not even a kill ends: a process in uninterruptible sleep
-
-    async def measure(self) -> int:
-        """Measure what each replica holds; returns the sum in bytes."""
-        replicas = self._roster.running
-        held = await asyncio.to_thread(group_memory, [replica.record.pid for replica in replicas])
-        for replica in replicas:
-            replica.memory_bytes = held[replica.record.pid]
-        return sum(held.values())
 
     async def sweep(self) -> None:
         """End for ever what nobody else ends, backends that failed or lost contact; keep the logs small."""

@@ -87,5 +87,6 @@ class BackendService(BackendServiceBase):
             state=_STATES[self._replica.state],
             slot_count=document.model.slot_count,
             max_queue_count=document.model.max_queue_count,
+            memory_bytes=self._replica.memory_bytes,
             pid=os.getpid(),
         )

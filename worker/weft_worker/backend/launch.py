@@ -1,11 +1,14 @@
 """The launch document: what an agent tells a backend process on its stdin, as one line of JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Seconds = Annotated[float, Field(gt=0)]
+
+
+CPU_DEVICE = "cpu"
 
 
 class LaunchedModel(BaseModel):
@@ -39,6 +42,8 @@ class LaunchDocument(BaseModel):
     node_name: str
     model: LaunchedModel
     index: int = Field(ge=0)
+    device_ids: tuple[str, ...] = ()
+    """The devices that the process may use; empty where that is the engine's choice."""
     listen: str
     """`IP:PORT`; port 0 draws one, and the lease socket's hello tells which."""
     mesh_secret: str = Field(repr=False, pattern=r"^([0-9a-f]{2})+$")
@@ -60,3 +65,8 @@ class LaunchDocument(BaseModel):
     def from_line(cls, line: bytes) -> "LaunchDocument":
         """Decode; raises pydantic.ValidationError: log its `errors(include_input=False)`, never its text."""
         return cls.model_validate_json(line)
+
+
+def gpu_ids(device_ids: Sequence[str]) -> tuple[str, ...]:
+    """Leave out the CPU, which is a device of its own where a node has no other."""
+    return tuple(device_id for device_id in device_ids if device_id != CPU_DEVICE)

@@ -1,7 +1,9 @@
 """The life of the one model in this process: from the load that a router asks for to the unload."""
 
 import asyncio
+import contextlib
 import logging
+import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import timedelta
 from typing import assert_never
@@ -9,9 +11,10 @@ from typing import assert_never
 from weft_common.errors import LoadFailed, ModelLoading, ReplicaClosing, WeftError
 from weft_common.ticket import replica_name
 from weft_worker.backend.changes import Changes
-from weft_worker.backend.launch import LaunchDocument
+from weft_worker.backend.launch import LaunchDocument, gpu_ids
 from weft_worker.backend.lease import LeaseState
 from weft_worker.engines.base import Engine, EngineModel
+from weft_worker.process_memory import group_memory
 
 MakeEngine = Callable[[str], Engine]
 
@@ -22,12 +25,15 @@ _NEXT: Mapping[LeaseState, frozenset[LeaseState]] = {
     LeaseState.UNLOADING: frozenset(),
 }
 _PROGRESS_STEP = 0.01
+# A load without progress is told from a connection that died.
+_UPDATE_EVERY_SECONDS = 1.0
 _RETRY_AFTER = timedelta(seconds=1)
 _logger = logging.getLogger(__name__)
 
 
 class Replica:
-    """A model and its engine; state: `state`, `fraction`, `failure`, the engine, and the task that loads it.
+    """A model and its engine; state: `state`, `fraction`, `failure`, the memory that the process holds since the load
+    (0 where it is a GPU's), the engine, and the task that loads it.
 
     `changes` is told of each change. The load is a task of `tasks`: no caller's leaving ends it.
     """
@@ -41,6 +47,7 @@ class Replica:
         self.state = LeaseState.LOADING
         self.fraction = 0.0
         self.failure = ""
+        self.memory_bytes = 0
         self._make_engine = make_engine
         self._tasks = tasks
         self._changes = changes
@@ -64,22 +71,18 @@ class Replica:
                 assert_never(self.state)
 
     async def load(self) -> AsyncGenerator[float, None]:
-        """Begin the load or join it; yield rising fractions, the last one 1 once the model is ready.
+        """Begin the load or join it; yield fractions that never fall, the last one 1 once the model is ready.
 
         Raises LoadFailed with the engine's own words, and ReplicaClosing where it is being unloaded.
         """
         if self._loading is None and self.state is LeaseState.LOADING:
             self._loading = self._tasks.create_task(self._load())
-        told = -1.0
         while self.state is LeaseState.LOADING:
-            seen = self._changes.version
-            if self.fraction >= told + _PROGRESS_STEP:
-                told = self.fraction
-                yield told
-            else:
-                await self._changes.after(
-                    seen
-                )  # no deadline: the caller has one, and the load ends in a state
+            told = self.fraction
+            yield told
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_UPDATE_EVERY_SECONDS):
+                    await self._progressed(told + _PROGRESS_STEP)
         self.engine()
         yield 1.0
 
@@ -101,11 +104,18 @@ class Replica:
         if self._loading is not None:
             self._loading.cancel()
 
+    async def _progressed(self, fraction: float) -> None:
+        """Wait until the load has come so far, or has ended."""
+        while self.state is LeaseState.LOADING and self.fraction < fraction:
+            await self._changes.after(self._changes.version)
+
     async def _load(self) -> None:
         try:
             engine = self._make_engine(self.document.model.backend)
             await engine.load(self._engine_model(), self._progress)
             self._engine = engine
+            if not gpu_ids(self.document.device_ids):
+                self.memory_bytes = await asyncio.to_thread(_own_memory)
         except WeftError as error:
             self._fail(error.message)
         except Exception as error:  # an engine is native code of others and may raise anything
@@ -146,3 +156,8 @@ class Replica:
             slot_count=model.slot_count,
             options=model.options,
         )
+
+
+def _own_memory() -> int:
+    """Measure this process and its children; its agent made it the leader of a group."""
+    return group_memory([os.getpid()])[os.getpid()]

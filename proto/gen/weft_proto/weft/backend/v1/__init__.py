@@ -160,8 +160,9 @@ class BackendServiceStub(betterproto2_grpclib.ServiceStub):
         """
         Loads the model into a fresh process, telling its progress.
 
-        Order: any number of updates with rising `fraction`, the last one with `replica` set. A second call while a load
-        runs joins it; a call after success answers at once. Closing the stream does not stop the load.
+        Order: updates whose `fraction` never falls, at least one a second unless native code holds the interpreter's lock,
+        the last one with `replica` set. A second call while a load runs joins it; a call after success answers at once.
+        Closing the stream does not stop the load.
 
         Callers: routers (metadata `x-weft-mesh`).
         Errors: UNAVAILABLE LOAD_FAILED with the engine's own words; INVALID_ARGUMENT INVALID_REQUEST where the process
@@ -245,8 +246,9 @@ class BackendServiceBase(betterproto2_grpclib.ServiceBase):
         """
         Loads the model into a fresh process, telling its progress.
 
-        Order: any number of updates with rising `fraction`, the last one with `replica` set. A second call while a load
-        runs joins it; a call after success answers at once. Closing the stream does not stop the load.
+        Order: updates whose `fraction` never falls, at least one a second unless native code holds the interpreter's lock,
+        the last one with `replica` set. A second call while a load runs joins it; a call after success answers at once.
+        Closing the stream does not stop the load.
 
         Callers: routers (metadata `x-weft-mesh`).
         Errors: UNAVAILABLE LOAD_FAILED with the engine's own words; INVALID_ARGUMENT INVALID_REQUEST where the process
