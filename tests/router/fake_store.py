@@ -139,7 +139,7 @@ class FakeLoads:
         number = self.store.next()
         known = self._shared(job.model) if job.shared else None
         if known and not known.under_way:
-            old = known.revision != job.revision or known.reason == "NO_CAPACITY"
+            old = known.revision != job.revision or known.reason in ("NO_CAPACITY", "PART_UNAVAILABLE")
             if old or self._age(known) > cooldown.total_seconds():
                 self.store.jobs[known.id] = (number, None)
                 known = None

@@ -43,10 +43,10 @@ UPDATE loads SET heartbeat_time = now(), progress = $3,
     progress_time = CASE WHEN progress = $3 THEN progress_time ELSE now() END
 WHERE id = $1 AND epoch = $2 AND NOT gone RETURNING id
 """
-# A failure is told for a while to everybody who asks; want of room is looked at anew each time.
+# A failure is told for a while to everybody who asks; want of room or of a part is looked at anew each time.
 _OUTLIVED = """
 UPDATE loads SET gone = true, sequence = $4 WHERE model = $1 AND shared AND NOT gone AND state = 'failed'
-    AND (revision <> $2 OR reason = 'NO_CAPACITY' OR heartbeat_time < now() - $3::interval)
+    AND (revision <> $2 OR reason IN ('NO_CAPACITY', 'PART_UNAVAILABLE') OR heartbeat_time < now() - $3::interval)
 """
 
 

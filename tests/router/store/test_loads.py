@@ -111,12 +111,14 @@ async def test_a_failure_is_told_for_a_while_and_takes_the_replica_away(store: S
     assert (await claim(store, OTHER, cooldown=NONE)).id == "l-2"
 
 
-@pytest.mark.parametrize("change", [{"revision": "rev2"}, {}])
-async def test_a_failure_of_another_revision_or_for_want_of_room_is_not_told(
-    store: Store, change: dict[str, str]
+@pytest.mark.parametrize(
+    ("reason", "change"),
+    [("LOAD_FAILED", {"revision": "rev2"}), ("NO_CAPACITY", {}), ("PART_UNAVAILABLE", {})],
+)
+async def test_a_failure_of_another_revision_or_for_want_of_room_or_of_a_part_is_not_told(
+    store: Store, reason: str, change: dict[str, str]
 ) -> None:
     job = await claim(store)
-    reason = "LOAD_FAILED" if change else "NO_CAPACITY"
     await store.loads.fail(replace(job, state=LoadState.FAILED, reason=reason))
     assert (await claim(store, replace(OTHER, **change))).id == "l-2"
 
