@@ -13,33 +13,26 @@ from uuid import uuid4
 from weft_common.clock import Clock
 from weft_common.errors import (
     LoadFailed,
-    ModelNotFound,
-    NoCapacity,
     PartUnavailable,
     WeftError,
 )
-from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
+from weft_router.fleet.entities import Model, Node, Replica
 from weft_router.fleet.fleet import Fleet
-from weft_router.fleet.load_job import LoadJob, LoadState
-from weft_router.loading.bring_up import BringUp, ProcessGone
-from weft_router.loading.commands import Commands, WorkerUnreachable
-from weft_router.loading.flight import Flight, error_of, failed
+from weft_router.fleet.load_job import LoadJob
+from weft_router.loading.bring_up import BringUp
+from weft_router.loading.commands import Commands
+from weft_router.loading.flight import Flight, error_of
+from weft_router.loading.loading import Loading
 from weft_router.loading.patience import still_loading
-from weft_router.loading.seats import Search, Seat, Seats
+from weft_router.loading.seats import Seats
 from weft_router.settings import RouterSettings
 from weft_router.store.protocol import LoadLost, Store
 from weft_router.sync import FleetSync
 
 _BEAT_SECONDS = 1.0
 _FOLLOW_SECONDS = 1.0
-_FINISH_SECONDS = 60.0
-_RETRY_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
-
-
-class _Superseded(Exception):
-    """The model's file changed while it was loaded: what was loaded must not serve."""
 
 
 class Loads:
@@ -55,9 +48,7 @@ class Loads:
         fleet: Fleet,
         store: Store,
         sync: FleetSync,
-        commands: Commands,
-        seats: Seats,
-        bring_up: BringUp,
+        loading: Loading,
         clock: Clock,
         tasks: asyncio.TaskGroup,
     ) -> None:
@@ -65,9 +56,7 @@ class Loads:
         self._fleet = fleet
         self._store = store
         self._sync = sync
-        self._commands = commands
-        self._seats = seats
-        self._bring_up = bring_up
+        self._loading = loading
         self._clock = clock
         self._tasks = tasks
         # Fresh for each process: a restarted router takes its own orphans over like any other's.
@@ -208,7 +197,7 @@ class Loads:
                 return await asyncio.shield(twin.landing)
             self._owned[flight.job.id] = flight
             try:
-                return await self._own(flight)
+                return await self._loading.run(flight)
             except LoadLost:
                 _log.warning("load_lost", extra={"model": flight.job.model, "load": flight.job.id})
                 flight.job = replace(flight.job, owner="")
@@ -233,111 +222,6 @@ class Loads:
                 await self._sync.pulse.wait(_FOLLOW_SECONDS)
         return True
 
-    async def _own(self, flight: Flight) -> Replica | None:
-        """Bring the load to its end; raises what it failed with, once everything is freed and written down."""
-        if not flight.job.under_way:
-            raise error_of(flight.job)
-        try:
-            return await self._load(flight)
-        except _Superseded:
-            # It ends without a word: who waited looks again and finds the new revision.
-            await self._free(flight, replace(flight.job, shared=False))
-            return None
-        except WeftError as error:
-            job = flight.job
-            _log.warning(
-                "load_failed", extra={"model": job.model, "reason": error.reason, "error": str(error)}
-            )
-            error.retry_after = error.retry_after or self._settings.load_cooldown
-            await self._free(flight, failed(job, error))
-            raise
-
-    async def _load(self, flight: Flight) -> Replica | None:
-        """Place and bring up; a node that dies or leaves meanwhile is passed over for another one."""
-        model = self._model(flight.job)
-        now = self._clock.monotonic()
-        search = Search(flight, model, since=now, deadline=now + self._settings.load_wait.total_seconds())
-        failure: WeftError | None = None
-        while True:
-            try:
-                seat = await self._resumed(search) or await self._seats.find(search)
-            except NoCapacity as refusal:
-                raise failure or refusal from refusal
-            if seat is None:
-                await self._free(flight, replace(flight.job, shared=False))
-                return None
-            try:
-                loaded = await self._bring_up.run(flight, model, seat)
-                break
-            except (ProcessGone, WorkerUnreachable) as error:
-                failure = None if isinstance(error, WorkerUnreachable) else error
-                await self._leave(search, seat)
-        if not self._is_current(model):
-            raise _Superseded
-        await self._finish(flight, loaded)
-        _log.info("model_loaded", extra={"model": model.name, "node": seat.node.name, "replica": loaded.id})
-        return loaded
-
-    async def _leave(self, search: Search, seat: Seat) -> None:
-        """Give a place up whose worker or process is gone, and look for one on another node."""
-        search.avoid.add(seat.node.id)
-        flight = search.flight
-        flight.job = replace(flight.job, state=LoadState.PENDING, replica_id="", node_id="", progress=0.0)
-        await self._store.loads.put(flight.job)
-        await self._commands.stop(seat.node, seat.replica, force=True)
-        await self._store.remove_replicas([seat.replica.id])
-        await self._sync.after_write()
-
-    async def _finish(self, flight: Flight, loaded: Replica) -> None:
-        """Write the end down, as soon as the database can be reached: a load may have taken an hour."""
-        deadline = self._clock.monotonic() + _FINISH_SECONDS
-        while True:
-            try:
-                await self._store.loads.finish(flight.job, loaded)
-                break
-            except PartUnavailable:
-                if self._clock.monotonic() >= deadline:
-                    raise
-                await asyncio.sleep(_RETRY_SECONDS)
-        await self._sync.after_write()
-
-    async def _resumed(self, search: Search) -> Seat | None:
-        """The place that an earlier owner of the load found."""
-        replica = self._fleet.replicas.get(search.flight.job.replica_id)
-        node = self._fleet.nodes.get(replica.node_id) if replica else None
-        if replica is None or node is None or replica.state is not ReplicaState.LOADING:
-            return None
-        seat = Seat(node, replica)
-        return seat if replica.begun else await self._seats.begin(search, seat)
-
-    def _model(self, job: LoadJob) -> Model:
-        model = self._fleet.models.get(job.model)
-        if model is None:
-            raise ModelNotFound(f"The model '{job.model}' does not exist")
-        if model.revision != job.revision:
-            raise _Superseded
-        return model
-
-    def _is_current(self, model: Model) -> bool:
-        known = self._fleet.models.get(model.name)
-        return known is not None and known.revision == model.revision
-
-    async def _free(self, flight: Flight, ended: LoadJob) -> None:
-        """Free all that the load holds and write how it ended; what cannot be reached now heals by heartbeats."""
-        try:
-            # Whose load it is by now must be known before anything is stopped.
-            await self._store.loads.put(flight.job)
-        except PartUnavailable:
-            _log.warning("load_not_writable", extra={"model": ended.model, "load": ended.id})
-        replica = self._fleet.replicas.get(ended.replica_id)
-        if replica is not None:
-            await self._commands.stop(self._fleet.nodes.get(replica.node_id), replica, force=True)
-        try:
-            await self._store.loads.fail(ended)
-            await self._sync.after_write()
-        except PartUnavailable as error:
-            _log.warning("load_end_not_written", extra={"model": ended.model, "error": str(error)})
-
 
 def make_loads(
     *,
@@ -350,28 +234,32 @@ def make_loads(
     tasks: asyncio.TaskGroup,
 ) -> Loads:
     """Loads with everything that they work with."""
-    return Loads(
+    seats = Seats(
+        fleet=fleet,
+        store=store,
+        sync=sync,
+        commands=commands,
+        clock=clock,
+        rules=settings.eviction_rules(),
+        silence_seconds=settings.node_silence.total_seconds(),
+    )
+    bring_up = BringUp(
+        store=store,
+        commands=commands,
+        clock=clock,
+        limits=settings.load_limits(),
+        mesh_secret=settings.mesh_secret.get_secret_value(),
+    )
+    loading = Loading(
         settings=settings,
         fleet=fleet,
         store=store,
         sync=sync,
         commands=commands,
-        seats=Seats(
-            fleet=fleet,
-            store=store,
-            sync=sync,
-            commands=commands,
-            clock=clock,
-            rules=settings.eviction_rules(),
-            silence_seconds=settings.node_silence.total_seconds(),
-        ),
-        bring_up=BringUp(
-            store=store,
-            commands=commands,
-            clock=clock,
-            limits=settings.load_limits(),
-            mesh_secret=settings.mesh_secret.get_secret_value(),
-        ),
+        seats=seats,
+        bring_up=bring_up,
         clock=clock,
-        tasks=tasks,
+    )
+    return Loads(
+        settings=settings, fleet=fleet, store=store, sync=sync, loading=loading, clock=clock, tasks=tasks
     )

@@ -1,0 +1,160 @@
+"""Take one load from its decision to its end: find it a place, bring it up, or free everything that it holds."""
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from weft_common.clock import Clock
+from weft_common.errors import ModelNotFound, NoCapacity, PartUnavailable, WeftError
+from weft_router.fleet.entities import Model, Replica, ReplicaState
+from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.load_job import LoadJob, LoadState
+from weft_router.loading.bring_up import BringUp, ProcessGone
+from weft_router.loading.commands import Commands, WorkerUnreachable
+from weft_router.loading.flight import Flight, error_of, failed
+from weft_router.loading.seats import Search, Seat, Seats
+from weft_router.settings import RouterSettings
+from weft_router.store.protocol import Store
+from weft_router.sync import FleetSync
+
+_FINISH_SECONDS = 60.0
+_RETRY_SECONDS = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class _Superseded(Exception):
+    """The model's file changed while it was loaded: what was loaded must not serve."""
+
+
+class Loading:
+    """The way of a load that this router owns; every step may be taken again by a router that takes it over."""
+
+    def __init__(
+        self,
+        *,
+        settings: RouterSettings,
+        fleet: Fleet,
+        store: Store,
+        sync: FleetSync,
+        commands: Commands,
+        seats: Seats,
+        bring_up: BringUp,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._fleet = fleet
+        self._store = store
+        self._sync = sync
+        self._commands = commands
+        self._seats = seats
+        self._bring_up = bring_up
+        self._clock = clock
+
+    async def run(self, flight: Flight) -> Replica | None:
+        """Bring a load of this router's to its end: the replica, or None where there is none to make after all.
+
+        Raises what it failed with, once everything is freed and written down, and LoadLost where it is no longer ours.
+        """
+        if not flight.job.under_way:
+            raise error_of(flight.job)
+        try:
+            return await self._load(flight)
+        except _Superseded:
+            # It ends without a word: who waited looks again and finds the new revision.
+            await self._free(flight, replace(flight.job, shared=False))
+            return None
+        except WeftError as error:
+            job = flight.job
+            _log.warning(
+                "load_failed", extra={"model": job.model, "reason": error.reason, "error": str(error)}
+            )
+            error.retry_after = error.retry_after or self._settings.load_cooldown
+            await self._free(flight, failed(job, error))
+            raise
+
+    async def _load(self, flight: Flight) -> Replica | None:
+        """Place and bring up; a node that dies or leaves meanwhile is passed over for another one."""
+        model = self._model(flight.job)
+        now = self._clock.monotonic()
+        search = Search(flight, model, since=now, deadline=now + self._settings.load_wait.total_seconds())
+        failure: WeftError | None = None
+        while True:
+            try:
+                seat = await self._resumed(search) or await self._seats.find(search)
+            except NoCapacity as refusal:
+                raise failure or refusal from refusal
+            if seat is None:
+                await self._free(flight, replace(flight.job, shared=False))
+                return None
+            try:
+                loaded = await self._bring_up.run(flight, model, seat)
+                break
+            except (ProcessGone, WorkerUnreachable) as error:
+                failure = None if isinstance(error, WorkerUnreachable) else error
+                await self._leave(search, seat)
+        if not self._is_current(model):
+            raise _Superseded
+        await self._finish(flight, loaded)
+        _log.info("model_loaded", extra={"model": model.name, "node": seat.node.name, "replica": loaded.id})
+        return loaded
+
+    async def _leave(self, search: Search, seat: Seat) -> None:
+        """Give a place up whose worker or process is gone, and look for one on another node."""
+        search.avoid.add(seat.node.id)
+        flight = search.flight
+        flight.job = replace(flight.job, state=LoadState.PENDING, replica_id="", node_id="", progress=0.0)
+        await self._store.loads.put(flight.job)
+        await self._commands.stop(seat.node, seat.replica, force=True)
+        await self._store.remove_replicas([seat.replica.id])
+        await self._sync.after_write()
+
+    async def _finish(self, flight: Flight, loaded: Replica) -> None:
+        """Write the end down, as soon as the database can be reached: a load may have taken an hour."""
+        deadline = self._clock.monotonic() + _FINISH_SECONDS
+        while True:
+            try:
+                await self._store.loads.finish(flight.job, loaded)
+                break
+            except PartUnavailable:
+                if self._clock.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS)
+        await self._sync.after_write()
+
+    async def _resumed(self, search: Search) -> Seat | None:
+        """The place that an earlier owner of the load found."""
+        replica = self._fleet.replicas.get(search.flight.job.replica_id)
+        node = self._fleet.nodes.get(replica.node_id) if replica else None
+        if replica is None or node is None or replica.state is not ReplicaState.LOADING:
+            return None
+        seat = Seat(node, replica)
+        return seat if replica.begun else await self._seats.begin(search, seat)
+
+    def _model(self, job: LoadJob) -> Model:
+        model = self._fleet.models.get(job.model)
+        if model is None:
+            raise ModelNotFound(f"The model '{job.model}' does not exist")
+        if model.revision != job.revision:
+            raise _Superseded
+        return model
+
+    def _is_current(self, model: Model) -> bool:
+        known = self._fleet.models.get(model.name)
+        return known is not None and known.revision == model.revision
+
+    async def _free(self, flight: Flight, ended: LoadJob) -> None:
+        """Free all that the load holds and write how it ended; what cannot be reached now heals by heartbeats."""
+        try:
+            # Whose load it is by now must be known before anything is stopped.
+            await self._store.loads.put(flight.job)
+        except PartUnavailable:
+            _log.warning("load_not_writable", extra={"model": ended.model, "load": ended.id})
+        replica = self._fleet.replicas.get(ended.replica_id)
+        if replica is not None:
+            await self._commands.stop(self._fleet.nodes.get(replica.node_id), replica, force=True)
+        try:
+            await self._store.loads.fail(ended)
+            await self._sync.after_write()
+        except PartUnavailable as error:
+            _log.warning("load_end_not_written", extra={"model": ended.model, "error": str(error)})
