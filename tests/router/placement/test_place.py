@@ -59,7 +59,7 @@ def test_every_label_of_the_selector_must_match() -> None:
     us = a_node("us", labels={"zone": "us", "gpu.vendor": "nvidia"})
     wish = request(policy=Policy("m", {"zone": "eu", "gpu.vendor": "nvidia"}))
     assert chosen(wish, us, eu) == "eu"
-    assert refused(wish, us) == "1 node: 1 not selected"
+    assert refused(wish, us) == "1 node: 1 not labelled zone=eu, gpu.vendor=nvidia"
 
 
 def test_a_node_without_the_engine_is_passed_over() -> None:

@@ -12,7 +12,7 @@ Keep = Callable[[Sequence[NodeView], Request, Snapshot], Sequence[NodeView]]
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """`phrase` follows a count of nodes in explanations, and may name the `{engine}`; `why` speaks of one node.
+    """`phrase` follows a count of nodes in explanations, and may name the `{engine}` or the `{labels}`; `why` speaks of one node.
 
     `why` is asked only of nodes that `keep` left out. A soft filter gives way where it would leave nobody.
     """
@@ -24,4 +24,5 @@ class Filter:
 
     def said_for(self, request: Request) -> str:
         """The phrase as an explanation has it."""
-        return self.phrase.replace("{engine}", request.model.backend)
+        labels = ", ".join(f"{k}={v}" for k, v in request.policy.node_selector.items())
+        return self.phrase.replace("{engine}", request.model.backend).replace("{labels}", labels)

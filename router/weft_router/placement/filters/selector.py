@@ -21,4 +21,4 @@ def _why(view: NodeView, request: Request) -> str:
     return f"has no label {', '.join(wrong)}"
 
 
-SELECTOR = Filter("not selected", _keep, _why)
+SELECTOR = Filter("not labelled {labels}", _keep, _why)
