@@ -1,6 +1,6 @@
 """Admit a request: find the replica that serves it, waiting for a load where none is ready."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -8,6 +8,7 @@ from weft_common.choice import Choice, choose
 from weft_common.clock import Clock
 from weft_common.errors import ModelNotFound, PartUnavailable
 from weft_common.ticket import Ticket, replica_name, sign
+from weft_gateway.affinity import Affinity
 from weft_gateway.fleet_view import FleetView, Target
 from weft_gateway.routers import Routers
 from weft_gateway.settings import GatewaySettings
@@ -29,13 +30,17 @@ class Admission:
         self._routers = routers
         self._settings = settings
         self._clock = clock
+        self._affinity = Affinity(view=view, default=settings.route_policy, clock=clock)
 
-    async def admit(self, model: str, principal: str, request_id: str) -> Admitted:
-        """Find a replica; raises ModelNotFound and whatever a router refuses with."""
+    async def admit(self, model: str, principal: str, request_id: str, prompt: bytes = b"") -> Admitted:
+        """Find a replica; raises ModelNotFound and whatever a router refuses with.
+
+        `prompt` is the beginning of the conversation, for those replicas that may have it in their cache.
+        """
         self._require_model(model)
-        choice = choose(self._view.targets(model), self._view.gateway_id)
+        choice = self._choose(model, self._view.targets(model), prompt)
         if choice is None:
-            choice = await self._after_routing(model)
+            choice = await self._after_routing(model, prompt)
         return self._admitted(choice, principal, request_id)
 
     def _require_model(self, model: str) -> None:
@@ -48,7 +53,18 @@ class Admission:
         if model not in self._view.models:
             raise ModelNotFound(f"The model '{model}' does not exist or you do not have access to it.")
 
-    async def _after_routing(self, model: str) -> Choice[Target]:
+    def _choose(self, model: str, targets: Sequence[Target], prompt: bytes) -> Choice[Target] | None:
+        """Pick a replica; where there is only one, nothing speaks for another and nothing is looked at."""
+        if len(targets) < 2:
+            return choose(targets, self._view.gateway_id)
+        chain = self._affinity.chain(model, prompt)
+        warm = self._affinity.prefer(model, chain, targets)
+        choice = choose(targets, self._view.gateway_id, preferred=warm, slots=_slots)
+        if choice is not None:
+            self._affinity.observe(chain, choice.primary)
+        return choice
+
+    async def _after_routing(self, model: str, prompt: bytes) -> Choice[Target]:
         """Have a router load the model, or look at replicas that seem gone; everybody then picks for himself."""
         try:
             answer = await self._routers.route(
@@ -58,13 +74,13 @@ class Admission:
             )
         except PartUnavailable:
             # Nobody can tell whether the silent ones live; trying them is better than refusing.
-            choice = choose(self._view.silent_targets(model), self._view.gateway_id)
+            choice = self._choose(model, self._view.silent_targets(model), prompt)
             if choice is None:
                 raise
             return choice
         self._view.merge(answer.replicas)
         targets = self._view.targets(model) or self._view.silent_targets(model)
-        choice = choose(targets, self._view.gateway_id)
+        choice = self._choose(model, targets, prompt)
         if choice is None:
             raise PartUnavailable(
                 f"Model '{model}' was loaded and is gone again; try again.", retry_after=timedelta(seconds=1)
@@ -95,6 +111,10 @@ class Admission:
         else:
             headers["x-envoy-max-retries"] = "0"
         return Admitted(headers)
+
+
+def _slots(target: Target) -> int:
+    return target.slot_count
 
 
 def _served(target: Target) -> str:

@@ -1,14 +1,18 @@
-"""Find the model that a request names, without judging the rest: the replica checks the body it works on."""
+"""Find what a request is for, without judging the rest: the replica checks the body it works on."""
 
 from collections.abc import Mapping
 
 import orjson
 from google.protobuf.message import DecodeError
 
+from weft_common.affinity import BLOCK_BYTES, MAX_BLOCKS
 from weft_common.errors import FieldViolation, InvalidRequest
 from weft_proto.pb.weft.inference.v1 import inference_service_pb2
 
 _FRAME_HEADER = 5
+# As much of a prompt as affinity looks at.
+_PROMPT_BYTES = BLOCK_BYTES * MAX_BLOCKS
+_MESSAGES = b'"messages"'
 
 
 def model_of_json(body: bytes) -> str:
@@ -41,6 +45,20 @@ def model_of_frame(body: bytes, metadata: Mapping[str, str]) -> str:
     if not request.model:
         raise _bad_model("model: name a model in the message or in metadata x-weft-model")
     return request.model
+
+
+def prompt_of_json(body: bytes) -> bytes:
+    """The beginning of the conversation as it was sent: what comes before it may differ from call to call.
+
+    These words in quotes inside of a string have their quotes escaped, so they are not taken for the key.
+    """
+    start = body.find(_MESSAGES)
+    return body[start : start + _PROMPT_BYTES] if start >= 0 else b""
+
+
+def prompt_of_frame(body: bytes) -> bytes:
+    """The beginning of a gRPC call's message, where the model and the conversation are."""
+    return body[_FRAME_HEADER : _FRAME_HEADER + _PROMPT_BYTES]
 
 
 def _message_of(frame: bytes) -> bytes:

@@ -10,7 +10,7 @@ from weft_common.logs import decision
 from weft_common.mesh_auth import mesh_metadata
 from weft_gateway import answers
 from weft_gateway.admission import Admission
-from weft_gateway.bodies import model_of_frame, model_of_json
+from weft_gateway.bodies import model_of_frame, model_of_json, prompt_of_frame, prompt_of_json
 from weft_gateway.keys import KeyRing
 from weft_gateway.routes import Route, allowed_method, is_typed, route_of
 
@@ -61,6 +61,10 @@ class Check:
         # Envoy refuses larger bodies itself, but for a last HTTP/2 frame that passes the limit: that one it cuts.
         if headers.get("x-envoy-auth-partial-body") == "true":
             raise BodyTooLarge(f"The request's body is larger than the limit of {len(body)} bytes.")
-        model = model_of_json(body) if route is Route.OPENAI_INFERENCE else model_of_frame(body, headers)
-        admitted = await self._admission.admit(model, principal.name, headers.get("x-request-id", ""))
+        if route is Route.OPENAI_INFERENCE:
+            model, prompt = model_of_json(body), prompt_of_json(body)
+        else:
+            model, prompt = model_of_frame(body, headers), prompt_of_frame(body)
+        request_id = headers.get("x-request-id", "")
+        admitted = await self._admission.admit(model, principal.name, request_id, prompt)
         return answers.allow(admitted.headers)

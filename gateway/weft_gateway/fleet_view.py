@@ -12,7 +12,7 @@ from weft_common.clock import Clock
 from weft_gateway.load_view import LoadView
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2
-from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, replica_pb2
+from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, policy_pb2, replica_pb2
 
 Update = routing_service_pb2.WatchFleetResponse
 
@@ -35,6 +35,11 @@ class Target:
         return self.load.in_flight_count(self.clock.monotonic())
 
     @property
+    def slot_count(self) -> int:
+        """Requests that it works on at once."""
+        return self.replica.slot_count
+
+    @property
     def last_used(self) -> float:
         return self.load.last_used
 
@@ -45,7 +50,7 @@ class Target:
 
 @dataclass(slots=True)
 class FleetView:
-    """Nodes, replicas and models by identity, and ready targets by model."""
+    """Nodes, replicas, models and policies by identity, and ready targets by model."""
 
     clock: Clock
     gateway_id: str
@@ -57,6 +62,7 @@ class FleetView:
     # Whether a router tells who was heard from; while none does, silence says nothing about a node.
     watched: bool = False
     models: dict[str, model_pb2.Model] = field(default_factory=dict)
+    policies: dict[str, policy_pb2.Policy] = field(default_factory=dict)
     _nodes: dict[str, node_pb2.Node] = field(default_factory=dict)
     _replicas: dict[str, replica_pb2.Replica] = field(default_factory=dict)
     _loads: dict[str, LoadView] = field(default_factory=dict)
@@ -72,6 +78,7 @@ class FleetView:
         if update.full:
             self._replace_all(update)
         touched = self._put(update.nodes, update.replicas, update.models)
+        touched |= self._put_policies(update)
         touched |= self._remove(update)
         self.sequence = max(self.sequence, update.sequence)
         self.expiry = float("inf")
@@ -142,6 +149,7 @@ class FleetView:
             nodes=self._nodes.values(),
             replicas=self._replicas.values(),
             models=self.models.values(),
+            policies=self.policies.values(),
         )
 
     def _silent(self, target: Target) -> bool:
@@ -152,6 +160,7 @@ class FleetView:
         if update.fleet_id != self.fleet_id:
             self.fleet_id, self.sequence = update.fleet_id, 0
         self.models = {}
+        self.policies = {}
         self._nodes = {}
         self._replicas = {}
         self._targets = {}
@@ -174,6 +183,12 @@ class FleetView:
             self.models[model.name] = model
             touched.add(model.name)
         return touched
+
+    def _put_policies(self, update: Update) -> set[str]:
+        self.policies.update((policy.model_name, policy) for policy in update.policies)
+        for name in update.removed_policies:
+            self.policies.pop(name, None)
+        return {policy.model_name for policy in update.policies}.union(update.removed_policies)
 
     def _remove(self, update: Update) -> set[str]:
         touched = set(update.removed_models)
@@ -205,7 +220,8 @@ class FleetView:
                 del self._targets[name]
 
     def _ready(self, name: str) -> Iterator[Target]:
-        model = self.models.get(name)
+        model, policy = self.models.get(name), self.policies.get(name)
+        selector = policy.node_selector.items() if policy is not None else ()
         for replica in self._replicas.values() if model else ():
             node = self._nodes.get(replica.node_id)
             if (
@@ -216,5 +232,6 @@ class FleetView:
                 and replica.id not in self._gone
                 and node is not None
                 and node.state == node_pb2.NODE_STATE_HEALTHY
+                and all(node.labels.get(key) == value for key, value in selector)
             ):
                 yield Target(replica, node, self._loads[replica.id], self.clock)

@@ -1,6 +1,7 @@
 """What a gateway is told from outside; every field is an environment variable with the prefix WEFT_."""
 
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from weft_common.duration import Duration
 from weft_common.urls import HostPort, NatsUrl
+
+
+class RoutePolicy(StrEnum):
+    """How a replica is chosen."""
+
+    ROUND_ROBIN = "round_robin"
+    PREFIX_CACHE = "prefix_cache"
 
 
 class GatewaySettings(BaseSettings):
@@ -49,6 +57,14 @@ class GatewaySettings(BaseSettings):
         Duration,
         Field(description="How long a replica accepts a ticket after it was signed.", gt=timedelta(0)),
     ] = timedelta(minutes=2)
+
+    route_policy: Annotated[
+        RoutePolicy,
+        Field(
+            description="How requests are spread over replicas, where a model's policy does not say: round_robin, or"
+            " prefix_cache, which prefers replicas that saw the beginning of a prompt lately."
+        ),
+    ] = RoutePolicy.PREFIX_CACHE
 
     @field_validator("routers", mode="before")
     @classmethod

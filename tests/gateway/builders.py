@@ -5,7 +5,7 @@ from typing import Any
 from weft_common.clock import ManualClock
 from weft_gateway.fleet_view import FleetView
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2
-from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, replica_pb2
+from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, policy_pb2, replica_pb2
 
 
 def a_node(node_id: str = "n-1", **fields: Any) -> node_pb2.Node:
@@ -26,6 +26,10 @@ def a_replica(replica_id: str = "r-1", **fields: Any) -> replica_pb2.Replica:
 
 def a_model(name: str = "m", **fields: Any) -> model_pb2.Model:
     return model_pb2.Model(name=name, **({"revision": "rev1", "created_seconds": 7} | fields))
+
+
+def a_policy(model: str = "m", **fields: Any) -> policy_pb2.Policy:
+    return policy_pb2.Policy(model_name=model, **fields)
 
 
 def an_update(

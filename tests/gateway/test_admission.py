@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.gateway.builders import a_full_update, a_node, a_replica
+from tests.gateway.builders import a_full_update, a_node, a_policy, a_replica
 from weft_common.clock import ManualClock
 from weft_common.errors import ModelNotFound, NoCapacity, PartUnavailable, WeftError
 from weft_common.ticket import replica_name, verify
 from weft_gateway.admission import Admission
 from weft_gateway.fleet_view import FleetView
 from weft_gateway.settings import GatewaySettings
+from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_proto.pb.weft.types.v1 import replica_pb2
 
@@ -37,7 +39,7 @@ class FakeRouters:
 
 
 class World:
-    def __init__(self, routers: FakeRouters | None = None) -> None:
+    def __init__(self, routers: FakeRouters | None = None, **fields: Any) -> None:
         self.clock = ManualClock(now=1_000)
         self.view = FleetView(self.clock, "g-1")
         self.view.watched = True
@@ -49,6 +51,7 @@ class World:
             mesh_secret=SECRET,
             keys_file=Path("/nowhere"),
             state_dir=Path("/nowhere"),
+            **fields,
         )
         self.admission = Admission(
             view=self.view,
@@ -57,8 +60,32 @@ class World:
             clock=self.clock,
         )
 
-    async def headers(self, model: str = "m") -> dict[str, str]:
-        return dict((await self.admission.admit(model, "alice", "req-1")).headers)
+    async def headers(self, model: str = "m", prompt: bytes = b"") -> dict[str, str]:
+        return dict((await self.admission.admit(model, "alice", "req-1", prompt)).headers)
+
+    def know_pair(self, **fields: Any) -> None:
+        """Two replicas, at ports 7 and 8."""
+        second = a_replica("r-2", node_id="n-2", address="127.0.0.1:8")
+        nodes = [a_node(), a_node("n-2")]
+        self.view.apply(
+            a_full_update(nodes=nodes, replicas=[a_replica(), second], heard=("n-1", "n-2"), **fields)
+        )
+
+    async def served(self, prompt: bytes, *, done: bool = True) -> str:
+        """The last digit of the port where a request goes; it is over at once, unless `done` is false."""
+        headers = await self.headers(prompt=prompt)
+        if done:
+            self.finish()
+        return headers["x-weft-destination"][-1]
+
+    def finish(self) -> None:
+        """Let workers report that they have seen everything and have nothing to do."""
+        self.clock.advance(0.01)
+        report = reports_pb2.LoadReport(node_id="n-1")
+        for target in self.view.targets("m"):
+            entry = report.replicas.add(replica_id=target.replica_id)
+            entry.picks.add(gateway_id="g-1", contiguous=10_000)
+        self.view.load(report)
 
 
 async def test_a_warm_request_asks_nobody_and_has_no_retry_without_a_second_replica() -> None:
@@ -76,10 +103,7 @@ async def test_a_warm_request_asks_nobody_and_has_no_retry_without_a_second_repl
 
 async def test_with_a_second_replica_there_is_a_fallback_and_one_ticket_for_both() -> None:
     world = World()
-    second = a_replica("r-2", node_id="n-2", address="127.0.0.1:8")
-    world.view.apply(
-        a_full_update(nodes=[a_node(), a_node("n-2")], replicas=[a_replica(), second], heard=("n-1", "n-2"))
-    )
+    world.know_pair()
     headers = await world.headers()
     assert {headers["x-weft-destination"], headers["x-weft-fallback"]} == {"127.0.0.1:7", "127.0.0.1:8"}
     assert "x-envoy-max-retries" not in headers
@@ -97,10 +121,7 @@ async def test_a_name_that_no_header_can_hold_is_told_with_question_marks() -> N
 
 async def test_requests_spread_over_replicas_and_picks_are_numbered_for_each() -> None:
     world = World()
-    second = a_replica("r-2", node_id="n-2", address="127.0.0.1:8")
-    world.view.apply(
-        a_full_update(nodes=[a_node(), a_node("n-2")], replicas=[a_replica(), second], heard=("n-1", "n-2"))
-    )
+    world.know_pair()
     picks = [await world.headers() for _ in range(20)]
     by_replica = [
         [p["x-weft-pick"] for p in picks if p["x-weft-destination"].endswith(end)] for end in ("7", "8")
@@ -151,3 +172,77 @@ async def test_a_refusal_that_is_no_outage_is_no_reason_to_try_a_silent_replica(
     world.clock.advance(31)
     with pytest.raises(NoCapacity):
         await world.headers()
+
+
+LONG = b"You are a helpful assistant. " * 40
+OTHER = b"You are a pirate. " * 60
+
+
+async def test_a_conversation_goes_on_where_it_began() -> None:
+    world = World()
+    world.know_pair()
+    first = await world.served(LONG)
+    other = await world.served(OTHER)
+    assert {first, other} == {"7", "8"}
+    for turn in range(5):
+        assert await world.served(LONG + b"more " * 40 * turn) == first
+        assert await world.served(OTHER + b"more " * 40 * turn) == other
+
+
+async def test_a_warm_replica_that_has_more_to_do_is_passed_over() -> None:
+    world = World()
+    world.know_pair()
+    went = [await world.served(LONG, done=False) for _ in range(8)]
+    assert sorted(went) == ["7"] * 4 + ["8"] * 4
+
+
+async def test_a_warm_replica_without_a_free_slot_is_passed_over() -> None:
+    world = World()
+    world.know_pair()
+    first = await world.served(LONG)
+    (warm,) = [t for t in world.view.targets("m") if t.replica.address.endswith(first)]
+    for target in world.view.targets("m"):
+        for _ in range(4 if target is warm else 3):
+            target.load.pick(world.clock.monotonic())
+    assert await world.served(LONG) != first
+
+
+async def test_short_prompts_and_round_robin_take_turns() -> None:
+    world = World()
+    world.know_pair()
+    assert [await world.served(b"short") for _ in range(4)] in (["7", "8"] * 2, ["8", "7"] * 2)
+    world = World(route_policy="round_robin")
+    world.know_pair()
+    assert [await world.served(LONG) for _ in range(4)] in (["7", "8"] * 2, ["8", "7"] * 2)
+
+
+@pytest.mark.parametrize(
+    ("default", "said"), [("prefix_cache", "round_robin"), ("round_robin", "prefix_cache")]
+)
+async def test_a_models_policy_goes_before_the_setting(default: str, said: str) -> None:
+    world = World(route_policy=default)
+    world.know_pair(policies=[a_policy(route_policy=said)])
+    went = [await world.served(LONG) for _ in range(4)]
+    assert len(set(went)) == (1 if said == "prefix_cache" else 2)
+
+
+async def test_a_models_policy_sets_the_thresholds() -> None:
+    world = World()
+    world.know_pair(policies=[a_policy(balance_rel_threshold=9, balance_abs_threshold=3)])
+    went = [await world.served(LONG, done=False) for _ in range(2)]
+    assert len(set(went)) == 1
+    world = World()
+    world.know_pair(policies=[a_policy(min_prefix_match=1)])
+    first = await world.served(LONG)
+    assert await world.served(LONG + b"x" * 300) != first
+
+
+async def test_with_a_free_slot_elsewhere_a_full_replica_waits_for_nobody() -> None:
+    world = World()
+    small = a_replica("r-1", slot_count=1)
+    large = a_replica("r-2", slot_count=8, node_id="n-2", address="127.0.0.1:8")
+    world.view.apply(
+        a_full_update(nodes=[a_node(), a_node("n-2")], replicas=[small, large], heard=("n-1", "n-2"))
+    )
+    went = [await world.served(b"", done=False) for _ in range(9)]
+    assert (went.count("7"), went.count("8")) == (1, 8)

@@ -3,7 +3,7 @@
 import pytest
 
 from weft_common.errors import InvalidRequest
-from weft_gateway.bodies import model_of_frame, model_of_json
+from weft_gateway.bodies import model_of_frame, model_of_json, prompt_of_frame, prompt_of_json
 from weft_proto.pb.weft.inference.v1.inference_service_pb2 import ChatRequest
 
 
@@ -55,3 +55,19 @@ def test_a_frame_names_its_model_in_the_message_or_in_metadata() -> None:
 def test_other_frames_are_refused(body: bytes, problem: str) -> None:
     with pytest.raises(InvalidRequest, match=problem):
         model_of_frame(body, {})
+
+
+def test_a_prompt_is_the_beginning_of_the_conversation_as_it_was_sent() -> None:
+    assert (
+        prompt_of_json(b'{"seed": 4, "messages": [{"content": "hi"}]}') == b'"messages": [{"content": "hi"}]}'
+    )
+    said = rb'{"user": "see \"messages\"", "messages": []}'
+    assert prompt_of_json(said) == b'"messages": []}'
+    assert prompt_of_json(b'{"model": "m"}') == b""
+    assert len(prompt_of_json(b'{"messages": "' + b"x" * 100_000)) == 64 * 256
+
+
+def test_a_prompt_in_a_frame_is_the_beginning_of_its_message() -> None:
+    message = ChatRequest(model="m").SerializeToString()
+    assert prompt_of_frame(frame(message)) == message
+    assert prompt_of_frame(b"") == b""

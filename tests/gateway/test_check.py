@@ -19,7 +19,8 @@ AUTH = {"authorization": f"Bearer {KEY}"}
 
 
 class FakeAdmission:
-    async def admit(self, model: str, principal: str, request_id: str) -> Admitted:
+    async def admit(self, model: str, principal: str, request_id: str, prompt: bytes) -> Admitted:
+        self.prompt = prompt
         if model == "missing":
             raise ModelNotFound("The model 'missing' does not exist")
         return Admitted({"x-weft-destination": f"{model}/{principal}/{request_id}"})
@@ -57,6 +58,11 @@ def refused(answer: external_auth_pb2.CheckResponse) -> tuple[int, str]:
 async def test_a_chat_goes_where_admission_says(check: Check) -> None:
     request = a_request("/v1/chat/completions", body=b'{"model": "m"}', x_request_id="req-1", **AUTH)
     assert passed(await check.check(request)) == {"x-weft-destination": "m/alice/req-1"}
+
+
+async def test_admission_gets_the_beginning_of_the_conversation(check: Check) -> None:
+    await check.check(a_request("/v1/chat/completions", body=b'{"model": "m", "messages": [1]}', **AUTH))
+    assert check._admission.prompt == b'"messages": [1]}'  # type: ignore[attr-defined]  # of the fake
 
 
 async def test_a_typed_chat_goes_there_too(check: Check) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.builders import a_full_update, a_model, a_node, a_replica, a_view, an_update
+from tests.gateway.builders import a_full_update, a_model, a_node, a_policy, a_replica, a_view, an_update
 from weft_common.clock import ManualClock
 from weft_gateway.fleet_view import FleetView
 from weft_proto.pb.weft.bus.v1 import reports_pb2
@@ -128,3 +128,32 @@ def test_a_full_update_of_another_fleet_replaces_everything_whatever_its_sequenc
     view.apply(a_full_update(50, fleet_id="old"))
     view.apply(a_full_update(2, fleet_id="new", replicas=[a_replica("r-2")]))
     assert (targets(view), view.sequence, view.fleet_id) == (["r-2"], 2, "new")
+
+
+def test_only_nodes_that_its_policy_selects_serve_a_model() -> None:
+    view = a_view()
+    east = a_node("n-2", labels={"zone": "east"})
+    view.apply(
+        a_full_update(
+            nodes=[a_node(), east],
+            replicas=[a_replica(), a_replica("r-2", node_id="n-2")],
+            heard=("n-1", "n-2"),
+        )
+    )
+    assert targets(view) == ["r-1", "r-2"]
+    view.apply(an_update(2, policies=[a_policy(node_selector={"zone": "east"})]))
+    assert targets(view) == ["r-2"]
+    view.apply(an_update(3, nodes=[a_node(labels={"zone": "east"})]))
+    assert targets(view) == ["r-1", "r-2"]
+    view.apply(an_update(4, policies=[a_policy(node_selector={"zone": "east", "gpu.vendor": "amd"})]))
+    assert targets(view) == []
+    view.apply(an_update(5, removed_policies=["m"]))
+    assert targets(view) == ["r-1", "r-2"]
+
+
+def test_a_full_update_brings_all_policies_there_are() -> None:
+    view = a_view()
+    view.apply(a_full_update(policies=[a_policy(node_selector={"zone": "east"})]))
+    assert targets(view) == []
+    view.apply(a_full_update(2))
+    assert (targets(view), view.policies) == (["r-1"], {})

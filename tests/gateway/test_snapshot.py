@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.builders import a_full_update, a_view
+from tests.gateway.builders import a_full_update, a_policy, a_view
 from weft_common.clock import ManualClock
 from weft_gateway.fleet_view import FleetView
 from weft_gateway.snapshot import Snapshot
@@ -32,6 +32,16 @@ def test_a_restart_knows_what_was_known(tmp_path: Path) -> None:
     again = restored(tmp_path, clock)
     assert again is not None
     assert ([t.replica_id for t in again.targets("m")], again.sequence, again.known) == (["r-1"], 7, True)
+
+
+def test_policies_are_part_of_it(tmp_path: Path) -> None:
+    clock = ManualClock()
+    view = a_view(clock)
+    view.apply(a_full_update(7, policies=[a_policy(node_selector={"zone": "east"})]))
+    keep(tmp_path, view, clock)
+    again = restored(tmp_path, clock)
+    assert again is not None
+    assert (again.policies, again.targets("m")) == (view.policies, [])
 
 
 def test_it_serves_for_a_while_and_no_longer_unless_a_router_confirms_it(tmp_path: Path) -> None:

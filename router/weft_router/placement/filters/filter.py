@@ -12,9 +12,10 @@ Keep = Callable[[Sequence[NodeView], Request, Snapshot], Sequence[NodeView]]
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """`phrase` follows a count of nodes in explanations, and may name the `{engine}` or the `{labels}`; `why` speaks of one node.
+    """`phrase` follows a count of nodes in explanations, and may name the `{engine}` or the `{labels}`.
 
-    `why` is asked only of nodes that `keep` left out. A soft filter gives way where it would leave nobody.
+    `why` speaks of one node, and only of those that `keep` left out. A soft filter gives way where it would leave
+    nobody.
     """
 
     phrase: str
