@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from weft_common.errors import WeftError
+
 
 class CallContext:
-    """One call, seen from its handler; state: the metadata that goes out, and whether the first has gone."""
+    """One call, seen from its handler; state: the metadata that goes out, whether the first has gone, and `cut_by`."""
 
     def __init__(
         self,
@@ -21,6 +23,8 @@ class CallContext:
         self._initial: dict[str, str] = {}
         self._initial_taken = False
         self._trailing: list[tuple[str, str]] = []
+        # Why the handler cancels its own task; without it a cancelled call is one whose caller has left.
+        self.cut_by: WeftError | None = None
 
     def deadline_seconds(self) -> float | None:
         """Seconds that the caller still waits; None where it waits for ever."""

@@ -121,7 +121,7 @@ def _set_trailing(call: CallContext, context: Any) -> None:
 async def _fail(method: Method, call: CallContext, context: Any, error: BaseException) -> NoReturn:
     """End the call with the status of `error`; before the first message that is a Trailers-Only answer."""
     if isinstance(error, asyncio.CancelledError) and cancelled_from_outside():
-        raise error
+        error = _own_reason(call, error)
     cause = _sole_cause(error)
     if isinstance(cause, _CallerLeftError):
         raise asyncio.CancelledError from error
@@ -134,6 +134,14 @@ async def _fail(method: Method, call: CallContext, context: Any, error: BaseExce
     status = to_status(cause if isinstance(cause, WeftError) else _unforeseen(method, cause))
     await context.abort(status.code, status.details, (*call.trailing(), *status.trailing_metadata))
     raise AssertionError("abort always raises")
+
+
+def _own_reason(call: CallContext, error: asyncio.CancelledError) -> WeftError:
+    """Why the handler cut its own call; whoever else cancels it needs no answer."""
+    task = asyncio.current_task()
+    if call.cut_by is None or task is None or task.uncancel():
+        raise error
+    return call.cut_by
 
 
 def _sole_cause(error: BaseException) -> BaseException:

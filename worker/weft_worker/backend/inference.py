@@ -75,14 +75,14 @@ class Inference:
         """Wait for a slot and run the engine: any number of Delta, then one Finished or Failed.
 
         A failure before the first event is raised, so that another replica can still serve the call. A client
-        that takes nothing for `stall_seconds` has its call cancelled.
+        that takes nothing for `stall_seconds` has its call cut.
         """
         stall_seconds = self.replica.document.stall_seconds
         async with self._running(call, visit, generation) as run:
             event = await run.take()
             if isinstance(event, Failed):
                 raise event.error
-            with write_watch(stall_seconds) as watch:
+            with write_watch(stall_seconds, call) as watch:
                 while event is not None:
                     watch.begin()
                     yield event

@@ -5,6 +5,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from weft_common.errors import DeadlineExceeded
+from weft_common.rpc import CallContext
+
 # A timer that looks now and then: one for each token would be set and cleared for every token.
 _LOOKS = 4
 _logger = logging.getLogger(__name__)
@@ -13,7 +16,8 @@ _logger = logging.getLogger(__name__)
 class WriteWatch:
     """Belongs to the task that opened it; state: whether that task writes, how many writes ended, what was seen."""
 
-    def __init__(self, limit_seconds: float) -> None:
+    def __init__(self, limit_seconds: float, call: CallContext) -> None:
+        self._call = call
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._step_seconds = limit_seconds / _LOOKS
@@ -43,16 +47,20 @@ class WriteWatch:
         else:
             self._looks += 1
         if self._looks == _LOOKS and self._task is not None:
-            _logger.warning("client_stalled", extra={"stalled_seconds": _LOOKS * self._step_seconds})
+            stalled_seconds = _LOOKS * self._step_seconds
+            _logger.warning("client_stalled", extra={"stalled_seconds": stalled_seconds})
+            self._call.cut_by = DeadlineExceeded(
+                f"Nothing of the answer was taken for {stalled_seconds:g} s."
+            )
             self._task.cancel()
         else:
             self._timer = self._loop.call_later(self._step_seconds, self._look)
 
 
 @contextmanager
-def write_watch(limit_seconds: float) -> Iterator[WriteWatch]:
-    """Cancel the current task if one write takes longer than the limit, by a quarter of it at most."""
-    watch = WriteWatch(limit_seconds)
+def write_watch(limit_seconds: float, call: CallContext) -> Iterator[WriteWatch]:
+    """Cut the call of the current task if one write takes longer than the limit, by a quarter of it at most."""
+    watch = WriteWatch(limit_seconds, call)
     try:
         yield watch
     finally:
