@@ -14,6 +14,8 @@ from weft_gateway.routers import Routers
 from weft_gateway.settings import GatewaySettings
 from weft_proto.pb.weft.types.v1 import replica_pb2
 
+_ROUTES_PER_REQUEST = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
@@ -65,27 +67,31 @@ class Admission:
         return choice
 
     async def _after_routing(self, model: str, prompt: bytes) -> Choice[Target]:
-        """Have a router load the model, or look at replicas that seem gone; everybody then picks for himself."""
+        """Have a router load the model, or look at replicas that seem gone; everybody then picks for himself.
+
+        What was loaded may have made room for another model before it could be picked: then once more.
+        """
+        over = self._clock.monotonic() + self._settings.load_wait.total_seconds()
+        for _ in range(_ROUTES_PER_REQUEST):
+            choice = await self._routed(model, prompt, max(over - self._clock.monotonic(), 0.0))
+            if choice is not None:
+                return choice
+        raise PartUnavailable(
+            f"Model '{model}' was loaded and is gone again; try again.", retry_after=timedelta(seconds=1)
+        )
+
+    async def _routed(self, model: str, prompt: bytes, max_wait: float) -> Choice[Target] | None:
         try:
-            answer = await self._routers.route(
-                model,
-                max_wait=self._settings.load_wait.total_seconds(),
-                suspects=self._view.suspects(model),
-            )
+            answer = await self._routers.route(model, max_wait=max_wait, suspects=self._view.suspects(model))
         except PartUnavailable:
             # Nobody can tell whether the silent ones live; trying them is better than refusing.
             choice = self._choose(model, self._view.silent_targets(model), prompt)
             if choice is None:
                 raise
             return choice
-        self._view.merge(answer.replicas)
+        self._view.merge(answer.replicas, answer.sequence)
         targets = self._view.targets(model) or self._view.silent_targets(model)
-        choice = self._choose(model, targets, prompt)
-        if choice is None:
-            raise PartUnavailable(
-                f"Model '{model}' was loaded and is gone again; try again.", retry_after=timedelta(seconds=1)
-            )
-        return choice
+        return self._choose(model, targets, prompt)
 
     def _admitted(self, choice: Choice[Target], principal: str, request_id: str) -> Admitted:
         now = self._clock.wall()

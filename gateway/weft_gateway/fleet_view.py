@@ -71,8 +71,8 @@ class FleetView:
     _targets: dict[str, list[Target]] = field(default_factory=dict)
 
     def apply(self, update: Update) -> None:
-        """Take a router's update; a full one from the past of the same fleet is passed over: time never runs back."""
-        if update.full and update.sequence < self.sequence and update.fleet_id == self.fleet_id:
+        """Take a router's update; what is known already is passed over, so that time never runs back."""
+        if self._is_past(update):
             self._hear(update)
             return
         if update.full:
@@ -94,8 +94,10 @@ class FleetView:
         """Bound the use of a view that no router has confirmed."""
         self.expiry = moment
 
-    def merge(self, replicas: Iterable[replica_pb2.Replica]) -> None:
-        """Take the replicas of a Route answer, which may be ahead of the watch."""
+    def merge(self, replicas: Iterable[replica_pb2.Replica], sequence: int) -> None:
+        """Take the replicas of a Route answer where it is ahead of the watch; behind it, some may be gone by now."""
+        if sequence < self.sequence:
+            return
         fresh = list(replicas)
         for replica in fresh:
             self._gone.pop(replica.id, None)
@@ -151,6 +153,12 @@ class FleetView:
             models=self.models.values(),
             policies=self.policies.values(),
         )
+
+    def _is_past(self, update: Update) -> bool:
+        """A router that lags behind the one that was watched before sends what is older than this view."""
+        if update.full:
+            return update.sequence < self.sequence and update.fleet_id == self.fleet_id
+        return 0 < update.sequence <= self.sequence
 
     def _silent(self, target: Target) -> bool:
         heard = self._heard.get(target.node.id, float("-inf"))

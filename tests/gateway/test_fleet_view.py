@@ -102,8 +102,29 @@ def test_a_replica_whose_process_ended_is_no_target_and_suspect_until_the_fleet_
 def test_a_routers_answer_counts_before_the_watch_brings_it() -> None:
     view = a_view()
     view.apply(a_full_update(replicas=[]))
-    view.merge([a_replica()])
+    view.merge([a_replica()], view.sequence)
     assert targets(view) == ["r-1"]
+
+
+def test_a_routers_answer_that_the_watch_has_overtaken_brings_nothing_back() -> None:
+    view = a_view()
+    view.apply(a_full_update())
+    view.apply(an_update(2, removed_replica_ids=["r-1"]))
+    view.merge([a_replica()], 1)
+    assert targets(view) == []
+
+
+def test_a_router_that_lags_behind_brings_nothing_back_but_word_of_who_lives() -> None:
+    clock = ManualClock()
+    view = a_view(clock)
+    view.apply(a_full_update(5))
+    view.watched = True
+    view.apply(an_update(6, removed_replica_ids=["r-1"]))
+    clock.advance(3600)
+    view.apply(an_update(4, replicas=[a_replica(), a_replica("r-2")], heard=("n-1",)))
+    assert targets(view) == []
+    view.apply(an_update(7, replicas=[a_replica("r-3")]))
+    assert targets(view) == ["r-3"]
 
 
 def test_a_load_outlives_changes_of_its_replica() -> None:

@@ -77,7 +77,10 @@ class Loading:
         """Place and bring up; a node that dies or leaves meanwhile is passed over for another one."""
         model = self._model(flight.job)
         now = self._clock.monotonic()
-        search = Search(flight, model, since=now, deadline=now + self._settings.load_wait.total_seconds())
+        # Whoever began it: a load that was taken over has waited before.
+        waited = max(0.0, self._clock.wall() - flight.job.start_seconds) if flight.job.epoch > 1 else 0.0
+        deadline = now + self._settings.load_wait.total_seconds()
+        search = Search(flight, model, since=now - waited, deadline=deadline)
         failure: WeftError | None = None
         while True:
             try:
