@@ -12,6 +12,8 @@ from weft_router.fleet.labels import labelled
 from weft_router.fleet.lifecycle import NodeEvent
 from weft_router.fleet.node_life import allowed, approved, drained, resumed
 
+_OUTAGE_SECONDS = 40.0
+
 if TYPE_CHECKING:
     from tests.sim.machine import Machine
     from tests.sim.world import World
@@ -29,13 +31,10 @@ class Faults:
         """Begin to do harm."""
         self._kinds = [
             (self._crash_replica, 30),
-            (self._doom_load, 25),
+            (self._doom_load, 10),
             (self._kill_machine, 8),
             (self._silence_machine, 6),
             (self._restart_agent, 6),
-            (self._kill_router, 2),
-            (self._database_down, 2),
-            (self._bad_network, 2),
             (self._edit_model, 5),
             (self._edit_policy, 4),
             (self._drain, 5),
@@ -43,6 +42,7 @@ class Faults:
             (self._label, 2),
         ]
         self._next()
+        self._next_outage()
 
     def end(self) -> None:
         """Stop doing harm; everything that is broken is mended within a minute."""
@@ -58,6 +58,14 @@ class Faults:
         world.ledger.note("faults and edits")
         rate = world.shape.requests_per_second * world.shape.fault_share
         world.agenda.after(world.rng.expovariate(rate), self._next)
+
+    def _next_outage(self) -> None:
+        """What everybody feels comes by the clock, however many requests there are."""
+        world = self.world
+        if self.over:
+            return
+        world.rng.choice((self._kill_router, self._kill_router, self._database_down, self._bad_network))()
+        world.agenda.after(world.rng.expovariate(1 / _OUTAGE_SECONDS), self._next_outage)
 
     # Workers.
 
@@ -116,7 +124,7 @@ class Faults:
         if not self.world.store.down:
             self.world.ledger.note("fault: database down")
             self.world.store.down = True
-            self.world.agenda.after(self.world.rng.choice((1.0, 8.0, 40.0)), self._database_up)
+            self.world.agenda.after(self.world.rng.choice((1.0, 5.0, 20.0)), self._database_up)
 
     def _database_up(self) -> None:
         self.world.store.down = False

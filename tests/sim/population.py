@@ -100,7 +100,7 @@ def _policy(model: Model, pool: str | None, shape: Shape, rng: Random) -> Policy
     route = rng.choice((RoutePolicy.ROUND_ROBIN, RoutePolicy.PREFIX_CACHE))
     least = most = 0
     if pool is None:
-        least = rng.choice((0, 1, 1, 2))
+        least = rng.choice((0, 1, 1, 2)) * max(1, shape.node_count // 250)
         most = rng.choice((0, max(3, shape.node_count // 50), max(3, shape.node_count // 50), max(least, 2)))
     elif rng.random() < 0.1:
         least = 1
