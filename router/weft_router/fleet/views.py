@@ -48,6 +48,11 @@ class NodeView:
     # What the roomiest device has to spare, and what all have together, in bytes.
     largest_bytes: int
     spare_bytes: int
+    # The same of an empty node; and how many devices are known, if all are of one maker, so that a model may be split
+    # over any of them.
+    largest_total_bytes: int
+    total_bytes: int
+    alike_count: int
     in_flight_count: int
     # Requests, and replicas to part equals: 0 on an idle node, and more on every other.
     crowd: int
@@ -149,6 +154,9 @@ def node_view(
         memory_known=bool(known),
         largest_bytes=max((r.spare_bytes for r in known), default=0),
         spare_bytes=sum(r.spare_bytes for r in known if r.spare_bytes > 0),
+        largest_total_bytes=max((r.total_bytes for r in known), default=0),
+        total_bytes=sum(r.total_bytes for r in known),
+        alike_count=len(known) if len({r.vendor for r in known}) == 1 else 0,
         in_flight_count=in_flight_count,
         crowd=(in_flight_count << _REPLICA_BITS) + len(replicas),
         strays=strays,

@@ -13,7 +13,7 @@ from weft_router.fleet.views import NodeView, Snapshot
 from weft_router.placement.cover import cheapest_set, cost, rooms_after
 from weft_router.placement.decision import Evict, Explanation, Refuse, Rejected, Wait
 from weft_router.placement.filters.slot import free_index
-from weft_router.placement.fit import fit
+from weft_router.placement.fit import fit, fits_alone
 from weft_router.placement.request import Request
 from weft_router.placement.rules import EvictionRules
 from weft_router.placement.victims import PASSING, Court, Kept, Victim, blockers, rest_cost
@@ -42,7 +42,7 @@ def make_room(
 ) -> Evict | Wait | Refuse:
     """Decide for a request that no node has room for."""
     why = rejected.explanation
-    possible = [v for v in rejected.candidates if _ever_fits(v, request)]
+    possible = [v for v in rejected.candidates if fits_alone(v, request)]
     if not possible:
         return _refuse_for_good(request, rejected)
     coming = next((v for v in possible if _fits_soon(v, request)), None)
@@ -137,14 +137,6 @@ def _evict(found: _Found, request: Request, why: Explanation) -> Evict:
     )
 
 
-def _ever_fits(view: NodeView, request: Request) -> bool:
-    """Whether the model would fit onto the node if nothing else were there."""
-    if any(request.need_bytes <= r.total_bytes for r in view.rooms):
-        return True
-    empty = [replace(r, spare_bytes=r.total_bytes) for r in view.rooms]
-    return fit(empty, request.need_bytes, request.model.device_limit) is not None
-
-
 def _fits_soon(view: NodeView, request: Request) -> bool:
     """Whether the model fits once what is on its way out is gone."""
     if view.coming is view.rooms or view.coming_bytes < request.need_bytes:
@@ -169,6 +161,6 @@ def _refuse_for_good(request: Request, rejected: Rejected) -> Refuse:
     why = rejected.explanation
     if not rejected.candidates:
         return Refuse(why.summary(), _CHANGES_SECONDS, why)
-    largest = max(sum(r.total_bytes for r in v.rooms) for v in rejected.candidates)
+    largest = max(v.total_bytes for v in rejected.candidates)
     need = f"it needs {request.need_bytes / _GIB:.1f} GiB and no node that it may use has more than"
     return Refuse(f"{need} {largest / _GIB:.1f} GiB", _NEVER_SECONDS, why)

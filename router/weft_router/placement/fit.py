@@ -5,6 +5,7 @@ as will do, all of one maker, each taking a part in proportion to its room.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from weft_router.fleet.entities import Share
 from weft_router.fleet.memory import Room
@@ -28,10 +29,37 @@ def fit(spare: Sequence[Room], need_bytes: int, device_limit: int = 0) -> tuple[
 
 def fits(view: NodeView, request: Request) -> bool:
     """Whether it is known that there is room for the model, or nothing is known that speaks against it."""
-    need = request.need_bytes
-    if not view.memory_known or need <= view.largest_bytes:
+    if not view.memory_known or request.need_bytes <= view.largest_bytes:
         return True
-    return need <= view.spare_bytes and fit(view.rooms, need, request.model.device_limit) is not None
+    sure = _surely_splits(view, view.spare_bytes, request)
+    if sure is not None:
+        return sure
+    return fit(view.rooms, request.need_bytes, request.model.device_limit) is not None
+
+
+def fits_alone(view: NodeView, request: Request) -> bool:
+    """Whether the model would fit onto the node if nothing else were there."""
+    if not view.memory_known or request.need_bytes <= view.largest_total_bytes:
+        return True
+    sure = _surely_splits(view, view.total_bytes, request)
+    if sure is not None:
+        return sure
+    empty = [replace(r, spare_bytes=r.total_bytes) for r in view.rooms]
+    return fit(empty, request.need_bytes, request.model.device_limit) is not None
+
+
+def _surely_splits(view: NodeView, sum_bytes: int, request: Request) -> bool | None:
+    """Whether a model that no single device holds fits onto several; None where only trying tells.
+
+    Most nodes are far from the limit, and trying costs more than all other filters together.
+    """
+    if sum_bytes < request.need_bytes + PROCESS_BYTES:
+        return False
+    count, limit = view.alike_count, request.model.device_limit
+    if count and (not limit or limit >= count) and limit != 1:
+        # Every further device costs a process; even over all of them it fits.
+        return True if sum_bytes >= request.need_bytes + (count - 1) * PROCESS_BYTES else None
+    return None
 
 
 def _split(group: Sequence[Room], need_bytes: int, device_limit: int) -> tuple[Share, ...] | None:

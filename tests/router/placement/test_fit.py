@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.router.builders import GIB
-from weft_router.fleet.entities import Share
+from tests.router.builders import GIB, a_fleet, a_model, a_node
+from weft_router.fleet.entities import Device, Share
 from weft_router.fleet.memory import Room
-from weft_router.placement.fit import fit
-from weft_router.placement.request import PROCESS_BYTES
+from weft_router.fleet.policy import Policy
+from weft_router.placement.fit import fit, fits, fits_alone
+from weft_router.placement.request import PROCESS_BYTES, Request
 
 
 def room(name: str, gib: float, vendor: str = "nvidia", total_gib: float = 24) -> Room:
@@ -57,3 +58,25 @@ def test_no_device_is_promised_more_than_it_has_and_the_whole_need_is_met(
     else:
         assert sum(s.size_bytes for s in shares) >= need
         assert all(s.size_bytes <= rooms[int(s.device_id[1:])].spare_bytes for s in shares)
+
+
+_devices = st.lists(
+    st.tuples(st.sampled_from(("nvidia", "nvidia", "amd")), st.sampled_from((0, 8, 24)), st.integers(0, 24)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(_devices, st.integers(1, 80), st.integers(-2, 2), st.integers(0, 3))
+def test_the_quick_look_says_what_trying_says(
+    drawn: list[tuple[str, int, int]], gib: int, processes: int, limit: int
+) -> None:
+    devices = tuple(
+        Device(f"g{i}", "GPU", vendor, total * GIB, min(total, free) * GIB)
+        for i, (vendor, total, free) in enumerate(drawn)
+    )
+    view = a_fleet(a_node(devices=devices)).snapshot().by_id["n-one"]
+    wish = Request(a_model(device_limit=limit), gib * GIB + processes * PROCESS_BYTES, Policy("m"))
+    empty = [Room(d.id, d.vendor, d.total_bytes, d.total_bytes) for d in devices]
+    assert fits(view, wish) == (fit(view.rooms, wish.need_bytes, limit) is not None)
+    assert fits_alone(view, wish) == (fit(empty, wish.need_bytes, limit) is not None)
