@@ -12,18 +12,20 @@ from weft_common.bus import open_bus
 from weft_common.clock import SystemClock
 from weft_common.errors import PartUnavailable
 from weft_common.rpc import RpcServer, upb_stream, upb_unary
+from weft_proto.pb.weft.admin.v1.node_admin_service_pb2 import ListNodesRequest, ListReplicasRequest
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_proto.pb.weft.scheduling.v1.scheduling_service_pb2 import ExplainPlacementRequest
 from weft_router.catalog import Catalog
 from weft_router.fleet.fleet import Fleet
 from weft_router.liveness import follow_loads
 from weft_router.loading.commands import Commands
-from weft_router.loading.loads import make_loads
+from weft_router.loading.loads import Loads, make_loads
+from weft_router.nodes.parts import NodeParts, make_nodes
 from weft_router.probe import Probe
 from weft_router.reconciler import Reconciler
-from weft_router.registry import Registry
 from weft_router.services.explain_service import ExplainService
 from weft_router.services.node_admin_service import NodeAdminService
+from weft_router.services.node_list_service import NodeListService
 from weft_router.services.node_service import NodeService
 from weft_router.services.routing_service import RoutingService
 from weft_router.services.scheduling_service import SchedulingService
@@ -38,6 +40,7 @@ _PREPARE_RETRY_SECONDS = 0.1
 _PURGE_SECONDS = 600.0
 _GONE_FOR = timedelta(hours=1)
 _SERVICE = "/weft.routing.v1.RoutingService/"
+_ADMIN = "/weft.admin.v1.NodeAdminService/"
 _SCHEDULING = "/weft.scheduling.v1.SchedulingService/"
 
 _log = logging.getLogger(__name__)
@@ -63,17 +66,17 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
             clock=clock,
             tasks=loads_group,
         )
-        registry = Registry(settings=settings, fleet=fleet, store=store, sync=sync, clock=clock)
         probe = Probe(settings=settings, fleet=fleet, store=store, sync=sync, clock=clock, tasks=loads_group)
         routing = RoutingService(
             fleet=fleet, loads=loads, sync=sync, probe=probe, settings=settings, clock=clock
         )
         unloads = Unloads(fleet=fleet, store=store, sync=sync, commands=commands)
-        services = [
-            NodeService(registry=registry, loads=loads, settings=settings),
-            NodeAdminService(fleet=fleet, loads=loads, unloads=unloads, settings=settings),
-            SchedulingService(fleet=fleet, store=store, sync=sync),
-        ]
+        keep = make_nodes(
+            settings=settings, fleet=fleet, store=store, sync=sync, unloads=unloads, clock=clock
+        )
+        services = _services(
+            keep, settings=settings, fleet=fleet, store=store, sync=sync, loads=loads, unloads=unloads
+        )
         reconciler = Reconciler(
             fleet=fleet,
             store=store,
@@ -85,12 +88,14 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
             eviction=settings.eviction_rules(),
         )
         explains = ExplainService(fleet=fleet, sync=sync, rules=settings.eviction_rules(), clock=clock)
-        async with _server(settings, services, routing, explains) as server:
+        lists = NodeListService(fleet=fleet, sync=sync, portraits=keep.portraits)
+        async with _server(settings, services, routing, explains, lists) as server:
             async with background(
                 _keep_level(store, sync),
                 catalog.follow(),
                 _announce(server, sync),
                 loads.keep(),
+                *keep.loops(),
                 reconciler.run(),
                 follow_loads(bus, fleet, clock, sync.pulse.beat),
                 _purge(store),
@@ -102,8 +107,37 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
         probe.close()
 
 
+def _services(
+    keep: NodeParts,
+    *,
+    settings: RouterSettings,
+    fleet: Fleet,
+    store: Store,
+    sync: FleetSync,
+    loads: Loads,
+    unloads: Unloads,
+) -> list[ServiceBase]:
+    return [
+        NodeService(registry=keep.registry, orders=keep.orders, portraits=keep.portraits, settings=settings),
+        NodeAdminService(
+            fleet=fleet,
+            nodes=keep.nodes,
+            orders=keep.orders,
+            portraits=keep.portraits,
+            loads=loads,
+            unloads=unloads,
+            settings=settings,
+        ),
+        SchedulingService(fleet=fleet, store=store, sync=sync),
+    ]
+
+
 def _server(
-    settings: RouterSettings, services: list[ServiceBase], routing: RoutingService, explains: ExplainService
+    settings: RouterSettings,
+    services: list[ServiceBase],
+    routing: RoutingService,
+    explains: ExplainService,
+    lists: NodeListService,
 ) -> RpcServer:
     server = RpcServer(
         services=services,
@@ -111,6 +145,8 @@ def _server(
             upb_unary(f"{_SERVICE}Route", routing.route, pb.RouteRequest),
             upb_stream(f"{_SERVICE}WatchFleet", routing.watch_fleet, pb.WatchFleetRequest),
             upb_unary(f"{_SERVICE}GetLoadStatus", routing.get_load_status, pb.GetLoadStatusRequest),
+            upb_unary(f"{_ADMIN}ListNodes", lists.list_nodes, ListNodesRequest),
+            upb_unary(f"{_ADMIN}ListReplicas", lists.list_replicas, ListReplicasRequest),
             upb_unary(f"{_SCHEDULING}ExplainPlacement", explains.explain_placement, ExplainPlacementRequest),
         ],
         mesh_secret=settings.mesh_secret.get_secret_value(),

@@ -4,12 +4,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weft_common.duration import Duration
 from weft_common.urls import HostPort, NatsUrl, PostgresUrl
 from weft_router.fleet.load_job import LoadLimits
+from weft_router.fleet.node_life import HealthLimits
 from weft_router.fleet.scaling import ScalingRules
 from weft_router.placement.rules import EvictionRules
 
@@ -39,8 +40,22 @@ class RouterSettings(BaseSettings):
     ] = timedelta(seconds=10)
     node_silence: Annotated[
         Duration,
-        Field(description="How long a node may be silent and still receive models.", gt=timedelta(0)),
+        Field(
+            description="After how long of silence a node is unhealthy and receives nothing new.",
+            gt=timedelta(0),
+        ),
     ] = timedelta(seconds=30)
+    node_lost: Annotated[
+        Duration,
+        Field(description="After how long of silence a node is offline; longer than node_silence."),
+    ] = timedelta(seconds=60)
+    drain_timeout: Annotated[
+        Duration,
+        Field(
+            description="How long a drained node may finish what is in flight, unless the drain says.",
+            ge=timedelta(0),
+        ),
+    ] = timedelta(minutes=10)
     load_wait: Annotated[
         Duration, Field(description="How long a request waits for a load at most.", gt=timedelta(0))
     ] = timedelta(seconds=60)
@@ -99,6 +114,18 @@ class RouterSettings(BaseSettings):
             gt=timedelta(0),
         ),
     ] = timedelta(minutes=5)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "RouterSettings":
+        if not self.heartbeat_interval < self.node_silence < self.node_lost:
+            raise ValueError("heartbeat_interval < node_silence < node_lost is needed")
+        return self
+
+    def health_limits(self) -> HealthLimits:
+        """When silent nodes are unhealthy, and when offline."""
+        return HealthLimits(
+            late_seconds=self.node_silence.total_seconds(), lost_seconds=self.node_lost.total_seconds()
+        )
 
     def eviction_rules(self) -> EvictionRules:
         """When replicas may make room for others."""

@@ -59,6 +59,8 @@ class FleetSync:
         """Read what changed and pass it on; raises PartUnavailable while the database cannot be reached."""
         async with self._reading:
             changes = await self._store.read_changes(self._fleet.sequence)
+            for replica_id in changes.gone_replicas:
+                self._fleet.freed(replica_id)
             self._fleet.apply(changes, self._clock.monotonic())
         self.known.set()
         if changes:

@@ -12,6 +12,7 @@ from tests.router.loading.worlds import World, a_world, settings
 from weft_common.errors import ModelNotFound, NoCapacity, NodeNotFound
 from weft_proto.weft.admin.v1 import LoadModelRequest, UnloadModelRequest
 from weft_router.fleet.entities import ReplicaState
+from weft_router.nodes.parts import make_nodes
 from weft_router.services.node_admin_service import NodeAdminService
 from weft_router.unloads import Unloads
 
@@ -20,9 +21,25 @@ from weft_router.unloads import Unloads
 async def an_admin() -> AsyncIterator[tuple[World, NodeAdminService]]:
     async with a_world() as world:
         unloads = Unloads(fleet=world.fleet, store=world.store, sync=world.sync, commands=world.commands)
+        keep = make_nodes(
+            settings=settings(),
+            fleet=world.fleet,
+            store=world.store,
+            sync=world.sync,
+            unloads=unloads,
+            clock=world.clock,
+        )
         yield (
             world,
-            NodeAdminService(fleet=world.fleet, loads=world.loads, unloads=unloads, settings=settings()),
+            NodeAdminService(
+                fleet=world.fleet,
+                nodes=keep.nodes,
+                orders=keep.orders,
+                portraits=keep.portraits,
+                loads=world.loads,
+                unloads=unloads,
+                settings=settings(),
+            ),
         )
 
 

@@ -47,6 +47,14 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Disk:
+    """Where a node keeps model files; a total of 0 bytes means unknown."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """A machine that runs replicas; `approved` outlives its states, so that a return needs no second approval.
 

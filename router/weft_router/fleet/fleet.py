@@ -8,7 +8,7 @@ decisions need is kept by node and by model, so that a change costs what changed
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from weft_router.fleet.entities import Changes, Device, Model, Node, Replica, ReplicaState, Share
+from weft_router.fleet.entities import Changes, Device, Disk, Model, Node, Replica, ReplicaState, Share
 from weft_router.fleet.load_job import LoadJob
 from weft_router.fleet.policy import Policy
 from weft_router.fleet.unstored import Unstored
@@ -83,13 +83,19 @@ class Fleet:
             if replica_id in self.replicas and self._unstored.use(replica_id, count, now):
                 self._index.dirty[node_id] = None
 
-    def measure(self, node_id: str, devices: tuple[Device, ...], reported: Iterable[Replica]) -> None:
-        """Take a heartbeat's word on memory; free memory moves all the time, so it is never stored.
+    def measure(
+        self,
+        node_id: str,
+        devices: tuple[Device, ...],
+        reported: Iterable[Replica],
+        disk: Disk | None = None,
+    ) -> None:
+        """Take a heartbeat's word on memory and disk; what is free moves all the time, so it is never stored.
 
         `reported` are the node's replicas as their worker sees them: state and measured memory at that moment.
         """
         if node_id in self.nodes:
-            self._unstored.measure(node_id, devices, reported)
+            self._unstored.measure(node_id, devices, reported, disk)
             self._touch(node_id)
 
     def set_aside(self, replica_id: str, shares: tuple[Share, ...]) -> None:
@@ -157,9 +163,17 @@ class Fleet:
         """Every replica on a node, in any state."""
         return [self.replicas[i] for i in self._index.of_node.get(node_id, ())]
 
+    def loading_on(self, node_id: str) -> frozenset[str]:
+        """Replicas on a node that a load under way, of any router, answers for."""
+        return frozenset(j.replica_id for j in self.loads.values() if j.under_way and j.node_id == node_id)
+
     def ready_replicas(self, model: str) -> list[Replica]:
-        """Replicas that may serve the model: ready, of its current revision, on a healthy node that it may use."""
-        return list(self.snapshot().serving(model))
+        """Replicas that may serve the model: ready, of its current revision, on a healthy node that it may use.
+
+        Where there are none, those on nodes whose heartbeats are late: they keep what they run.
+        """
+        snapshot = self.snapshot()
+        return list(snapshot.serving(model) or snapshot.serving_late(model))
 
     def _put_node(self, node: Node, sequence: int) -> None:
         before = self.nodes.get(node.id)
@@ -230,6 +244,9 @@ class Fleet:
     def _measured(self, node: Node) -> Node:
         """The node with the free memory of its last heartbeat, which must never get into its row."""
         devices = self._unstored.devices.get(node.id)
+        disk = self._unstored.disks.get(node.id)
+        if disk:
+            node = replace(node, disk_total_bytes=disk.total_bytes, disk_free_bytes=disk.free_bytes)
         return replace(node, devices=devices) if devices else node
 
     def _node_view(self, node: Node) -> NodeView:

@@ -20,6 +20,12 @@ def labelled(node: Node) -> Node:
     return replace(node, labels={**node.worker_labels, **automatic(node), **node.admin_labels})
 
 
+def bounded(node: Node) -> Node:
+    """The node with the number of replicas that holds: an admin's before the worker's."""
+    most = node.worker_max_replicas if node.admin_max_replicas is None else node.admin_max_replicas
+    return labelled(replace(node, max_replicas_per_model=max(1, most)))
+
+
 def automatic(node: Node) -> Mapping[str, str]:
     """Labels that every node has, or has by its hardware."""
     found = {"node.name": node.name, "node.replica-slots": str(node.max_replicas_per_model)}

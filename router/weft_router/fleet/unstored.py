@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from weft_router.fleet.entities import Device, Replica, ReplicaState, Share
+from weft_router.fleet.entities import Device, Disk, Replica, ReplicaState, Share
 from weft_router.fleet.memory import holding
 from weft_router.fleet.story import Stories
 from weft_router.fleet.views import ReplicaView
@@ -31,6 +31,7 @@ class Unstored:
     aside: dict[str, tuple[Share, ...]] = field(default_factory=dict)
     # A node's devices as its last heartbeat measured them.
     devices: dict[str, tuple[Device, ...]] = field(default_factory=dict)
+    disks: dict[str, Disk] = field(default_factory=dict)
     # What each replica of a node held by the node's last heartbeat, and which of them were loaded by then.
     measured: dict[str, dict[str, int]] = field(default_factory=dict)
     settled: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -51,11 +52,15 @@ class Unstored:
         self.activity[replica_id] = Activity(in_flight_count, now)
         return True
 
-    def measure(self, node_id: str, devices: tuple[Device, ...], reported: Iterable[Replica]) -> None:
-        """Take over what a heartbeat measured of a node's devices and of its replicas."""
+    def measure(
+        self, node_id: str, devices: tuple[Device, ...], reported: Iterable[Replica], disk: Disk | None
+    ) -> None:
+        """Take over what a heartbeat measured of a node's devices, of its disk and of its replicas."""
         there = tuple(reported)
         if devices:
             self.devices[node_id] = devices
+        if disk:
+            self.disks[node_id] = disk
         loaded = [r for r in there if r.state is not ReplicaState.LOADING and r.memory_bytes]
         self.measured[node_id] = {r.id: r.memory_bytes for r in there}
         self.settled[node_id] = frozenset(r.id for r in loaded)
@@ -117,7 +122,7 @@ class Unstored:
 
     def forget_memory(self, node_id: str) -> None:
         """Drop what was measured before a worker registered anew."""
-        for known in (self.devices, self.measured, self.settled, self.credit, self.lingering):
+        for known in (self.devices, self.disks, self.measured, self.settled, self.credit, self.lingering):
             known.pop(node_id, None)
 
     def forget_node(self, node_id: str) -> None:

@@ -124,6 +124,17 @@ class Snapshot:
         """Replicas that may serve the model: ready, current, on a healthy node that its selector takes."""
         return tuple(r for r in self.replicas(model) if r.state is ReplicaState.READY and self.counts(r))
 
+    def serving_late(self, model: str) -> tuple[Replica, ...]:
+        """Replicas that would serve the model if their node's heartbeats were not late."""
+        return tuple(
+            r
+            for r in self.replicas(model)
+            if r.state is ReplicaState.READY
+            and (view := self.by_id.get(r.node_id)) is not None
+            and view.node.state is NodeState.UNHEALTHY
+            and r.id not in view.strays
+        )
+
     def counts(self, replica: Replica) -> bool:
         """Whether a replica serves its model, or will once it is loaded."""
         view = self.by_id.get(replica.node_id)

@@ -1,10 +1,35 @@
 """What people do to nodes and to the replicas on them."""
 
-from weft_common.errors import ModelNotFound, NodeNotFound
+from weft_common.errors import FieldViolation, InvalidRequest, ModelNotFound
+from weft_common.rpc import current_call
 from weft_proto.weft.admin.v1 import (
+    ApproveNodeRequest,
+    ApproveNodeResponse,
+    DeleteNodeLabelRequest,
+    DeleteNodeLabelResponse,
+    DeleteNodeRequest,
+    DeleteNodeResponse,
+    DrainNodeRequest,
+    DrainNodeResponse,
+    GetNodeLabelsRequest,
+    GetNodeLabelsResponse,
+    GetNodeRequest,
+    GetNodeResponse,
+    ListNodeModelsRequest,
+    ListNodeModelsResponse,
     LoadModelRequest,
     LoadModelResponse,
     NodeAdminServiceBase,
+    PatchNodeLabelsRequest,
+    PatchNodeLabelsResponse,
+    PutNodeLabelsRequest,
+    PutNodeLabelsResponse,
+    ResetMaxReplicasPerModelRequest,
+    ResetMaxReplicasPerModelResponse,
+    ResumeNodeRequest,
+    ResumeNodeResponse,
+    SetMaxReplicasPerModelRequest,
+    SetMaxReplicasPerModelResponse,
     UnloadModelRequest,
     UnloadModelResponse,
 )
@@ -12,18 +37,106 @@ from weft_router import convert
 from weft_router.fleet.entities import Model, Node, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.loading.loads import Loads
+from weft_router.nodes import description
+from weft_router.nodes.nodes import Nodes
+from weft_router.nodes.orders import NodeOrders
+from weft_router.nodes.portraits import Portraits
 from weft_router.settings import RouterSettings
 from weft_router.unloads import Unloads
 
+_HTTP_STATUS = "x-weft-http-status"
+_MOST_REPLICAS = 64
+
 
 class NodeAdminService(NodeAdminServiceBase):
-    """weft.admin.v1.NodeAdminService."""
+    """weft.admin.v1.NodeAdminService, but for the two lists of the whole fleet; see NodeListService."""
 
-    def __init__(self, *, fleet: Fleet, loads: Loads, unloads: Unloads, settings: RouterSettings) -> None:
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        nodes: Nodes,
+        orders: NodeOrders,
+        portraits: Portraits,
+        loads: Loads,
+        unloads: Unloads,
+        settings: RouterSettings,
+    ) -> None:
         self._fleet = fleet
+        self._nodes = nodes
+        self._orders = orders
+        self._portraits = portraits
         self._loads = loads
         self._unloads = unloads
         self._settings = settings
+
+    async def get_node(self, message: GetNodeRequest) -> GetNodeResponse:
+        return GetNodeResponse(node=self._portraits.node(self._nodes.find(message.id)))
+
+    async def delete_node(self, message: DeleteNodeRequest) -> DeleteNodeResponse:
+        node = await self._nodes.found(message.id)
+        await self._orders.delete(node.id)
+        return DeleteNodeResponse()
+
+    async def approve_node(self, message: ApproveNodeRequest) -> ApproveNodeResponse:
+        node = await self._nodes.found(message.id)
+        node = await self._orders.approve(node.id)
+        return ApproveNodeResponse(node=self._portraits.node(node))
+
+    async def drain_node(self, message: DrainNodeRequest) -> DrainNodeResponse:
+        if message.timeout is not None and message.timeout.total_seconds() < 0:
+            raise _wrong("timeout", "0 seconds or more are needed")
+        node = await self._nodes.found(message.id)
+        timeout = self._settings.drain_timeout if message.timeout is None else message.timeout
+        node = await self._orders.drain(node.id, timeout, by_itself=False)
+        return DrainNodeResponse(node=self._portraits.node(node))
+
+    async def resume_node(self, message: ResumeNodeRequest) -> ResumeNodeResponse:
+        node = await self._nodes.found(message.id)
+        node = await self._orders.resume(node.id, by_itself=False)
+        return ResumeNodeResponse(node=self._portraits.node(node))
+
+    async def get_node_labels(self, message: GetNodeLabelsRequest) -> GetNodeLabelsResponse:
+        node = self._nodes.find(message.id)
+        return GetNodeLabelsResponse(labels=dict(node.labels), admin_labels=dict(node.admin_labels))
+
+    async def put_node_labels(self, message: PutNodeLabelsRequest) -> PutNodeLabelsResponse:
+        description.refuse({"labels": description.labels_problem(message.labels)})
+        node = await self._nodes.found(message.id)
+        node = await self._orders.label(node.id, lambda _: message.labels)
+        return PutNodeLabelsResponse(labels=dict(node.labels))
+
+    async def patch_node_labels(self, message: PatchNodeLabelsRequest) -> PatchNodeLabelsResponse:
+        description.refuse({"labels": description.labels_problem(message.labels)})
+        node = await self._nodes.found(message.id)
+        node = await self._orders.label(node.id, lambda labels: {**labels, **message.labels})
+        return PatchNodeLabelsResponse(labels=dict(node.labels))
+
+    async def delete_node_label(self, message: DeleteNodeLabelRequest) -> DeleteNodeLabelResponse:
+        node = await self._nodes.found(message.id)
+        await self._orders.unlabel(node.id, message.key)
+        current_call().set_initial_metadata([(_HTTP_STATUS, "204")])
+        return DeleteNodeLabelResponse()
+
+    async def set_max_replicas_per_model(
+        self, message: SetMaxReplicasPerModelRequest
+    ) -> SetMaxReplicasPerModelResponse:
+        if not 1 <= message.value <= _MOST_REPLICAS:
+            raise _wrong("value", f"1 to {_MOST_REPLICAS} is needed")
+        node = await self._nodes.found(message.id)
+        node = await self._orders.bound(node.id, message.value)
+        return SetMaxReplicasPerModelResponse(node=self._portraits.node(node))
+
+    async def reset_max_replicas_per_model(
+        self, message: ResetMaxReplicasPerModelRequest
+    ) -> ResetMaxReplicasPerModelResponse:
+        node = await self._nodes.found(message.id)
+        node = await self._orders.bound(node.id, None)
+        return ResetMaxReplicasPerModelResponse(node=self._portraits.node(node))
+
+    async def list_node_models(self, message: ListNodeModelsRequest) -> ListNodeModelsResponse:
+        node = self._nodes.find(message.id)
+        return ListNodeModelsResponse(replicas=self._portraits.replicas_on(node))
 
     async def load_model(self, message: LoadModelRequest) -> LoadModelResponse:
         model, node = self._model(message.model_name), self._node(message.node)
@@ -50,10 +163,8 @@ class NodeAdminService(NodeAdminServiceBase):
         return model
 
     def _node(self, wanted: str | None) -> Node | None:
-        """A node by id or name."""
-        if not wanted:
-            return None
-        node = self._fleet.nodes.get(wanted) or self._fleet.node_named(wanted)
-        if node is None:
-            raise NodeNotFound(f"There is no node '{wanted}'.")
-        return node
+        return self._nodes.find(wanted) if wanted else None
+
+
+def _wrong(field: str, problem: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: {problem}", violations=[FieldViolation(field, problem)])

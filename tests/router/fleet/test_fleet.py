@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.router.builders import a_model, a_node, a_replica
+from tests.router.builders import a_fleet, a_model, a_node, a_replica
 from weft_router.fleet.entities import Changes, NodeState, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.policy import Policy
@@ -91,3 +91,16 @@ def test_the_story_of_a_replica_is_told_by_its_states() -> None:
     made.apply(Changes(sequence=6, replicas=(a_replica(state=ReplicaState.UNLOADING),)))
     assert made.story_of("r-1") == "r-1: #3 loading, #4 ready, #6 unloading"
     assert made.story_of("r-9") == "r-9: nothing is known of it"
+
+
+def test_late_nodes_serve_where_no_healthy_one_does() -> None:
+    late = a_node("late", state=NodeState.UNHEALTHY)
+    fleet = a_fleet(a_model(), late, a_replica("r-late", node_id="n-late"))
+    assert [r.id for r in fleet.ready_replicas("m")] == ["r-late"]
+    fleet.apply(Changes(sequence=2, nodes=(a_node(),), replicas=(a_replica("r-1"),)))
+    assert [r.id for r in fleet.ready_replicas("m")] == ["r-1"]
+
+
+def test_an_offline_or_draining_node_serves_nothing() -> None:
+    for state in (NodeState.OFFLINE, NodeState.DRAINING, NodeState.PENDING):
+        assert a_fleet(a_model(), a_node(state=state), a_replica()).ready_replicas("m") == []

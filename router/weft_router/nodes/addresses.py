@@ -1,0 +1,43 @@
+"""Where workers can be reached, as IP literals: Envoy looks no name up."""
+
+import asyncio
+import ipaddress
+import socket
+
+from weft_common.errors import FieldViolation, InvalidRequest
+
+_LOOK_UP_SECONDS = 2.0
+
+
+async def resolve(address: str) -> str:
+    """`host:port` with the host as an IP literal; raises InvalidRequest."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        violation = FieldViolation("address", "host:port is needed")
+        raise InvalidRequest(f"address: '{address}' is not of the form host:port", violations=[violation])
+    try:
+        return _literal(ipaddress.ip_address(host), port)
+    except ValueError:
+        return await _looked_up(host, port)
+
+
+def at_host_of(node_address: str, address: str) -> str:
+    """The address on the host of `node_address`: a worker's replicas are where it is, by whatever name it knows it."""
+    return f"{node_address.rpartition(':')[0]}:{address.rpartition(':')[2]}"
+
+
+async def _looked_up(host: str, port: str) -> str:
+    try:
+        async with asyncio.timeout(_LOOK_UP_SECONDS):
+            found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, TimeoutError) as error:
+        violation = FieldViolation("address", "the host cannot be resolved")
+        raise InvalidRequest(
+            f"address: '{host}' cannot be resolved here: {error}", violations=[violation]
+        ) from error
+    return _literal(ipaddress.ip_address(found[0][4][0]), port)
+
+
+def _literal(ip: ipaddress.IPv4Address | ipaddress.IPv6Address, port: str) -> str:
+    return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"

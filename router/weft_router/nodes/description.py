@@ -1,0 +1,92 @@
+"""What workers say of themselves, looked at closely and turned into the fleet's own values."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from weft_common.errors import FieldViolation, InvalidRequest
+from weft_proto.weft.node.v1 import HeartbeatRequest, RegisterNodeRequest
+from weft_proto.weft.types.v1 import Device as DeviceMessage
+from weft_proto.weft.types.v1 import Replica as ReplicaMessage
+from weft_proto.weft.types.v1 import ReplicaState as ReplicaStateMessage
+from weft_router import convert
+from weft_router.fleet.entities import Disk, Node, Replica
+from weft_router.nodes.addresses import at_host_of
+
+MAX_NAME = 255
+_STATES = {int(known) for known in ReplicaStateMessage} - {0}
+
+
+def check(request: RegisterNodeRequest) -> None:
+    """Raise InvalidRequest with every field that cannot be as it is."""
+    refuse(
+        {
+            "name": _name_problem(request.name),
+            "labels": labels_problem(request.labels),
+            "devices": _devices_problem(request.devices),
+            "engines": "" if any(request.engines) else "at least one engine is needed",
+            **_replica_problems(request.replicas),
+        }
+    )
+
+
+def refuse(problems: Mapping[str, str]) -> None:
+    """Raise InvalidRequest with what is wrong by field, unless nothing is."""
+    found = [FieldViolation(field, problem) for field, problem in problems.items() if problem]
+    if found:
+        said = "; ".join(f"{v.field}: {v.description}" for v in found)
+        raise InvalidRequest(said, violations=found)
+
+
+def labels_problem(labels: Mapping[str, str]) -> str:
+    """What is wrong with labels, if anything."""
+    if all(1 <= len(key) <= MAX_NAME and len(value) <= MAX_NAME for key, value in labels.items()):
+        return ""
+    return f"names of 1 to {MAX_NAME} characters and values of at most {MAX_NAME} are needed"
+
+
+def described(node: Node, request: RegisterNodeRequest, address: str) -> Node:
+    """The node as its worker describes it now."""
+    return replace(
+        node,
+        address=address,
+        advertised_address=request.address,
+        worker_labels=dict(request.labels),
+        devices=convert.devices(request.devices),
+        engines=tuple(request.engines),
+        worker_max_replicas=request.max_replicas_per_model or 1,
+        disk_total_bytes=request.disk_total_bytes,
+        disk_free_bytes=request.disk_free_bytes,
+    )
+
+
+def replicas(messages: Iterable[ReplicaMessage], node: Node) -> list[Replica]:
+    """What a worker runs; a report is never refused for one replica in it: that would cost the node all of them."""
+    found = (convert.replica(m, node.id) for m in messages if _is_whole(m))
+    return [replace(r, address=at_host_of(node.address, r.address)) for r in found]
+
+
+def disk(request: HeartbeatRequest) -> Disk | None:
+    """The disk of a heartbeat, if it tells of one."""
+    return Disk(request.disk_total_bytes, request.disk_free_bytes) if request.disk_total_bytes else None
+
+
+def _name_problem(name: str) -> str:
+    good = 1 <= len(name) <= MAX_NAME and name.isprintable()
+    return "" if good else f"1 to {MAX_NAME} printable characters are needed"
+
+
+def _devices_problem(devices: list[DeviceMessage]) -> str:
+    if not devices:
+        return "at least one device is needed"
+    ids = [d.id for d in devices]
+    return "" if all(ids) and len(set(ids)) == len(ids) else "each device needs an id of its own"
+
+
+def _replica_problems(messages: Iterable[ReplicaMessage]) -> dict[str, str]:
+    problem = "id, model, revision, address and state are needed"
+    return {f"replicas.{i}": problem for i, m in enumerate(messages) if not _is_whole(m)}
+
+
+def _is_whole(message: ReplicaMessage) -> bool:
+    named = message.id and message.model and message.revision and message.address
+    return bool(named) and int(message.state) in _STATES

@@ -1,0 +1,76 @@
+"""Everything that one router needs to look after nodes, put together."""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from weft_common.clock import Clock
+from weft_router.fleet.fleet import Fleet
+from weft_router.nodes.ages import Ages
+from weft_router.nodes.drains import Drains
+from weft_router.nodes.health import Health
+from weft_router.nodes.nodes import Nodes
+from weft_router.nodes.orders import NodeOrders
+from weft_router.nodes.portraits import Portraits
+from weft_router.nodes.registry import Registry
+from weft_router.settings import RouterSettings
+from weft_router.store.protocol import Store
+from weft_router.sync import FleetSync
+from weft_router.unloads import Unloads
+
+_TELL_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeParts:
+    """What services call, and the loops beside them."""
+
+    nodes: Nodes
+    ages: Ages
+    registry: Registry
+    orders: NodeOrders
+    portraits: Portraits
+    health: Health
+    drains: Drains
+    tell_seconds: float
+
+    def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """What runs for ever."""
+        return self.health.watch(), self.drains.watch(), self.ages.keep_telling(self.tell_seconds)
+
+
+def make_nodes(
+    *, settings: RouterSettings, fleet: Fleet, store: Store, sync: FleetSync, unloads: Unloads, clock: Clock
+) -> NodeParts:
+    """Put the parts together."""
+    limits = settings.health_limits()
+    nodes = Nodes(fleet=fleet, store=store, sync=sync)
+    ages = Ages(fleet=fleet, store=store, clock=clock)
+    return NodeParts(
+        nodes=nodes,
+        ages=ages,
+        registry=Registry(
+            settings=settings,
+            fleet=fleet,
+            store=store,
+            sync=sync,
+            nodes=nodes,
+            ages=ages,
+            limits=limits,
+            clock=clock,
+        ),
+        orders=NodeOrders(
+            nodes=nodes,
+            fleet=fleet,
+            store=store,
+            sync=sync,
+            ages=ages,
+            unloads=unloads,
+            limits=limits,
+            clock=clock,
+        ),
+        portraits=Portraits(fleet=fleet, ages=ages, clock=clock),
+        health=Health(fleet=fleet, store=store, sync=sync, ages=ages, limits=limits),
+        drains=Drains(fleet=fleet, sync=sync, unloads=unloads, clock=clock),
+        tell_seconds=min(_TELL_SECONDS, limits.late_seconds / 6),
+    )

@@ -1,0 +1,240 @@
+"""What workers say about themselves, turned into fleet state: who they are, that they live, and what they run.
+
+A report can only end replicas of the node that sends it, and only by no longer running them: nothing that a router
+knows or fails to know stops one. A node that nobody approved is listened to and gets nothing.
+"""
+
+import hashlib
+import hmac
+import logging
+import secrets
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from weft_common.clock import Clock
+from weft_common.errors import InvalidRequest, InvalidToken, PartUnavailable
+from weft_proto.weft.node.v1 import HeartbeatRequest, RegisterNodeRequest
+from weft_router import convert
+from weft_router.fleet.entities import Node, NodeState, Replica, ReplicaState
+from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.labels import bounded
+from weft_router.fleet.node_life import HealthLimits, aged, state_at_registration
+from weft_router.fleet.reconcile import Reconciled, reconcile
+from weft_router.nodes import description
+from weft_router.nodes.addresses import resolve
+from weft_router.nodes.ages import Ages
+from weft_router.nodes.nodes import Nodes, too_busy
+from weft_router.settings import RouterSettings
+from weft_router.store.protocol import NameTaken, NodeChanged, PlaceTaken, Store
+from weft_router.sync import FleetSync
+
+_TRIES = 8
+# A report may have been on its way while a replica was placed or became ready.
+_YOUNG_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a heartbeat came to: the node, what its worker must stop, and whether all of it could be written."""
+
+    node: Node
+    stop: tuple[str, ...] = ()
+    written: bool = True
+
+
+class Registry:
+    """State: `_first_seen`, since when rows are known, and `_looked_up`, when a host name was; hints that heal."""
+
+    def __init__(
+        self,
+        *,
+        settings: RouterSettings,
+        fleet: Fleet,
+        store: Store,
+        sync: FleetSync,
+        nodes: Nodes,
+        ages: Ages,
+        limits: HealthLimits,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._fleet = fleet
+        self._store = store
+        self._sync = sync
+        self._nodes = nodes
+        self._ages = ages
+        self._limits = limits
+        self._clock = clock
+        self._first_seen: dict[str, float] = {}
+        self._looked_up: dict[str, float] = {}
+
+    async def register(self, request: RegisterNodeRequest, token: str | None) -> tuple[Node, str]:
+        """Add a node or bring it back; returns it with the token for its later calls."""
+        self._check_registration_token(token)
+        description.check(request)
+        address = await resolve(request.address)
+        node_token = secrets.token_urlsafe(32)
+        node = await self._put(request, address, _digest(node_token))
+        self._looked_up[node.id] = self._clock.monotonic()
+        self._hear(node.id)
+        await self._settle(node, description.replicas(request.replicas, node), young=frozenset())
+        _log.info("node_registered", extra={"node": node.name, "state": node.state, "address": node.address})
+        return node, node_token
+
+    async def heartbeat(self, request: HeartbeatRequest, token: str | None) -> Heard:
+        """Take a node's report; what cannot be written now is told again by the next one."""
+        node = self._authenticated(request.id, token)
+        self._hear(node.id)
+        try:
+            node = await self._up_to_date(node)
+            written = True
+        except PartUnavailable:
+            written = False
+        reported = description.replicas(request.replicas, node)
+        self._fleet.measure(node.id, convert.devices(request.devices), reported, description.disk(request))
+        if node.state is NodeState.PENDING:
+            return Heard(node)
+        try:
+            stop = await self._settle(node, reported, young=self._young(node.id))
+        except PartUnavailable:
+            stop, written = self._plan(node, reported, frozenset()).stop, False
+        return Heard(node, stop, written)
+
+    async def caller(self, node_id: str, token: str | None) -> Node:
+        """The node whose worker calls, also where it registered at another router just now."""
+        await self._sync.refresh()
+        return self._authenticated(node_id, token)
+
+    def _check_registration_token(self, token: str | None) -> None:
+        expected = self._settings.registration_token.get_secret_value()
+        if token is None or not hmac.compare_digest(token.encode(), expected.encode()):
+            raise InvalidToken("The registration token is wrong: pass the one in WEFT_HOME/join-token.")
+
+    def _authenticated(self, node_id: str, token: str | None) -> Node:
+        node = self._nodes.get(node_id)
+        if token is None or not hmac.compare_digest(_digest(token), node.token_sha256):
+            raise InvalidToken(
+                "The node token is wrong or from before the last registration: register again."
+            )
+        return node
+
+    async def _put(self, request: RegisterNodeRequest, address: str, token_sha256: bytes) -> Node:
+        """Write the node; where others write it or its name at the same moment, look again."""
+        for _ in range(_TRIES):
+            await self._sync.refresh()
+            seen, known = self._fleet.sequence, self._fleet.node_named(request.name)
+            node = replace(self._registered(request, known, address), token_sha256=token_sha256)
+            if known is not None:
+                # Before its state can be read, or another router calls it offline by an age of old.
+                await self._store.hear_nodes([known.id])
+            try:
+                await self._store.put_node(node, seen=seen)
+            except (NameTaken, NodeChanged):
+                continue
+            await self._sync.after_write()
+            return node
+        raise too_busy(f"Node '{request.name}'")
+
+    def _registered(self, request: RegisterNodeRequest, known: Node | None, address: str) -> Node:
+        named = request.name == self._settings.local_node_name
+        approved = bool((known and known.approved) or self._settings.auto_approve_nodes or named)
+        state = state_at_registration(known, approved=approved)
+        draining = known is not None and state is NodeState.DRAINING
+        node = replace(known or self._newcomer(request.name), state=state, approved=approved)
+        node = replace(
+            node,
+            generation=node.generation + 1,
+            left_by_itself=draining and node.left_by_itself,
+            drain_deadline=node.drain_deadline if draining else None,
+        )
+        return bounded(description.described(node, request, address))
+
+    def _newcomer(self, name: str) -> Node:
+        return Node(
+            id=f"n-{uuid.uuid4().hex[:12]}",
+            name=name,
+            state=NodeState.PENDING,
+            approved=False,
+            address="",
+            labels={},
+            devices=(),
+            engines=(),
+            max_replicas_per_model=1,
+            token_sha256=b"",
+            generation=0,
+            create_seconds=self._clock.wall(),
+        )
+
+    async def _up_to_date(self, node: Node) -> Node:
+        """The node where its name leads now, and well again if it was given up; written where that is news."""
+        address = await self._address(node)
+        silent = node.state in (NodeState.UNHEALTHY, NodeState.OFFLINE)
+        if not silent and address == node.address:
+            return node
+        if silent:
+            # Before its state can be read, or another router calls it offline again by an age of old.
+            await self._ages.tell()
+
+        def edit(known: Node) -> Node:
+            same = known.token_sha256 == node.token_sha256
+            return aged(replace(known, address=address), 0.0, self._limits) if same else known
+
+        return await self._nodes.change(node.id, edit)
+
+    async def _address(self, node: Node) -> str:
+        """What the address that the worker advertises stands for now; what cannot be looked up is as it was."""
+        now = self._clock.monotonic()
+        patience = self._settings.heartbeat_interval.total_seconds() / 2
+        if not node.advertised_address or now - self._looked_up.get(node.id, float("-inf")) < patience:
+            return node.address
+        self._looked_up[node.id] = now
+        try:
+            return await resolve(node.advertised_address)
+        except InvalidRequest as error:
+            _log.warning("address_not_resolved", extra={"node": node.name, "error": str(error)})
+            return node.address
+
+    async def _settle(
+        self, node: Node, reported: Sequence[Replica], *, young: frozenset[str]
+    ) -> tuple[str, ...]:
+        """Adopt what a worker runs and forget what it no longer does; returns what it must stop."""
+        if node.state is NodeState.PENDING:
+            return ()
+        plan = self._plan(node, reported, young)
+        for replica in plan.write:
+            try:
+                await self._store.put_replica(replica)
+            except PlaceTaken:
+                _log.warning("replica_without_place", extra={"replica": replica.id, "model": replica.model})
+        if plan.gone:
+            await self._store.remove_replicas(list(plan.gone))
+            _log.info("replicas_gone", extra={"replicas": plan.gone})
+        if plan.write or plan.gone:
+            await self._sync.after_write()
+        return plan.stop
+
+    def _plan(self, node: Node, reported: Sequence[Replica], young: frozenset[str]) -> Reconciled:
+        known = self._fleet.replicas
+        own = [r for r in reported if r.id not in known or known[r.id].node_id == node.id]
+        rows = self._fleet.replicas_on(node.id)
+        return reconcile(rows, own, loading=self._fleet.loading_on(node.id), young=young)
+
+    def _hear(self, node_id: str) -> None:
+        self._ages.hear(node_id)
+        self._sync.heard(node_id)
+
+    def _young(self, node_id: str) -> frozenset[str]:
+        """Rows that may be younger than a report that does not know them."""
+        now = self._clock.monotonic()
+        self._first_seen = {i: t for i, t in self._first_seen.items() if i in self._fleet.replicas}
+        rows = [r for r in self._fleet.replicas_on(node_id) if r.state is not ReplicaState.UNLOADING]
+        for replica in rows:
+            self._first_seen.setdefault(replica.id, now)
+        return frozenset(r.id for r in rows if now - self._first_seen[r.id] < _YOUNG_SECONDS)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
