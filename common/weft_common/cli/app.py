@@ -4,12 +4,13 @@ Those files are imported when their command runs, so that `weft --help` does not
 """
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from weft_common.home import StartError, default_root
+from weft_common.cli import policies
+from weft_common.cli.options import HomeOption, JsonOption, KeyOption, Text, UrlOption
+from weft_common.home import StartError
 
 app = typer.Typer(
     name="weft",
@@ -20,15 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-HomeOption = Annotated[
-    Path,
-    typer.Option("--home", envvar="WEFT_HOME", help="Folder with all state.", default_factory=default_root),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
-Text = str | None
-UrlOption = Annotated[Text, typer.Option(envvar="WEFT_URL", help="Another Weft, http://HOST:8080.")]
-KeyOption = Annotated[Text, typer.Option(envvar="WEFT_API_KEY", help="The API key for it.")]
+app.add_typer(policies.app)
 
 
 def main() -> None:
@@ -230,3 +223,26 @@ def unload(
     from weft_common.cli.models import run_unload
 
     raise typer.Exit(run_unload(endpoint_of(home, url, key), model, node, force=force, as_json=as_json))
+
+
+@app.command()
+def explain(
+    home: HomeOption,
+    model: Annotated[str, typer.Argument(help="The model's name in the catalog.")],
+    *,
+    replicas: Annotated[
+        int, typer.Option(min=0, max=100, help="How many more replicas to place; 0: what a request finds.")
+    ] = 0,
+    without: Annotated[
+        list[str] | None, typer.Option(help="A node to think away, by name or id; may be given again.")
+    ] = None,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say where a model would be loaded, and why not elsewhere; exit code 1 if nowhere."""
+    from weft_common.cli.endpoint import endpoint_of
+    from weft_common.cli.explain import run_explain
+
+    endpoint = endpoint_of(home, url, key)
+    raise typer.Exit(run_explain(endpoint, model, replicas=replicas, without=without or (), as_json=as_json))

@@ -55,8 +55,12 @@ class Endpoint:
 
     def order(self, path: str, body: Mapping[str, object]) -> dict[str, object]:
         """Post an admin's order and return what came of it."""
-        with self._request("POST", path, body) as answer:
-            outcome: dict[str, object] = json.loads(answer.read())
+        return self.call("POST", path, body)
+
+    def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
+        """Call the admin API and return its answer, {} if there is none."""
+        with self._request(method, path, body) as answer:
+            outcome: dict[str, object] = json.loads(answer.read() or b"{}")
             return outcome
 
     @contextlib.contextmanager
@@ -70,7 +74,7 @@ class Endpoint:
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
-            if answer.status != 200:
+            if not 200 <= answer.status < 300:
                 raise CallFailed(_reason(answer.status, answer.read()))
             yield answer
         except (OSError, http.client.HTTPException) as error:
