@@ -33,6 +33,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     for name, fields in MODELS.items():
         made.write_model(name, **fields)
     made.up(WEFT_AUTO_APPROVE_NODES="true", WEFT_EXPOSE_NODE_HEADER="true", **SHORT_TIMERS)
-    with made.second_worker("two", **SHORT_TIMERS) as two:
+    with made.second_worker("two", WEFT_NODE_LABELS="zone=east", **SHORT_TIMERS) as two:
         yield Pair(made, two)
     made.weft("down", "--purge")
