@@ -19,6 +19,10 @@ from weft_common.errors import FieldViolation, InvalidRequest
 _DEFAULT_CONTEXT = 4096
 _DEFAULT_QUEUE = 64
 _PARALLEL_OPTIONS = ("parallel", "n_parallel")
+# What a change of these says is between placement and the catalog: no model is loaded anew for it.
+_NOT_FOR_BACKENDS = {"pinned", "concurrency_groups", "disabled"}
+
+Group = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class Parameters(BaseModel):
@@ -32,7 +36,11 @@ class Parameters(BaseModel):
 
 
 class ModelFile(BaseModel):
-    """One model file; context in tokens a slot, `parallel` in requests at once."""
+    """One model file; context in tokens a slot, `parallel` in requests at once.
+
+    A model that is `pinned` is never evicted, and one that is `disabled` is not in the catalog. Models with one of
+    their `concurrency_groups` in common are kept on different nodes where that is possible.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -44,6 +52,9 @@ class ModelFile(BaseModel):
     parallel: Annotated[int, Field(ge=1, le=4096)] = 1
     max_queue: Annotated[int, Field(ge=0, le=100_000)] = _DEFAULT_QUEUE
     options: dict[str, str] = {}
+    pinned: bool = False
+    concurrency_groups: Annotated[tuple[Group, ...], Field(max_length=64)] = ()
+    disabled: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -64,7 +75,7 @@ class ModelFile(BaseModel):
 
     def revision(self) -> str:
         """Twelve hexadecimal digits that change with any field that a backend reads."""
-        raw = orjson.dumps(self.model_dump(), option=orjson.OPT_SORT_KEYS)
+        raw = orjson.dumps(self.model_dump(exclude=_NOT_FOR_BACKENDS), option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(raw).hexdigest()[:12]
 
     def weights(self, folder: Path) -> Path:

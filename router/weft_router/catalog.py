@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from weft_router.fleet.entities import Model
 from weft_router.fleet.fleet import Fleet
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
+from weft_router.weights import Shelf, Weights
 
 _LOOK_SECONDS = 2.0
 
@@ -19,15 +21,22 @@ _log = logging.getLogger(__name__)
 
 
 class Catalog:
-    """Follows a folder of model files; state: `_seen`, the last look at the folder, and `_complaints`."""
+    """Follows a folder of model files.
+
+    State: `_seen` and `_files`, the last look at the folder; `_weights`, the last look at what they name; complaints.
+    """
 
     def __init__(self, folder: Path, *, store: Store, sync: FleetSync, fleet: Fleet, clock: Clock) -> None:
-        self._folder = folder
+        self._folder = folder.absolute()
         self._store = store
         self._sync = sync
         self._fleet = fleet
         self._clock = clock
         self._seen: object = None
+        self._files: dict[str, ModelFile] = {}
+        self._broken = False
+        self._shelf = Shelf()
+        self._weights: Mapping[Path, Weights] = {}
         self._complaints: dict[str, str] = {}
 
     async def follow(self) -> None:
@@ -40,15 +49,19 @@ class Catalog:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def look(self) -> None:
-        """Write what is new or changed and retire what is gone."""
+        """Write what is new or changed, also in the weights, and retire what is gone."""
         await self._sync.known.wait()
         stamps = self._stamps()
-        if stamps == self._seen:
+        if stamps != self._seen:
+            self._files, self._broken = self._read(list(stamps))
+        paths = [file.weights(self._folder) for file in self._files.values()]
+        weights = await asyncio.to_thread(self._shelf.look, paths)
+        if stamps == self._seen and weights == self._weights:
             return
-        files, broken = self._read(list(stamps))
+        self._weights = weights
         known = self._fleet.models
-        changed = [m for m in self._models(files) if m != known.get(m.name)]
-        gone = [] if broken else [name for name in known if name not in files]
+        changed = [m for m in map(self._model, self._files.values()) if m != known.get(m.name)]
+        gone = [] if self._broken else [name for name in known if name not in self._files]
         if changed or gone:
             await self._store.put_models(changed, gone)
             await self._sync.after_write()
@@ -74,6 +87,8 @@ class Catalog:
         for path in paths:
             try:
                 file = read_model_file(path)
+                if file.disabled:
+                    continue
                 if file.name in files:
                     complaints[path.name] = f"{path.name}: another file has the name '{file.name}' already"
                     continue
@@ -86,30 +101,23 @@ class Catalog:
         self._complaints = complaints
         return files, bool(complaints)
 
-    def _models(self, files: dict[str, ModelFile]) -> list[Model]:
-        return [self._model(file) for file in files.values()]
-
     def _model(self, file: ModelFile) -> Model:
-        weights = file.weights(self._folder)
+        path = file.weights(self._folder)
+        weights = self._weights.get(path, Weights())
         known = self._fleet.models.get(file.name)
         model = Model(
             name=file.name,
             backend=file.backend,
             revision=file.revision(),
-            path=str(weights),
+            path=str(path),
             context_size=file.context_size,
             thread_count=file.threads,
             slot_count=file.parallel,
             max_queue_count=file.max_queue,
             options=file.options,
-            size_bytes=_size(weights),
+            size_bytes=weights.size_bytes,
+            kv_bytes=weights.kv_bytes(file.context_size, file.parallel),
+            pinned=file.pinned,
+            concurrency_groups=file.concurrency_groups,
         )
         return replace(model, created_seconds=known.created_seconds if known else int(self._clock.wall()))
-
-
-def _size(weights: Path) -> int:
-    """Bytes of the weights; 0 where this machine does not have them."""
-    try:
-        return weights.stat().st_size if weights.is_file() else 0
-    except OSError:
-        return 0

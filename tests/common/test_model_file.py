@@ -36,6 +36,14 @@ def test_the_revision_changes_with_what_a_backend_reads_and_with_nothing_else(tm
     assert base == same != other
 
 
+def test_what_no_backend_reads_leaves_the_revision(tmp_path: Path) -> None:
+    base = read_model_file(write(tmp_path, "name: a\nparameters: {model: x}\n"))
+    text = "name: a\nparameters: {model: x}\npinned: true\nconcurrency_groups: [heavy]\ndisabled: true\n"
+    marked = read_model_file(write(tmp_path, text))
+    assert (marked.pinned, marked.concurrency_groups, marked.disabled) == (True, ("heavy",), True)
+    assert marked.revision() == base.revision()
+
+
 def test_weights_are_looked_for_beside_the_file_unless_absolute(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
     file = read_model_file(write(tmp_path, "name: a\nparameters: {model: x.gguf}\n"))

@@ -1,10 +1,12 @@
 """The catalog follows a folder of model files, whatever lies in it."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.common.gguf_files import head
 from tests.router.fake_store import FakeStore
 from tests.router.fakes import FakeBus
 from weft_common.clock import ManualClock
@@ -90,3 +92,48 @@ async def test_of_two_files_with_one_name_the_first_holds_and_the_other_is_repor
 
 async def test_an_absent_folder_is_an_empty_catalog(tmp_path: Path) -> None:
     assert await World(tmp_path / "nowhere").look() == {}
+
+
+def described(world: World, **fields: str) -> None:
+    content = {"name": "a", "parameters": "{model: x.gguf}", "context_size": "512"} | fields
+    path = world.folder / "a.yaml"
+    stamp = path.stat().st_mtime_ns if path.exists() else 0
+    path.write_text("".join(f"{name}: {value}\n" for name, value in content.items()))
+    os.utime(path, ns=(stamp + 1, stamp + 1))
+
+
+async def test_what_only_placement_reads_changes_a_model_and_not_its_revision(world: World) -> None:
+    described(world)
+    await world.look()
+    before = world.fleet.models["a"]
+    described(world, pinned="true", concurrency_groups="[heavy, night]")
+    await world.look()
+    after = replace(before, pinned=True, concurrency_groups=("heavy", "night"))
+    assert world.fleet.models["a"] == after
+
+
+async def test_a_disabled_model_is_hidden_until_it_is_not(world: World) -> None:
+    described(world, disabled="true")
+    assert await world.look() == {}
+    described(world)
+    assert await world.look() == {"a": 512}
+    described(world, disabled="true")
+    assert await world.look() == {}
+
+
+async def test_weights_that_come_later_give_the_model_its_size_and_its_cache(world: World) -> None:
+    described(world, parallel="2")
+    await world.look()
+    unknown = world.fleet.models["a"]
+    assert (unknown.size_bytes, unknown.kv_bytes) == (0, 0)
+    heads = {"llama.attention.head_count": 4, "llama.embedding_length": 256, "llama.block_count": 3}
+    weights = world.folder / "x.gguf"
+    weights.write_bytes(head({"general.architecture": "llama", **heads}))
+    await world.look()
+    known = world.fleet.models["a"]
+    assert (known.path, known.size_bytes) == (str(weights), weights.stat().st_size)
+    assert known.kv_bytes == 3 * 4 * (64 + 64) * 2 * 512 * 2
+    assert known.revision == unknown.revision
+    sequence = world.store.sequence
+    await world.look()
+    assert world.store.sequence == sequence

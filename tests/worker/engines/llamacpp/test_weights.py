@@ -27,6 +27,18 @@ async def test_reading_ahead_tells_how_much_is_there(tmp_path: Path) -> None:
     assert told == [0.4, 0.8, 1.0]
 
 
+async def test_all_parts_of_a_split_model_are_checked_and_read_ahead(tmp_path: Path) -> None:
+    first, second = (tmp_path / f"m-0000{part}-of-00002.gguf" for part in (1, 2))
+    first.write_bytes(b"GGUF".ljust(8 << 20, b"\0"))
+    with pytest.raises(LoadFailed, match=r"m-00002-of-00002.gguf cannot be read"):
+        check_weights(first)
+    second.write_bytes(b"GGUF".ljust(8 << 20, b"\0"))
+    assert check_weights(first) == 16 << 20
+    told: list[float] = []
+    await read_ahead(first, 16 << 20, told.append)
+    assert told == [0.5, 1.0]
+
+
 async def test_a_file_beyond_the_free_memory_is_not_read_ahead(tmp_path: Path) -> None:
     told: list[float] = []
     await read_ahead(tmp_path / "huge.gguf", 1 << 60, told.append)

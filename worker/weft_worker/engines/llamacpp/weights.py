@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 
 from weft_common.errors import LoadFailed
+from weft_common.gguf import parts
 from weft_worker.engines.base import Progress
 
 _MAGIC = b"GGUF"
@@ -15,15 +16,8 @@ _STEP_BYTES = 8 << 20
 
 
 def check_weights(path: Path) -> int:
-    """Give the file's size; raises LoadFailed where it cannot be a model, since the library would not say why."""
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
-    except OSError as error:
-        raise LoadFailed(f"The model file {path} cannot be read on this node: {error.strerror}.") from error
-    if magic != _MAGIC:
-        raise LoadFailed(f"The model file {path} is no GGUF file.")
-    return path.stat().st_size
+    """Give the size of all parts; raises LoadFailed where they cannot be a model, as the library would not say why."""
+    return sum(_check_part(part) for part in parts(path))
 
 
 def default_thread_count(size_bytes: int) -> int:
@@ -39,16 +33,28 @@ def default_thread_count(size_bytes: int) -> int:
 
 
 async def read_ahead(path: Path, size_bytes: int, progress: Progress) -> None:
-    """Bring the file into the page cache, telling how much of it is there.
+    """Bring every part into the page cache, telling how much of it is there.
 
     The library holds the interpreter's lock while it loads, so nothing can be told then and health checks wait;
-    from a warm cache that moment is short. A file larger than the free memory would push itself out again.
+    from a warm cache that moment is short. A model larger than the free memory would push itself out again.
     """
     if size_bytes > psutil.virtual_memory().available:
         return
     buffer = bytearray(_STEP_BYTES)
-    with path.open("rb", buffering=0) as file:
-        done = 0
-        while count := await asyncio.to_thread(file.readinto, buffer):
-            done += count
-            progress(min(1.0, done / size_bytes))
+    done = 0
+    for part in parts(path):
+        with part.open("rb", buffering=0) as file:
+            while count := await asyncio.to_thread(file.readinto, buffer):
+                done += count
+                progress(min(1.0, done / size_bytes))
+
+
+def _check_part(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+    except OSError as error:
+        raise LoadFailed(f"The model file {path} cannot be read on this node: {error.strerror}.") from error
+    if magic != _MAGIC:
+        raise LoadFailed(f"The model file {path} is no GGUF file.")
+    return path.stat().st_size

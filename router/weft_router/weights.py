@@ -1,0 +1,125 @@
+"""What weights take: their size, and the key-value cache for each token of context, by the head of a GGUF file."""
+
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from weft_common.gguf import BrokenGguf, GgufHead, Value, open_head, parts
+
+# llama.cpp rounds the context of a slot up to as many tokens, and keeps half-precision keys and values.
+_CONTEXT_STEP = 256
+_BYTES = 2
+_SIZES = frozenset(
+    {
+        "block_count",
+        "embedding_length",
+        "attention.head_count",
+        "attention.head_count_kv",
+        "attention.key_length",
+        "attention.value_length",
+    }
+)
+_MAX_FILES = 10_000
+_MAX_TOKEN_BYTES = 1 << 30
+
+_log = logging.getLogger(__name__)
+
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Bytes; 0 where this machine does not have the files, or cannot read what they say."""
+
+    size_bytes: int = 0
+    kv_token_bytes: int = 0
+
+    def kv_bytes(self, context_size: int, slot_count: int) -> int:
+        """Return what the caches of all slots take; sliding windows, which need less, are not looked at."""
+        return self.kv_token_bytes * math.ceil(context_size / _CONTEXT_STEP) * _CONTEXT_STEP * slot_count
+
+
+class Shelf:
+    """Looks at weights; reads a file's head again only when it has changed. State: what was read, by path."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[Stamp, Weights]] = {}
+
+    def look(self, paths: Iterable[Path]) -> Mapping[Path, Weights]:
+        """Describe the weights at these paths. Blocks on the disk: call it from a thread."""
+        self._known = {path: self._looked_at(path) for path in paths}
+        return {path: weights for path, (_, weights) in self._known.items()}
+
+    def _looked_at(self, path: Path) -> tuple[Stamp, Weights]:
+        stamp = _stamp(path)
+        known = self._known.get(path)
+        if known is not None and known[0] == stamp:
+            return known
+        size_bytes = sum(size for _, size, _ in stamp)
+        return stamp, Weights(size_bytes, _kv_token_bytes(path) if size_bytes else 0)
+
+
+def _stamp(path: Path) -> Stamp:
+    """Name, size and time of every file; nothing where one is missing, since the rest would tell too little."""
+    if not path.is_absolute():  # an engine's own name for a model, not a file
+        return ()
+    try:
+        found = _files(path) if path.is_dir() else parts(path)
+        stats = [(file, file.stat()) for file in found]
+    except OSError:
+        return ()
+    return tuple((file.name, stat.st_size, stat.st_mtime_ns) for file, stat in stats)
+
+
+def _files(folder: Path) -> Sequence[Path]:
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return files[:_MAX_FILES]
+
+
+def _kv_token_bytes(path: Path) -> int:
+    if path.suffix != ".gguf":
+        return 0
+    try:
+        with open_head(path) as head:
+            found = _kv_values(_sizes(head))
+    except (OSError, BrokenGguf) as error:
+        _log.warning("weights_not_understood", extra={"path": str(path), "reason": str(error)})
+        return 0
+    return found * _BYTES if 0 <= found * _BYTES <= _MAX_TOKEN_BYTES else 0
+
+
+def _sizes(head: GgufHead) -> Mapping[str, Value]:
+    """Take what an architecture says of its layers and heads; the vocabulary behind that is long."""
+    architecture, sizes = "", dict[str, Value]()
+    for key in head.walk():
+        if key.startswith("tokenizer.") and architecture and f"{architecture}.block_count" in sizes:
+            break
+        if key == "general.architecture":
+            architecture = str(head.value())
+        elif key.partition(".")[2] in _SIZES and (value := head.value()) is not None:
+            sizes[key] = value
+    return {key.removeprefix(f"{architecture}."): value for key, value in sizes.items()}
+
+
+def _kv_values(sizes: Mapping[str, Value]) -> int:
+    """Count the numbers that a token leaves in the cache, over all layers."""
+    layers = _integer(sizes.get("block_count"))
+    heads = _each(sizes.get("attention.head_count"), layers)
+    kv_heads = _each(sizes.get("attention.head_count_kv"), layers) or heads
+    default = _integer(sizes.get("embedding_length")) // max((1, *heads))
+    key = _integer(sizes.get("attention.key_length")) or default
+    value = _integer(sizes.get("attention.value_length")) or default
+    return sum(kv_heads) * (key + value)
+
+
+def _each(value: Value | None, layers: int) -> list[int]:
+    """One number for each layer, or one for all."""
+    if isinstance(value, list):
+        return [_integer(item) for item in value]
+    return [_integer(value)] * min(layers, 4096) if value else []
+
+
+def _integer(value: Value | None) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
