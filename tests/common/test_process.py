@@ -51,9 +51,10 @@ async def test_exit_code_of_a_child_is_reported() -> None:
 async def test_output_of_a_child_goes_to_its_log(tmp_path: Path) -> None:
     log = tmp_path / "log" / "part.log"
 
-    await spawn(python("import sys; print('out'); sys.stderr.write('err')", log)).wait()
+    await spawn(python("import sys; print('out', flush=True); sys.stderr.write('err')", log)).wait()
 
-    assert sorted(log.read_text().split()) == ["err", "out"]
+    # A line of grpc's may come first, about a fork beside its threads where other tests have some.
+    assert log.read_text().split()[-2:] == ["out", "err"]
     assert log.stat().st_mode & 0o777 == 0o600
 
 
