@@ -15,6 +15,8 @@ from weft_proto.pb.weft.routing.v1 import routing_service_pb2
 from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, policy_pb2, replica_pb2
 
 Update = routing_service_pb2.WatchFleetResponse
+# A node whose heartbeats are late keeps what it runs, which is used where there is nothing better.
+_SERVING = (node_pb2.NODE_STATE_HEALTHY, node_pb2.NODE_STATE_UNHEALTHY)
 
 
 @dataclass(slots=True)
@@ -161,6 +163,8 @@ class FleetView:
         return 0 < update.sequence <= self.sequence
 
     def _silent(self, target: Target) -> bool:
+        if target.node.state == node_pb2.NODE_STATE_UNHEALTHY:
+            return True
         heard = self._heard.get(target.node.id, float("-inf"))
         return self.watched and self.clock.monotonic() - heard > self.silent_seconds
 
@@ -239,7 +243,7 @@ class FleetView:
                 and replica.state == replica_pb2.REPLICA_STATE_READY
                 and replica.id not in self._gone
                 and node is not None
-                and node.state == node_pb2.NODE_STATE_HEALTHY
+                and node.state in _SERVING
                 and all(node.labels.get(key) == value for key, value in selector)
             ):
                 yield Target(replica, node, self._loads[replica.id], self.clock)

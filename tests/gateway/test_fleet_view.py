@@ -76,6 +76,14 @@ def test_a_node_that_is_silent_for_thirty_seconds_is_suspect() -> None:
     assert (targets(view), view.suspects("m")) == (["r-1"], [])
 
 
+def test_a_node_whose_heartbeats_are_late_is_looked_at_before_it_is_used() -> None:
+    view = a_view()
+    view.apply(a_full_update())
+    view.apply(an_update(4, nodes=[a_node(state="NODE_STATE_UNHEALTHY")]))
+    assert (targets(view), view.suspects("m")) == ([], ["r-1"])
+    assert [t.replica_id for t in view.silent_targets("m")] == ["r-1"]
+
+
 def test_reports_reach_the_load_of_their_replica_with_this_gateways_picks() -> None:
     view = a_view(gateway_id="g-1")
     view.apply(a_full_update())
