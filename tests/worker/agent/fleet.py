@@ -25,6 +25,8 @@ from weft_proto.weft.bus.v1 import (
     StopBackendResponse,
 )
 from weft_proto.weft.node.v1 import (
+    DeregisterNodeRequest,
+    DeregisterNodeResponse,
     HeartbeatRequest,
     HeartbeatResponse,
     NodeServiceBase,
@@ -63,6 +65,7 @@ class FakeRouter(NodeServiceBase):
         self.interval = timedelta(seconds=0.5)
         self.registrations: list[RegisterNodeRequest] = []
         self.heartbeats: list[HeartbeatRequest] = []
+        self.goodbyes: list[str] = []
         self.stop_next: list[str] = []
         self.stop_generation: int | None = None
         self.without_database = False
@@ -97,6 +100,12 @@ class FakeRouter(NodeServiceBase):
             generation=generation,
             heartbeat_interval=self.interval,
         )
+
+    async def deregister_node(self, message: DeregisterNodeRequest) -> DeregisterNodeResponse:
+        if current_call().metadata.get("authorization") != f"Bearer {self.token}":
+            raise InvalidToken("The node token is wrong")
+        self.goodbyes.append(message.id)
+        return DeregisterNodeResponse()
 
     def replicas(self) -> dict[str, Replica]:
         """What the last heartbeat said."""

@@ -11,4 +11,4 @@ def test_a_healthy_node_is_told_that_it_is_in() -> None:
 def test_a_pending_node_is_told_what_to_do() -> None:
     text = announcement("two", NodeState.PENDING, "weft.example:8080")
     assert "waits for approval" in text
-    assert "WEFT_AUTO_APPROVE_NODES=true" in text
+    assert text.endswith("weft nodes approve two")

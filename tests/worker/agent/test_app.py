@@ -149,7 +149,7 @@ async def test_an_agent_that_is_told_to_stop_stops_its_replicas_and_says_so(flee
         started = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - started < 2.5, "weft up kills its workers after that"
     assert [start_time(replica.pid) for replica in (quick, deaf)] == [None, None]
-    assert fleet.router.replicas() == {}
+    assert fleet.router.goodbyes == [fleet.router.node_id]
     assert list((fleet.state_dir / "replicas").iterdir()) == []
 
 
@@ -191,3 +191,16 @@ async def test_a_pending_node_gets_no_secret_until_it_is_approved_and_then_joins
         fleet.router.state = NodeState.HEALTHY
         await eventually(lambda: kept().get("mesh_secret") == fleet.router.mesh_secret, "the secret")
         await eventually(lambda: len(fleet.router.registrations) == 2, "a second registration")
+
+
+async def test_a_node_that_was_removed_and_let_in_again_obeys_its_new_identity(fleet: Fleet) -> None:
+    async with fleet.agent():
+        await fleet.registered()
+        fleet.router.node_id, fleet.router.generation = "n-2", 1
+        fleet.router.state = NodeState.PENDING
+        await eventually(lambda: len(fleet.router.registrations) == 2, "a registration as another node")
+        fleet.router.state, fleet.router.generation = NodeState.HEALTHY, 2
+        await eventually(lambda: len(fleet.router.registrations) == 3, "a registration once approved")
+        await fleet.on_the_bus()
+        answer = await fleet.install("r-1")
+        assert answer.error == ""

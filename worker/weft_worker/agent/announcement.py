@@ -1,5 +1,7 @@
 """What a person who typed `weft worker` is told of the node's place in the fleet."""
 
+import shlex
+
 from weft_proto.weft.types.v1 import NodeState
 
 
@@ -9,6 +11,6 @@ def announcement(name: str, state: NodeState, door: str) -> str:
     if state is not NodeState.PENDING:
         return f"{joined}: {(state.name or 'unknown').lower()}; Ctrl-C stops it"
     return (
-        f"{joined} and waits for approval, without work until then. Start that Weft with "
-        "WEFT_AUTO_APPROVE_NODES=true, then this worker again."
+        f"{joined} and waits for approval, without work until then. Over there: "
+        f"weft nodes approve {shlex.quote(name)}"
     )

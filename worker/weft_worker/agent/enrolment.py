@@ -12,6 +12,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from weft_common.errors import InvalidToken, NodeNotFound, WeftError
 from weft_common.rpc import stub
 from weft_proto.weft.node.v1 import (
+    DeregisterNodeRequest,
     HeartbeatRequest,
     HeartbeatResponse,
     NodeServiceStub,
@@ -25,7 +26,7 @@ from weft_worker.agent.roster import Roster
 from weft_worker.agent.supervisor import Supervisor
 
 _CALL_SECONDS = 5.0
-_FAREWELL_SECONDS = 0.3
+_FAREWELL_SECONDS = 0.6
 _RETRY_SECONDS = 1.0
 # A registration at one router takes a moment to reach the others; only then are we really forgotten.
 _STRANGERS = 3
@@ -51,8 +52,8 @@ class EnrolmentSettings:
 
 
 class Enrolment:
-    """State: `_news` (something to tell before the interval is over), `_standing` (how the router last saw this
-    node) and `_said` (what was logged last).
+    """State: `_news` (something to tell before the interval is over), `_joined` (the last membership that let it
+    work), `_standing` (how the router last saw this node) and `_said` (what was logged last).
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Enrolment:
         self._report = report
         self._news = news
         self._on_standing = on_standing
+        self._joined = current.value if current.value and not current.value.pending else None
         self._standing = NodeState.UNSPECIFIED
         self._said = ""
 
@@ -82,22 +84,22 @@ class Enrolment:
         """Register, beat until the fleet does not know us any more, and again, for ever."""
         while True:
             membership, standing = await self._register()
-            former = self._current.value
             self._current.replace(membership)
             if not membership.pending:
-                self._supervisor.joined(membership, former)
+                self._supervisor.joined(membership, self._joined)
+                self._joined = membership
             self._stand(standing)
             self._news.set()
             await self._beat(membership)
 
     async def farewell(self) -> None:
-        """Tell that nothing runs here any more, if somebody listens; nobody waits for us."""
+        """Say goodbye, for nothing runs here any more; if nobody listens, the node's age tells."""
         membership = self._current.value
         if membership is None:
             return
         with contextlib.suppress(WeftError):
-            request = HeartbeatRequest(id=membership.node_id)
-            await self._node_service(membership.node_token, _FAREWELL_SECONDS).heartbeat(request)
+            service = self._node_service(membership.node_token, _FAREWELL_SECONDS)
+            await service.deregister_node(DeregisterNodeRequest(id=membership.node_id))
 
     async def _register(self) -> tuple[Membership, NodeState]:
         service = self._node_service(self._settings.registration_token, _CALL_SECONDS)
