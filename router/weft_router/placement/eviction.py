@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
+from weft_router.fleet.entities import Replica, ReplicaState
 from weft_router.fleet.views import NodeView, Snapshot
 from weft_router.placement.cover import cheapest_set, cost, rooms_after
 from weft_router.placement.decision import Evict, Explanation, Refuse, Rejected, Wait
@@ -66,6 +67,10 @@ def make_room(
 def _nothing_yet(court: Court, possible: Sequence[NodeView], why: Explanation) -> Wait | Refuse:
     request, now = court.request, court.now
     if next(_sets(court, possible, PASSING), None) is None:
+        if any(_is_moving(r.replica) for v in possible for r in v.replicas):
+            return _wait_or_refuse(
+                request, "a replica that is on its way in or out is in the way", None, why, now
+            )
         kept = ", ".join(f"{n} {reason}" for reason, n in blockers(court, possible).items())
         return Refuse(f"nothing may be evicted: {kept}", _CHANGES_SECONDS * 3, why)
     ripe = _earliest(court, possible, frozenset({Kept.YOUNG}))
@@ -76,6 +81,11 @@ def _nothing_yet(court: Court, possible: Sequence[NodeView], why: Explanation) -
     return _wait_or_refuse(
         request, "everything that could go is busy", _patience_ends(court, possible), why, now
     )
+
+
+def _is_moving(replica: Replica) -> bool:
+    """What goes takes its time, and another load may have been promised its memory: nobody knows how that ends."""
+    return replica.state is ReplicaState.UNLOADING or not replica.begun
 
 
 def _patience_ends(court: Court, possible: Sequence[NodeView]) -> float | None:

@@ -336,3 +336,16 @@ def test_for_a_model_of_several_devices_room_is_made_on_several() -> None:
     assert isinstance(decision, Evict)
     assert {r.id for r in decision.victims} == {"r-1"}
     assert {s.device_id for s in decision.shares} == {"g0", "g1"}
+
+
+def test_what_is_promised_to_a_load_that_waits_itself_is_waited_for() -> None:
+    fleet = a_world(
+        full_node(),
+        a_held_replica("r-slow", "slow", 16, state=ReplicaState.UNLOADING),
+        a_replica(
+            "r-next", model="next", state=ReplicaState.LOADING, begun=False, shares=(Share("cpu", 16 * GIB),)
+        ),
+        busy={"r-slow": 1},
+    )
+    decision = decided(wish(deadline=NOW + 60), fleet)
+    assert isinstance(decision, Wait), decision
