@@ -52,13 +52,13 @@ class Ages:
         """Whether this router has been able to hear and read for so long without a break."""
         return self._clock.monotonic() - self._blind >= seconds
 
+    def lose_sight(self) -> None:
+        """Note that the database cannot be reached: nothing is sure for a while."""
+        self._blind = self._clock.monotonic()
+
     async def read(self) -> None:
-        """Read what other routers heard; raises PartUnavailable, and then nothing is sure for a while."""
-        try:
-            ages = await self._store.node_ages()
-        except PartUnavailable:
-            self._blind = self._clock.monotonic()
-            raise
+        """Read what other routers heard; raises PartUnavailable."""
+        ages = await self._store.node_ages()
         now = self._clock.monotonic()
         self._read = {node_id: now - age for node_id, age in ages.items()}
 
@@ -75,5 +75,5 @@ class Ages:
             try:
                 await self.tell()
             except PartUnavailable as error:
-                self._blind = self._clock.monotonic()
+                self.lose_sight()
                 _log.debug("heartbeats_not_written", extra={"error": str(error)})

@@ -35,13 +35,17 @@ class Health:
         pause = min(5.0, self._limits.late_seconds / 10)
         while True:
             await asyncio.sleep(pause)
-            try:
-                await self.look()
-            except PartUnavailable as error:
-                _log.debug("ages_not_known", extra={"error": str(error)})
+            await self.turn()
 
-    async def look(self) -> None:
+    async def turn(self) -> None:
         """Bring every node's state level with its age, and forget what runs where nobody can be reached."""
+        try:
+            await self._look()
+        except PartUnavailable as error:
+            self._ages.lose_sight()
+            _log.debug("ages_not_known", extra={"error": str(error)})
+
+    async def _look(self) -> None:
         await self._sync.refresh()
         # Read before the ages: a node that is heard from and written meanwhile is not judged by an old age.
         seen, nodes = self._fleet.sequence, tuple(self._fleet.nodes.values())
