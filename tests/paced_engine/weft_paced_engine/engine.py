@@ -34,10 +34,10 @@ class PacedEngine:
         for step in range(_PROGRESS_STEPS):
             progress(step / _PROGRESS_STEPS)
             await asyncio.sleep(options.load_delay_ms / 1000 / _PROGRESS_STEPS)
+        self._held = await asyncio.to_thread(_hold, options.memory_mib)
         await self._gate(options.load_gate_file)
         if options.load_fail:
             raise LoadFailed(options.load_fail)
-        self._held = await asyncio.to_thread(_hold, options.memory_mib)
         self._model, self._options = model, options
         progress(1.0)
 

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from tests.worker.agent.fleet import Fleet, eventually
@@ -49,6 +50,20 @@ async def test_a_real_backend_is_started_loaded_reported_and_stopped(fleet: Flee
         assert [load.replica_id for load in fleet.reports[-1].replicas] == ["r-1"]
         assert (await fleet.stop("r-1")).found
         assert start_time(replica.pid) is None
+
+
+async def test_the_growth_of_a_process_that_loads_is_told(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.router.interval = timedelta(seconds=60)
+    async with fleet.agent(backend_command=BACKEND_COMMAND):
+        await fleet.on_the_bus()
+        options = {"memory_mib": "64", "load_gate_file": str(tmp_path / "gate")}
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(loaded(fleet, options))
+            await eventually(
+                lambda: any(r.memory_bytes > 64 << 20 for r in fleet.router.replicas().values()), "growth"
+            )
+            assert fleet.router.replicas()["r-1"].state is ReplicaState.LOADING
+            (tmp_path / "gate").touch()
 
 
 async def test_a_real_backend_survives_its_agent_and_is_adopted(fleet: Fleet) -> None:

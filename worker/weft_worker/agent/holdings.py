@@ -13,6 +13,7 @@ from weft_worker.process_memory import group_pids, proportional_bytes
 
 _EVERY_SECONDS = 5.0
 _EVERY_SECONDS_OF_A_LOAD = 1.0
+_GROWTH_BYTES = 16 << 20
 # Of one core; walking over the pages of large models takes long.
 _SHARE_OF_TIME = 0.05
 
@@ -36,12 +37,18 @@ class Holdings:
         return sum(r.memory_bytes for r in self._roster.running if not self._on_gpu(r.record))
 
     async def measure(self) -> bool:
-        """Measure every replica; say whether one was for the first time in its present state."""
+        """Measure every replica; say whether that brings news.
+
+        News is a replica that is measured for the first time in its state, and a load that goes on: native code that
+        loads may hold the interpreter's lock for long, and what its process holds is then the only sign of progress.
+        """
         replicas = [(replica, replica.record.replica_state) for replica in self._roster.running]
         held = await asyncio.to_thread(self._held, [replica.record for replica, _ in replicas])
         news = False
         for replica, state in replicas:
-            news = news or replica.measured_in is not state
+            grown = held[replica.id] - replica.memory_bytes
+            goes_on = state is LeaseState.LOADING and grown >= _GROWTH_BYTES
+            news = news or goes_on or replica.measured_in is not state
             replica.memory_bytes, replica.measured_in = held[replica.id], state
         return news
 
