@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 from weft_common.clock import Clock
@@ -56,13 +57,16 @@ class Unloading(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Look:
     """The fleet at one moment, for all models."""
 
     snapshot: Snapshot
-    nodes: int
     now: float
+
+    @cached_property
+    def nodes(self) -> int:
+        return nodes_mark(self.snapshot)
 
     def circumstances(self, model: str) -> int:
         return circumstances_of(model, self.snapshot, self.nodes)
@@ -148,14 +152,13 @@ class Reconciler:
         """Models that something may have to be done for, less those for which something is being done."""
         policies = (p.model for p in snapshot.catalog.policies.values() if p.scales or p.spread_all)
         loading = {job.model for job in self._fleet.loads.values() if job.under_way}
-        concerned = dict.fromkeys((*policies, *snapshot.of_model))
+        concerned = dict.fromkeys((*policies, *_astray(snapshot)))
         self._remembered = {m: r for m, r in self._remembered.items() if m in concerned}
         self._breakers = {m: b for m, b in self._breakers.items() if m in concerned}
         return (m for m in concerned if m not in self._busy and m not in loading)
 
     def _look(self) -> _Look:
-        snapshot = self._fleet.snapshot()
-        return _Look(snapshot, nodes_mark(snapshot), self._clock.monotonic())
+        return _Look(self._fleet.snapshot(), self._clock.monotonic())
 
     def _step(self, model: str, look: _Look) -> Step | None:
         shut = self._shut(model, look)
@@ -228,6 +231,13 @@ class Reconciler:
             _log.warning(
                 "reconciling_gave_up", extra={"model": step.model, "want": step.reason, "why": reason}
             )
+
+
+def _astray(snapshot: Snapshot) -> Iterator[str]:
+    """Models with replicas that can never serve."""
+    for view in snapshot.views:
+        if view.strays:
+            yield from (r.replica.model for r in view.replicas if r.replica.id in view.strays)
 
 
 def _is_heard(model: str, look: _Look) -> bool:
