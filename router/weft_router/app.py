@@ -30,6 +30,7 @@ from weft_router.services.node_service import NodeService
 from weft_router.services.routing_service import RoutingService
 from weft_router.services.scheduling_service import SchedulingService
 from weft_router.settings import RouterSettings
+from weft_router.silence import Silence
 from weft_router.store.postgres import open_store
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
@@ -77,6 +78,7 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
         services = _services(
             keep, settings=settings, fleet=fleet, store=store, sync=sync, loads=loads, unloads=unloads
         )
+        silence = Silence(fleet=fleet, clock=clock, seconds=settings.node_silence.total_seconds())
         reconciler = Reconciler(
             fleet=fleet,
             store=store,
@@ -86,8 +88,11 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
             clock=clock,
             scaling=settings.scaling_rules(),
             eviction=settings.eviction_rules(),
+            silence=silence,
         )
-        explains = ExplainService(fleet=fleet, sync=sync, rules=settings.eviction_rules(), clock=clock)
+        explains = ExplainService(
+            fleet=fleet, sync=sync, silence=silence, rules=settings.eviction_rules(), clock=clock
+        )
         lists = NodeListService(fleet=fleet, sync=sync, portraits=keep.portraits)
         async with _server(settings, services, routing, explains, lists) as server:
             async with background(

@@ -21,6 +21,7 @@ from weft_router.placement.decide import decide
 from weft_router.placement.decision import Evict, Placed, Refuse, Wait
 from weft_router.placement.request import request_for
 from weft_router.placement.rules import EvictionRules
+from weft_router.silence import Silence
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
 
@@ -86,6 +87,7 @@ class Reconciler:
         clock: Clock,
         scaling: ScalingRules,
         eviction: EvictionRules,
+        silence: Silence,
     ) -> None:
         self._fleet = fleet
         self._store = store
@@ -95,6 +97,7 @@ class Reconciler:
         self._clock = clock
         self._scaling = scaling
         self._eviction = eviction
+        self._silence = silence
         self._remembered: dict[str, Remembered] = {}
         self._breakers: dict[str, dict[str, Breaker]] = {}
         self._busy: set[str] = set()
@@ -190,7 +193,7 @@ class Reconciler:
         """Whether a load would find a place; if not, looking for one pauses."""
         model = look.snapshot.models[step.model]
         wish = request_for(model, look.snapshot, node_id=step.node_id, another=True)
-        wish = replace(wish, may_evict=step.may_evict)
+        wish = replace(wish, may_evict=step.may_evict, avoid=self._silence.nodes())
         decision = decide(wish, look.snapshot, now=look.now, rules=self._eviction)
         if isinstance(decision, Refuse):
             self._note_failure(step, look, decision.reason, _NO_PLACE_COOLDOWN_SECONDS)

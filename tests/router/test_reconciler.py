@@ -17,6 +17,7 @@ from weft_router.fleet.policy import Policy
 from weft_router.fleet.scaling import Grow, ScalingRules, Shrink, Step
 from weft_router.placement.rules import EvictionRules
 from weft_router.reconciler import Reconciler
+from weft_router.silence import Silence
 from weft_router.sync import FleetSync
 
 TWO = (a_node("one"), a_node("two"))
@@ -64,6 +65,7 @@ class World:
             clock=self.clock,
             scaling=ScalingRules(),
             eviction=EvictionRules(),
+            silence=Silence(fleet=self.fleet, clock=self.clock, seconds=30),
         )
 
     def look(self) -> list[Step]:
@@ -80,8 +82,13 @@ class World:
         before = len(self.loads.asked)
         for _ in range(int(seconds)):
             self.clock.advance(1)
+            self.hear()
             await self.step()
         return len(self.loads.asked) - before
+
+    def hear(self) -> None:
+        for node_id in self.fleet.nodes:
+            self.fleet.hear(node_id, self.clock.now)
 
     def change(self, *things: Node | Model) -> None:
         nodes = tuple(t for t in things if isinstance(t, Node))
@@ -171,6 +178,15 @@ async def test_a_model_is_spread_over_all_nodes_but_those_that_cannot_have_it() 
     world.fleet.apply(Changes(sequence=2, replicas=(a_replica(),)), world.clock.now)
     await world.step()
     assert world.loads.asked[-1] == ("m", "two", True)
+
+
+async def test_a_silent_node_is_no_place() -> None:
+    world = World(a_node(), a_model(), Policy("m", min_replicas=1))
+    world.clock.advance(31)
+    assert world.look() == []
+    world.clock.advance(10)
+    world.hear()
+    assert [type(step) for step in world.look()] == [Grow]
 
 
 async def test_no_step_is_made_for_a_model_that_is_being_loaded() -> None:

@@ -21,6 +21,7 @@ from weft_router.placement.decide import decide
 from weft_router.placement.decision import Decision, Evict, Join, Placed, Refuse, Serve, Wait
 from weft_router.placement.request import Request, request_for
 from weft_router.placement.rules import EvictionRules
+from weft_router.silence import Silence
 from weft_router.store.protocol import PlaceTaken, Store
 from weft_router.sync import FleetSync
 
@@ -69,8 +70,7 @@ class Seats:
         self._commands = commands
         self._clock = clock
         self._rules = rules
-        self._silence_seconds = silence_seconds
-        self._start_time = clock.monotonic()
+        self._silence = Silence(fleet=fleet, clock=clock, seconds=silence_seconds)
         self._rng = Random()
         self._deciding = asyncio.Lock()
 
@@ -133,7 +133,7 @@ class Seats:
         job = search.flight.job
         request = replace(
             request_for(search.model, snapshot, node_id=job.wanted_node_id, another=not job.shared),
-            avoid=frozenset(search.avoid | self._silent()),
+            avoid=self._silence.nodes() | search.avoid,
             may_evict=job.may_evict,
             since=search.since,
             deadline=search.deadline,
@@ -141,11 +141,6 @@ class Seats:
         decision = decide(request, snapshot, now=self._clock.monotonic(), rng=self._rng, rules=self._rules)
         _log_decision(request, decision)
         return decision
-
-    def _silent(self) -> set[str]:
-        """Nodes not heard from lately. A router that has just started gives everybody the benefit of the doubt."""
-        oldest = self._clock.monotonic() - self._silence_seconds
-        return {i for i in self._fleet.nodes if self._fleet.heard.get(i, self._start_time) < oldest}
 
     async def _write_down(self, search: Search, decision: Decision) -> Seat | None:
         if not isinstance(decision, Placed | Evict):

@@ -1,6 +1,7 @@
 """Why a model goes where it goes, also in a fleet that is not there."""
 
 import asyncio
+from dataclasses import replace
 
 from weft_common.clock import Clock
 from weft_common.errors import FieldViolation, InvalidRequest, ModelNotFound
@@ -14,6 +15,7 @@ from weft_router.placement.explain import Table, explain
 from weft_router.placement.request import Request, request_for
 from weft_router.placement.rules import EvictionRules
 from weft_router.placement.whatif import plan
+from weft_router.silence import Silence
 from weft_router.sync import FleetSync
 from weft_router.what_if import edited_snapshot, view_of
 
@@ -23,9 +25,12 @@ MAX_REPLICAS = 100
 class ExplainService:
     """ExplainPlacement of weft.scheduling.v1.SchedulingService, on upb classes."""
 
-    def __init__(self, *, fleet: Fleet, sync: FleetSync, rules: EvictionRules, clock: Clock) -> None:
+    def __init__(
+        self, *, fleet: Fleet, sync: FleetSync, silence: Silence, rules: EvictionRules, clock: Clock
+    ) -> None:
         self._fleet = fleet
         self._sync = sync
+        self._silence = silence
         self._rules = rules
         self._clock = clock
 
@@ -34,7 +39,8 @@ class ExplainService:
         model = self._model(request.model_name)
         _require_possible(request)
         # A snapshot never changes, and a table of a thousand nodes must not keep requests waiting.
-        return await asyncio.to_thread(self._answer, request, model, self._fleet.snapshot())
+        snapshot, silent = self._fleet.snapshot(), self._silence.nodes()
+        return await asyncio.to_thread(self._answer, request, model, snapshot, silent)
 
     def _model(self, name: str) -> Model:
         model = self._fleet.models.get(name)
@@ -43,7 +49,11 @@ class ExplainService:
         return model
 
     def _answer(
-        self, request: pb.ExplainPlacementRequest, model: Model, snapshot: Snapshot
+        self,
+        request: pb.ExplainPlacementRequest,
+        model: Model,
+        snapshot: Snapshot,
+        silent: frozenset[str],
     ) -> pb.ExplainPlacementResponse:
         now = self._clock.monotonic()
         snapshot = edited_snapshot(snapshot, request.what_if)
@@ -53,6 +63,7 @@ class ExplainService:
             node_id=view_of(snapshot, request.node).node.id if request.node else None,
             another=request.replica_count > 0,
         )
+        wish = replace(wish, avoid=silent)
         table = explain(wish, snapshot, now=now, rules=self._rules)
         decisions = self._decisions(wish, snapshot, table, request.replica_count, now)
         return pb.ExplainPlacementResponse(

@@ -15,6 +15,7 @@ from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.policy import Policy
 from weft_router.placement.rules import EvictionRules
 from weft_router.services.explain_service import ExplainService
+from weft_router.silence import Silence
 from weft_router.sync import FleetSync
 
 NOW = 1000.0
@@ -25,7 +26,9 @@ def a_service(*things: Node | Replica | Model | Policy) -> ExplainService:
     fleet = a_fleet(*things, heard=NOW)
     sync = FleetSync(FakeStore(), FakeBus(), fleet)  # type: ignore[arg-type]  # a fake bus
     sync.known.set()
-    return ExplainService(fleet=fleet, sync=sync, rules=EvictionRules(), clock=ManualClock(NOW))
+    clock = ManualClock(NOW)
+    silence = Silence(fleet=fleet, clock=clock, seconds=30)
+    return ExplainService(fleet=fleet, sync=sync, silence=silence, rules=EvictionRules(), clock=clock)
 
 
 async def explained(service: ExplainService, **fields: Any) -> pb.ExplainPlacementResponse:
@@ -117,6 +120,13 @@ async def test_without_a_node_and_with_another_policy() -> None:
     assert (await explained(service, what_if=pb.WhatIf(remove_nodes=["one"]))).decisions[0].node == "two"
     policy = policy_pb2.Policy(model_name="m", node_selector={"node.name": "two"})
     assert (await explained(service, what_if=pb.WhatIf(set_policies=[policy]))).decisions[0].node == "two"
+
+
+async def test_a_silent_node_is_left_out_as_a_load_would() -> None:
+    service = a_service(a_node(), MODEL)
+    service._fleet.hear("n-one", NOW - 31)
+    answer = await explained(service)
+    assert (answer.fits, answer.candidates[0].reason) == (False, "its worker does not answer")
 
 
 async def test_one_node_can_be_asked_about() -> None:
