@@ -63,6 +63,15 @@ def test_a_stream_goes_on_while_every_gateway_and_router_is_stopped(stack: Stack
     assert text.count(b'"content":"t') >= 99
 
 
+def test_scripts_see_what_the_tests_see(stack: Stack) -> None:
+    assert stack.chat(max_tokens=1).status_code == 200
+    printed = stack.weft("status", "--json")
+    assert printed.returncode == 0
+    assert json.loads(printed.stdout) == stack.status()
+    kinds = {part["name"].split("-")[0].split(":")[0] for part in stack.status()["parts"]}
+    assert kinds == {"postgres", "nats", "envoy", "router", "gateway", "worker", "replica"}
+
+
 def test_dead_parts_are_back_within_seconds(stack: Stack) -> None:
     for name in ("gateway-0", "router-0", "nats"):
         before = stack.part(name)
