@@ -136,7 +136,9 @@ class Router:
         if self.alive and self.knows:
             snapshot = self.fleet.snapshot()
             wished = {m: n for m in snapshot.models if (n := 1 + self.loops.wished(m)) > 1}
-            problems = [*broken(snapshot), *duplicate_loads(self.fleet.replicas.values(), wished)]
+            # A load on a node that fell silent is as good as failed, and another one may be under way.
+            hopeful = [r for r in self.fleet.replicas.values() if snapshot.counts(r)]
+            problems = [*broken(snapshot), *duplicate_loads(hopeful, wished)]
             self.world.ledger.check(self.world.agenda.now, problems)
 
     # What workers say.
