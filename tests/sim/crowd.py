@@ -47,17 +47,22 @@ class Crowd:
             rng.shuffle(self._models)
             self._weights = list(accumulate(self._weight(i, m) for i, m in enumerate(self._models)))
         model = rng.choices(self._models, cum_weights=self._weights)[0]
-        gateway = rng.choice(list(world.gateways.values()))
-        self.sent_count += 1
-        service = min(rng.expovariate(1 / shape.service_seconds), 10 * shape.service_seconds)
-        ask = Ask(self.sent_count, model, gateway.name, now, now + shape.load_wait_seconds, service)
-        if gateway.wants_prefixes(model):
-            ask.chain = self._prompt(rng.randrange(_PROMPTS))
-        self.under_way[ask.number] = ask
-        world.agenda.after(shape.load_wait_seconds, self._time_out, ask)
-        gateway.arrive(ask)
+        self.ask(model, min(rng.expovariate(1 / shape.service_seconds), 10 * shape.service_seconds))
         if self.sent_count < shape.request_count:
             world.agenda.after(rng.expovariate(shape.requests_per_second), self._send)
+
+    def ask(self, model: str, service_seconds: float) -> Ask:
+        """Send a request through some gateway."""
+        world, now, wait = self.world, self.world.agenda.now, self.world.shape.load_wait_seconds
+        gateway = world.rng.choice(list(world.gateways.values()))
+        self.sent_count += 1
+        ask = Ask(self.sent_count, model, gateway.name, now, now + wait, service_seconds)
+        if gateway.wants_prefixes(model):
+            ask.chain = self._prompt(world.rng.randrange(_PROMPTS))
+        self.under_way[ask.number] = ask
+        world.agenda.after(wait, self._time_out, ask)
+        gateway.arrive(ask)
+        return ask
 
     def _weight(self, rank: int, model: str) -> float:
         pooled = self.world.store.policies[model].node_selector

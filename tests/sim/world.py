@@ -15,7 +15,7 @@ from tests.sim.healed import unhealed
 from tests.sim.ledger import Ledger
 from tests.sim.machine import Machine, Report
 from tests.sim.network import Network
-from tests.sim.population import population
+from tests.sim.population import Population, population
 from tests.sim.process import Ask, Outcome
 from tests.sim.router import Router
 from tests.sim.shape import Shape
@@ -31,15 +31,16 @@ HEALING_SECONDS = 240.0
 _LOOK_SECONDS = 5.0
 _HINT_SECONDS = 0.005
 # How long an outdated replica may still be picked: as long as news may take to reach everybody.
-_OUTDATED_SECONDS = 10.0
+_OUTDATED_SECONDS = 30.0
 _CUT_SECONDS = 10.0
 
 
 @dataclass(slots=True, eq=False)
 class World:
-    """Everything there is; state: everything but `shape`."""
+    """Everything there is; state: everything but `shape`. Its inhabitants are drawn unless they are given."""
 
     shape: Shape
+    people: Population | None = None
     rng: Random = field(init=False)
     agenda: Agenda = field(default_factory=Agenda)
     ledger: Ledger = field(init=False)
@@ -61,7 +62,7 @@ class World:
         self.rng, self.ledger = Random(self.shape.seed), Ledger(self.shape.seed)
         self.network = Network(self.agenda, self.rng, self.shape.loss_share)
         self.crowd, self.faults = Crowd(self), Faults(self)
-        people = population(self.shape, self.rng)
+        people = self.people or population(self.shape, self.rng)
         for model in people.models:
             self.edit(model)
         for policy in people.policies:
@@ -87,18 +88,23 @@ class World:
 
     def run(self) -> Ledger:
         """Live through all of it, and see that everything heals; raises Broken where a rule does not hold."""
-        for router in self.routers:
-            router.start()
-        for machine in self.machines.values():
-            self.agenda.after(self.rng.uniform(0, 3), machine.start)
-        self.agenda.after(5.0, self.crowd.start)
-        self.agenda.after(8.0, self.faults.start)
-        self.agenda.after(_LOOK_SECONDS, self._look)
-        self.agenda.run_until(8.0 + self.shape.busy_seconds)
+        self.wake()
+        self.crowd.start()
+        self.agenda.after(3.0, self.faults.start)
+        self.agenda.run_until(self.agenda.now + self.shape.busy_seconds)
         self.faults.end()
         self.agenda.run_until(self.agenda.now + HEALING_SECONDS)
         self.ledger.check(self.agenda.now, unhealed(self))
         return self.ledger
+
+    def wake(self) -> None:
+        """Start every process, and wait until they know each other."""
+        for router in self.routers:
+            router.start()
+        for machine in self.machines.values():
+            self.agenda.after(self.rng.uniform(0, 3), machine.start)
+        self.agenda.after(_LOOK_SECONDS, self._look)
+        self.agenda.run_until(5.0)
 
     def fail(self, problem: str) -> None:
         """End the world."""

@@ -1,0 +1,108 @@
+"""Worlds of a few machines and models, in which one thing happens that an issue asks to be shown."""
+
+from tests.router.builders import a_model
+from tests.sim.population import GIB, MachinePlan, Population
+from tests.sim.process import Ask, Outcome
+from tests.sim.shape import Shape
+from tests.sim.world import World
+from weft_router.fleet.entities import Device, ReplicaState
+from weft_router.fleet.policy import Policy
+from weft_router.placement.rules import EvictionRules
+
+
+def a_world(machine_gib: list[int], model_gib: list[int], **policy: int) -> World:
+    """Machines of one device each, and models m0, m1, ... of those sizes; nothing fails by itself."""
+    machines = (
+        MachinePlan(f"node-{i}", (device,), {"number": str(i)}, 1, True, ("llama-cpp",))
+        for i, device in enumerate(Device("g0", "GPU", "nvidia", n * GIB, n * GIB) for n in machine_gib)
+    )
+    models = tuple(a_model(f"m{i}", size_bytes=gib * GIB, slot_count=100) for i, gib in enumerate(model_gib))
+    policies = tuple(Policy(m.name, **policy) for m in models)  # type: ignore[arg-type]
+    world = World(Shape(1, loss_share=0.0), Population(tuple(machines), models, policies))
+    world.wake()
+    return world
+
+
+def outcomes(asks: list[Ask]) -> set[Outcome | None]:
+    return {a.outcome for a in asks}
+
+
+def test_two_models_that_do_not_fit_together_are_not_loaded_all_the_time() -> None:
+    """A-B-A-B for thirty seconds with a residency of two: at most seventeen loads, and everybody is answered."""
+    world = a_world([3], [2, 2])
+    world.rules = EvictionRules(residency_seconds=2.0)
+    asks: list[Ask] = []
+
+    def ask(turn: int) -> None:
+        asks.append(world.crowd.ask(f"m{turn % 2}", 0.05))
+
+    for turn in range(300):
+        world.agenda.after(turn * 0.1, ask, turn)
+    world.agenda.run_until(world.agenda.now + 30.0)
+    assert 8 <= world.ledger.counts["loads begun"] <= 17
+    world.agenda.run_until(world.agenda.now + 60.0)
+    assert (outcomes(asks), len(asks)) == ({Outcome.ANSWERED}, 300)
+
+
+def test_a_hundred_first_requests_for_a_cold_model_cause_one_load() -> None:
+    world = a_world([24, 24, 24], [8])
+    asks = [world.crowd.ask("m0", 0.1) for _ in range(100)]
+    world.agenda.run_until(world.agenda.now + 30.0)
+    assert (outcomes(asks), world.ledger.counts["loads begun"]) == ({Outcome.ANSWERED}, 1)
+
+
+def test_when_the_owner_of_a_load_is_killed_another_router_finishes_it_and_everybody_is_served() -> None:
+    world = a_world([48], [30])
+    asks = [world.crowd.ask("m0", 0.1) for _ in range(100)]
+    world.agenda.run_until(world.agenda.now + 1.0)
+    owner = next(r for r in world.routers if r.loads.owners())
+    owner.die()
+    world.agenda.run_until(world.agenda.now + 50.0)
+    assert outcomes(asks) == {Outcome.ANSWERED}
+    assert (world.ledger.counts["loads begun"], world.ledger.counts["loads taken over"]) == (1, 1)
+
+
+def test_a_load_that_fails_tells_everybody_the_backends_own_words() -> None:
+    world = a_world([24], [8])
+    asks = [world.crowd.ask("m0", 0.1) for _ in range(100)]
+    world.agenda.run_until(world.agenda.now + 0.5)
+    machine = world.machines["n-node-0"]
+    machine.doomed[next(iter(machine.processes))] = "the file is damaged"
+    world.agenda.run_until(world.agenda.now + 30.0)
+    assert outcomes(asks) == {Outcome.REFUSED}
+    assert world.ledger.counts["refused: the load failed: the file is damaged"] == 100
+    assert (machine.processes, world.store.replicas) == ({}, {})
+
+
+def test_restarted_routers_and_an_absent_database_stop_nobody() -> None:
+    world = a_world([24, 24], [8, 8], min_replicas=1)
+    world.agenda.run_until(world.agenda.now + 30.0)
+    running = {i for m in world.machines.values() for i in m.processes}
+    world.store.down = True
+    for router in world.routers:
+        router.die()
+        router.start()
+    world.agenda.run_until(world.agenda.now + 90.0)
+    world.store.down = False
+    world.agenda.run_until(world.agenda.now + 90.0)
+    assert {i for m in world.machines.values() for i in m.processes} == running
+    assert {r.state for r in world.store.replicas.values()} == {ReplicaState.READY}
+
+
+def test_routers_that_evict_at_the_same_moment_leave_every_minimum_alone() -> None:
+    """Two routers, a model with a replica to spare, and two others that want its place on different machines."""
+    world = a_world([10, 10, 10], [9, 9, 9])
+    world.store.put_policy(Policy("m0", min_replicas=3))
+    world.agenda.run_until(world.agenda.now + 60.0)
+    world.store.put_policy(Policy("m0", min_replicas=2))
+    for number in (1, 2):
+        world.store.put_policy(Policy(f"m{number}", {"number": str(number)}))
+    for router in world.routers:
+        router.refresh()
+    assert [world.owner_of(name) for name in ("m1", "m2")] == world.routers
+    asks = [world.crowd.ask(name, 0.1) for name in ("m1", "m2")]
+    world.agenda.run_until(world.agenda.now + 30.0)
+    ready = [r.model for r in world.store.replicas.values() if r.state is ReplicaState.READY]
+    assert ready.count("m0") == 2
+    assert world.ledger.counts["replicas evicted"] >= 1
+    assert Outcome.ANSWERED in outcomes(asks)
