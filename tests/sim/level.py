@@ -6,7 +6,7 @@ without any row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.sim.machine import Machine
@@ -76,11 +76,7 @@ class Levels:
 
     def _adopt(self, replica: Replica) -> None:
         """Its row went although it runs: a report that overtook another one, say."""
-        process = self.router.world.machine(replica.node_id).processes.get(replica.id)
-        if process is None:
-            return
-        row = replace(replica, shares=process.shares)
-        self.router.world.store.put_replicas([row], self.router.fleet.sequence)
+        self.router.world.store.put_replicas([replica], self.router.fleet.sequence)
         self.router.world.ledger.note("replicas adopted")
         self.router.wrote()
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.25
 _BEAT_SECONDS = 1.0
 _ORPHANED_SECONDS = 10.0
+_MINE_SECONDS = 8.0
 # A worker that has not said how a load is going is asked again after this, and given up after that.
 _ASK_SECONDS = LATEST_SECONDS
 _PATIENCE_SECONDS = 60.0
@@ -29,6 +30,7 @@ class Load:
     job: Job
     model: Model
     since: float
+    beaten: float
     asked: float = float("-inf")
 
 
@@ -46,8 +48,11 @@ class Loads:
         self.router.every(_ORPHANED_SECONDS / 4, self._adopt)
 
     def owners(self) -> list[tuple[str, str]]:
-        """Which loads this router believes to own."""
-        return [(i, self.router.identity) for i in self._in_hand]
+        """Which loads this router believes to own, and would act on."""
+        now = self.router.now()
+        return [
+            (i, self.router.identity) for i, o in self._in_hand.items() if now - o.beaten <= _MINE_SECONDS
+        ]
 
     def begin(
         self,
@@ -74,15 +79,15 @@ class Loads:
             begun=False,
         )
         router.claim(row, victims, wish)
-        self._in_hand[row.id] = Load(router.world.store.jobs[row.id], model, router.now())
+        self._in_hand[row.id] = Load(router.world.store.jobs[row.id], model, router.now(), router.now())
         self._look_at(row.id)
 
     def ended(self, replica_id: str, outcome: str) -> None:
         """The process says that it is ready, or why it failed; news of a load that is not in hand is for others."""
         load, row = self._in_hand.get(replica_id), self.router.fleet.replicas.get(replica_id)
-        if load is None or row is None:
+        if load is None or row is None or outcome == "loading":
             return
-        if outcome == "loading":
+        if self.router.now() - load.beaten > _MINE_SECONDS:
             return
         if outcome == "ready":
             self._ready(load, row)
@@ -126,7 +131,7 @@ class Loads:
         self.router.world.store.jobs.pop(replica_id, None)
 
     def _look(self) -> None:
-        for replica_id in list(self._in_hand):
+        for replica_id, _ in self.owners():
             self._look_at(replica_id)
 
     def _look_at(self, replica_id: str) -> None:
@@ -168,11 +173,16 @@ class Loads:
         router.world.network.send(send)
 
     def _beat(self) -> None:
-        for replica_id in list(self._in_hand):
-            if not self.router.world.store.beat(
-                replica_id, self.router.identity, self.router.world.agenda.now
-            ):
-                self._in_hand.pop(replica_id)
+        """Say that the loads are in hand; whoever cannot say so for long must take them for somebody else's."""
+        router, now = self.router, self.router.now()
+        for replica_id, load in list(self._in_hand.items()):
+            if now - load.beaten > _MINE_SECONDS:
+                del self._in_hand[replica_id]
+        for replica_id, load in list(self._in_hand.items()):
+            if router.world.store.beat(replica_id, router.identity, router.world.agenda.now):
+                load.beaten = now
+            else:
+                del self._in_hand[replica_id]
 
     def _adopt(self) -> None:
         router = self.router
@@ -182,4 +192,6 @@ class Loads:
         for job in taken:
             router.world.ledger.note("loads taken over")
             if job.model in router.fleet.models:
-                self._in_hand[job.replica_id] = Load(job, router.fleet.models[job.model], router.now())
+                self._in_hand[job.replica_id] = Load(
+                    job, router.fleet.models[job.model], router.now(), router.now()
+                )

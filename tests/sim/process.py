@@ -100,4 +100,5 @@ class Process:
             slot_count=self.model.slot_count,
             max_queue_count=self.model.max_queue_count,
             memory_bytes=self.size_bytes,
+            shares=self.shares,
         )

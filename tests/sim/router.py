@@ -160,7 +160,7 @@ class Router:
             approved=approved,
             address="127.0.0.1:50051",
             labels={},
-            devices=vacant(devices, self._rows(told)),
+            devices=vacant(devices, told),
             engines=machine.engines,
             max_replicas_per_model=machine.slots,
             token_sha256=b"",
@@ -173,11 +173,6 @@ class Router:
         self.fleet.hear(node.id, self.now())
         self.levels.settle(node.id, told)
         self.world.network.send(machine.accept, life, node.generation)
-
-    def _rows(self, told: list[Replica]) -> list[Replica]:
-        """What a worker runs, with the shares that its rows have."""
-        rows = self.world.store.replicas
-        return [replace(r, shares=rows[r.id].shares) if r.id in rows else r for r in told]
 
     def heartbeat(self, machine: Machine, devices: tuple[Device, ...], told: list[Replica]) -> None:
         """Take a node's heartbeat, and name what it must stop."""
