@@ -1,7 +1,7 @@
 """What a heartbeat or the end of a process means for rows: the level that heals whatever commands missed.
 
-Absence of knowledge stops nothing: a worker is told to stop only what a row calls unloading, or what is loading
-without any row.
+Absence of knowledge stops nothing: a worker is told to stop only what a row calls unloading, what is loading without
+any row, or what had a row that went.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Levels:
         router.fleet.measure(node.id, devices, told)
         self._note(node.id)
         self._forget_missing(node.id, told)
-        rows = router.world.store.replicas
+        store = router.world.store
         for replica in told:
-            row = rows.get(replica.id)
+            row = store.replicas.get(replica.id)
             if row is not None and row.state is ReplicaState.UNLOADING:
                 router.stop(row)
-            elif row is None and replica.state is ReplicaState.READY:
+            elif row is None and replica.state is ReplicaState.READY and replica.id not in store.removed:
                 self._adopt(replica)
             elif row is None:
                 router.stop(replica)
@@ -75,7 +75,7 @@ class Levels:
         self.router.wrote()
 
     def _adopt(self, replica: Replica) -> None:
-        """Its row went although it runs: a report that overtook another one, say."""
+        """It runs and has never had a row: the database was made anew, say."""
         self.router.world.store.put_replicas([replica], self.router.fleet.sequence)
         self.router.world.ledger.note("replicas adopted")
         self.router.wrote()

@@ -49,6 +49,8 @@ class Store:
     policies: dict[str, Policy] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
+    # Replicas whose rows went: an identity never comes back, whatever a late heartbeat says.
+    removed: set[str] = field(default_factory=set)
     lease: tuple[str, float] = ("", 0.0)
     _log: list[tuple[str, str]] = field(default_factory=list)
     _places: dict[tuple[str, str, int], str] = field(default_factory=dict)
@@ -120,6 +122,7 @@ class Store:
         self.jobs.pop(replica_id, None)
         row = self.replicas.pop(replica_id, None)
         if row is not None:
+            self.removed.add(replica_id)
             del self._places[_place(row)]
             self._write("replica", replica_id, f"node {row.node_id}", f"model {row.model}")
 
