@@ -41,13 +41,6 @@ class Loops:
         self.router.every(1.0, self._scale)
         self.router.every(1.0, self._drain)
 
-    def wished(self, model: str) -> int:
-        """How many loads policies may ask for at once."""
-        policy = self.router.fleet.snapshot().policy_of(model)
-        if policy.spread_all:
-            return len(self.router.fleet.nodes)
-        return max(1, policy.min_replicas) if policy.scales else 0
-
     def _lead(self) -> None:
         router = self.router
         led = self.leads

@@ -6,6 +6,7 @@ stored. What it sees is checked after every change, and every decision when it i
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,8 @@ class Router:
         """Look at the whole fleet as it is seen here."""
         if self.alive and self.knows:
             snapshot = self.fleet.snapshot()
-            wished = {m: n for m in snapshot.models if (n := 1 + self.loops.wished(m)) > 1}
+            wished = Counter([j.model for j in self.world.store.jobs.values() if j.wish != j.model])
+            wished.update(dict.fromkeys(snapshot.models, 1))
             # A load on a node that fell silent is as good as failed, and another one may be under way.
             hopeful = [r for r in self.fleet.replicas.values() if snapshot.counts(r)]
             problems = [*broken(snapshot), *duplicate_loads(hopeful, wished)]
