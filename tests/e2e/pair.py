@@ -24,6 +24,9 @@ SHORT_TIMERS: Mapping[str, str] = {
     "WEFT_ORPHAN": "12s",
 }
 
+# Of models whose policy has a minimum or a maximum.
+SCALING: Mapping[str, str] = {"WEFT_SCALE_UP_AFTER": "1s", "WEFT_SCALE_DOWN_AFTER": "2s"}
+
 
 @dataclass
 class Pair:

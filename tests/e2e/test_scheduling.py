@@ -26,8 +26,17 @@ DEFAULTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def models(pair: Pair) -> None:
+    """One model for each test, all of them new at once: the catalog is looked at every two seconds."""
+    *others, last = ("picky", "sure", "elastic", "asked", "misfit", "told")
+    for name in others:
+        pair.stack.write_model(name)
+    pair.stack.add_model(last)
+
+
 @pytest.fixture
-def admin(pair: Pair) -> Iterator[httpx.Client]:
+def admin(pair: Pair, models: None) -> Iterator[httpx.Client]:
     """A client of the pair that leaves no policy behind."""
     with pair.stack.client() as client:
         yield client
@@ -93,7 +102,6 @@ def served_by(pair: Pair, model: str) -> str:
 
 
 def test_a_model_runs_where_its_selector_leads_and_moves_with_it(pair: Pair, admin: httpx.Client) -> None:
-    pair.stack.add_model("picky")
     set_policy(admin, "picky", node_selector={"zone": "east"})
     assert {served_by(pair, "picky") for _ in range(4)} == {"two"}
     set_policy(admin, "picky", node_selector={"node.name": "local"})
@@ -107,7 +115,6 @@ def test_a_model_runs_where_its_selector_leads_and_moves_with_it(pair: Pair, adm
 
 
 def test_a_minimum_comes_true_and_survives_an_unload(pair: Pair, admin: httpx.Client) -> None:
-    pair.stack.add_model("sure")
     set_policy(admin, "sure", min_replicas=2)
     both = eventually(lambda: len(found := pair.replicas("sure")) == 2 and found, what="two replicas")
     assert pair.stack.weft("unload", "sure", "--node", "two").returncode == 0
@@ -120,6 +127,16 @@ def test_a_minimum_comes_true_and_survives_an_unload(pair: Pair, admin: httpx.Cl
     assert pair.replicas("sure")["local"].pid == both["local"].pid
 
 
+def test_replicas_come_with_work_and_go_without(pair: Pair, admin: httpx.Client) -> None:
+    set_policy(admin, "elastic", max_replicas=2)
+    work = [{"role": "user", "content": "tokens=1000 delay_ms=50"}]
+    with pair.stack.stream("elastic", messages=work) as pieces:
+        next(pieces)
+        assert len(pair.replicas("elastic")) == 1
+        eventually(lambda: len(pair.replicas("elastic")) == 2, what="one more replica", seconds=20)
+    eventually(lambda: len(pair.replicas("elastic")) == 1, what="one replica less", seconds=20)
+
+
 def explained(admin: httpx.Client, **body: Any) -> dict[str, Any]:
     answer = admin.post(EXPLAIN, json=body)
     assert answer.status_code == 200, answer.text
@@ -128,7 +145,6 @@ def explained(admin: httpx.Client, **body: Any) -> dict[str, Any]:
 
 
 def test_an_explanation_tells_where_and_why_not_elsewhere(pair: Pair, admin: httpx.Client) -> None:
-    pair.stack.add_model("asked")
     set_policy(admin, "asked", node_selector={"zone": "east"})
     found = admin.get(f"{EXPLAIN}/asked").json()
     assert [(d["outcome"], d["node"]) for d in found["decisions"]] == [("OUTCOME_PLACE", "two")]
@@ -143,7 +159,6 @@ def test_an_explanation_tells_where_and_why_not_elsewhere(pair: Pair, admin: htt
 
 
 def test_what_if_a_misfit_had_a_node(pair: Pair, admin: httpx.Client) -> None:
-    pair.stack.add_model("misfit")
     set_policy(admin, "misfit", node_selector={"gpu.vram": "80GB+"})
     assert explained(admin, model_name="misfit")["decisions"][0]["outcome"] == "OUTCOME_REFUSE"
     device = {"vendor": "nvidia", "total_memory_bytes": str(80 << 30)}
@@ -156,9 +171,15 @@ def test_what_if_a_misfit_had_a_node(pair: Pair, admin: httpx.Client) -> None:
     assert explained(admin, model_name="misfit", what_if=elsewhere)["decisions"][0]["node"] == "two"
 
 
+def test_the_api_is_grpc_as_well(pair: Pair, admin: httpx.Client) -> None:
+    body = json.dumps({"model_name": "typed", "min_replicas": 1, "max_replicas": 3})
+    done = pair.stack.buf_curl("/weft.scheduling.v1.SchedulingService/SetPolicy", "-d", body)
+    assert done.returncode == 0, done.stderr
+    assert admin.get(f"{SCHEDULING}/typed").json()["policy"]["max_replicas"] == 3
+
+
 def test_the_command_line_does_the_same(pair: Pair, admin: httpx.Client) -> None:
     stack: Stack = pair.stack
-    stack.add_model("told")
     assert stack.weft("policy", "set", "told", "--selector", "zone=east", "--max", "2").returncode == 0
     listed = json.loads(stack.weft("policy", "list", "--json").stdout)["policies"]
     assert listed == [DEFAULTS | {"model_name": "told", "node_selector": {"zone": "east"}, "max_replicas": 2}]
