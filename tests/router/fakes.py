@@ -33,6 +33,9 @@ class FakeBus:
                 await handler(payload)
         return True
 
+    async def wait_connected(self, timeout_seconds: float) -> bool:
+        return True
+
     async def request(self, subject: str, payload: bytes, timeout_seconds: float) -> bytes:
         if subject not in self.responders:
             raise PartUnavailable("No worker answers.", metadata={"part": "worker"})

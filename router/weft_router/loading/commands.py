@@ -9,6 +9,7 @@ from weft_router import convert
 from weft_router.fleet.entities import Model, Node, Replica
 
 _STOP_SECONDS = 10.0
+_BUS_SECONDS = 3.0
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class Commands:
             device_ids=[s.device_id for s in replica.shares],
         )
         subject = f"weft.node.{node.id}.backend.install"
+        # A bus that restarts is back in a moment, and a load is worth that.
+        await self._bus.wait_connected(_BUS_SECONDS)
         try:
             raw = await self._bus.request(subject, bytes(request), self._install_seconds)
         except PartUnavailable as error:

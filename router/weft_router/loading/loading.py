@@ -85,8 +85,10 @@ class Loading:
         while True:
             try:
                 seat = await self._resumed(search) or await self._seats.find(search)
-            except NoCapacity as refusal:
-                raise failure or refusal from refusal
+            except NoCapacity:
+                if failure is None:
+                    raise
+                raise failure from None
             if seat is None:
                 await self._free(flight, replace(flight.job, shared=False))
                 return None
@@ -94,7 +96,8 @@ class Loading:
                 loaded = await self._bring_up.run(flight, model, seat)
                 break
             except (ProcessGone, WorkerUnreachable) as error:
-                failure = None if isinstance(error, WorkerUnreachable) else error
+                if isinstance(error, ProcessGone):
+                    failure, search.returns = error, 0
                 await self._leave(search, seat)
         if not self._is_current(model):
             raise _Superseded

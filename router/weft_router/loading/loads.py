@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
 from weft_common.clock import Clock
@@ -31,6 +32,7 @@ from weft_router.sync import FleetSync
 
 _BEAT_SECONDS = 1.0
 _FOLLOW_SECONDS = 1.0
+_NEVER = timedelta(days=365)
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +40,8 @@ _log = logging.getLogger(__name__)
 class Loads:
     """Runs loads inside `tasks`.
 
-    State: `_shared`, flights by model that anybody may join, and `_owned`, flights by job whose owner is this router.
+    State: `_shared`, flights by model that anybody may join, `_owned`, flights by job whose owner is this router, and
+    `_reachable_since`.
     """
 
     def __init__(
@@ -64,6 +67,8 @@ class Loads:
         self._shared: dict[str, Flight] = {}
         self._owned: dict[str, Flight] = {}
         self._running: set[asyncio.Task[None]] = set()
+        # Since when the database has been answering; what stopped beating before may not have been able to.
+        self._reachable_since = clock.monotonic()
 
     @property
     def under_way(self) -> frozenset[str]:
@@ -103,14 +108,24 @@ class Loads:
         """Say that this router's loads are alive, and take over those of routers that are not; for ever."""
         while True:
             await asyncio.sleep(_BEAT_SECONDS)
-            with contextlib.suppress(PartUnavailable):
+            try:
                 await self._beat()
                 await self._take_over()
+            except PartUnavailable:
+                self._reachable_since = float("inf")
+            else:
+                self._reachable_since = min(self._reachable_since, self._clock.monotonic())
 
     def close(self) -> None:
         """Leave every load to other routers, or to the next start of this one."""
         for task in self._running:
             task.cancel()
+
+    def _orphan(self) -> timedelta:
+        """After how long of silence a load is an orphan: while nobody could write, silence says nothing."""
+        reachable = self._clock.monotonic() - self._reachable_since
+        limit = self._settings.load_orphan
+        return limit if reachable >= limit.total_seconds() else _NEVER
 
     async def _beat(self) -> None:
         if self._owned:
@@ -119,7 +134,7 @@ class Loads:
     async def _take_over(self) -> None:
         foreign = [j for j in self._fleet.loads.values() if j.under_way and j.id not in self._owned]
         for job in foreign:
-            taken = await self._store.loads.take_over(job.id, self._owner, orphan=self._settings.load_orphan)
+            taken = await self._store.loads.take_over(job.id, self._owner, orphan=self._orphan())
             if taken is not None:
                 _log.info("load_taken_over", extra={"model": job.model, "load": job.id, "epoch": taken.epoch})
                 self._adopt(taken)
@@ -166,7 +181,7 @@ class Loads:
         try:
             if model is not None:
                 flight.job = await self._store.loads.claim(
-                    flight.job, orphan=self._settings.load_orphan, cooldown=self._settings.load_cooldown
+                    flight.job, orphan=self._orphan(), cooldown=self._settings.load_cooldown
                 )
                 await self._sync.after_write()
             self._land(flight, await self._to_the_end(flight))

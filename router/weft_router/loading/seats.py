@@ -41,13 +41,17 @@ class Seat:
 
 @dataclass(slots=True)
 class Search:
-    """One load's search; `avoid` are nodes whose workers left it unanswered."""
+    """One load's search; `avoid` are nodes that failed it, and `returns` how often those may be tried again.
+
+    A worker that is restarted answers again in a moment; one whose process died while it loaded is not tried again.
+    """
 
     flight: Flight
     model: Model
     since: float
     deadline: float
     avoid: set[str] = field(default_factory=set)
+    returns: int = 8
 
 
 class Seats:
@@ -92,6 +96,10 @@ class Seats:
                     await self._pause(search, "another load of it is under way", None)
                 case Wait():
                     await self._pause(search, decision.reason, decision.until)
+                case Refuse() if search.avoid and search.returns:
+                    search.returns -= 1
+                    search.avoid.clear()
+                    await self._pause(search, decision.reason, None)
                 case Refuse():
                     raise _refusal(search.model, decision.reason, decision.retry_after_seconds)
                 case _:

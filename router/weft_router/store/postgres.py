@@ -43,11 +43,15 @@ _TABLES = ("nodes", "replicas", "models", "policies")
 
 
 class PostgresStore:
-    """Reads and writes of the fleet; every call raises PartUnavailable while the database cannot be reached."""
+    """Reads and writes of the fleet; every call raises PartUnavailable while the database cannot be reached.
+
+    State: `_prepared`, whether the schema is known to be up to date.
+    """
 
     def __init__(self, pool: Any, leadership: Leadership) -> None:
         self._pool = pool
         self._leadership = leadership
+        self._prepared = False
         self._loads = LoadRows(self._writing, self._connection)
 
     @property
@@ -57,9 +61,11 @@ class PostgresStore:
 
     async def prepare(self) -> str:
         """Bring the schema up to date; returns the fleet's id."""
-        async with self._connection() as connection:
+        async with self._connected() as connection:
             await migrate(connection)
-            return str(await connection.fetchval("SELECT id FROM fleet"))
+            fleet_id = str(await connection.fetchval("SELECT id FROM fleet"))
+        self._prepared = True
+        return fleet_id
 
     async def read_changes(self, after: int) -> Changes:
         """Everything above a sequence; rows that are gone are named only."""
@@ -201,6 +207,17 @@ class PostgresStore:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
+        if not self._prepared:
+            raise PartUnavailable(
+                "The schema in PostgreSQL is not up to date yet; try again.",
+                retry_after=timedelta(seconds=1),
+                metadata={"part": "postgres"},
+            )
+        async with self._connected() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Any]:
         with _reaching():
             async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
                 yield connection

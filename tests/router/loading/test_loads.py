@@ -11,6 +11,7 @@ from tests.router.fakes import a_worker
 from tests.router.loading.worlds import MODEL, a_world
 from weft_common.errors import LoadFailed, ModelLoading, NoCapacity, PartUnavailable
 from weft_router.fleet.entities import Changes, ReplicaState
+from weft_router.loading import seats
 
 
 async def test_a_load_ends_with_a_ready_replica() -> None:
@@ -96,7 +97,8 @@ async def test_without_a_place_the_refusal_says_why() -> None:
             await world.loads.ensure(model, 5)
 
 
-async def test_a_worker_that_does_not_answer_frees_the_place() -> None:
+async def test_a_worker_that_does_not_answer_frees_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seats, "_LOOK_SECONDS", 0.01)
     async with a_world() as world:
         with pytest.raises(NoCapacity, match="without an answer of their worker"):
             await world.loads.ensure(MODEL, 5)
@@ -136,6 +138,16 @@ async def test_a_load_whose_row_could_not_be_followed_leaves_nothing_that_blocks
             await world.loads.ensure(MODEL, 5)
         assert world.loads.under_way == frozenset()
         await world.loads.ensure(MODEL, 5)
+
+
+async def test_a_worker_that_is_being_restarted_is_waited_for() -> None:
+    async with a_world() as world:
+        waiter = asyncio.create_task(world.loads.ensure(MODEL, 10))
+        await asyncio.sleep(0.1)
+        async with a_worker(world.bus) as worker:
+            worker.backend.gate.set()
+            await waiter
+        assert len(world.fleet.ready_replicas("m")) == 1
 
 
 async def test_a_silent_node_receives_no_model() -> None:

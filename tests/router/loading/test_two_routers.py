@@ -40,9 +40,11 @@ async def _until_loading(world: World) -> None:
             await asyncio.sleep(0.01)
 
 
-def _forget(world: World) -> None:
-    """What a router's death leaves: rows whose owner says nothing any more."""
+def _forget(world: World, *others: World) -> None:
+    """What a router's death leaves: rows whose owner says nothing any more, as others see it some time later."""
     world.loads.close()
+    for other in others:
+        other.clock.advance(10)
     loads = world.store.loads
     loads.beats = {job_id: moment - 60 for job_id, moment in loads.beats.items()}
 
@@ -88,7 +90,7 @@ async def test_a_load_whose_router_dies_is_finished_by_the_other_with_the_same_p
         await _until_loading(second)
         waiter = asyncio.create_task(second.loads.ensure(MODEL, 30))
         await asyncio.sleep(0.05)
-        _forget(first)
+        _forget(first, second)
         with pytest.raises(asyncio.CancelledError):
             await owner
         worker.backend.gate.set()
@@ -102,7 +104,7 @@ async def test_a_load_without_waiters_is_finished_all_the_same() -> None:
     async with two_routers() as (first, second, worker), background(second.loads.keep()):
         task = asyncio.create_task(first.loads.add(MODEL, None, 30))
         await _until_loading(second)
-        _forget(first)
+        _forget(first, second)
         with pytest.raises(asyncio.CancelledError):
             await task
         worker.backend.gate.set()
@@ -141,3 +143,19 @@ async def test_a_model_that_changes_while_it_loads_never_serves_and_who_waits_lo
         await second.sync.refresh()
         assert worker.stopped == worker.installed
         assert (second.fleet.replicas, second.fleet.loads) == ({}, {})
+
+
+async def test_silence_during_an_outage_of_the_database_makes_no_orphans() -> None:
+    async with two_routers() as (first, second, worker), background(second.loads.keep()):
+        owner = asyncio.create_task(first.loads.ensure(MODEL, 30))
+        await _until_loading(second)
+        first.store.down = True
+        await asyncio.sleep(1.2)  # a look that finds nobody there
+        second.clock.advance(10)
+        loads = first.store.loads
+        loads.beats = {job_id: moment - 60 for job_id, moment in loads.beats.items()}
+        first.store.down = False
+        await asyncio.sleep(1.2)
+        assert {job.epoch for job in second.fleet.loads.values()} == {1}
+        worker.backend.gate.set()
+        await owner
