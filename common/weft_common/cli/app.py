@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from weft_common.cli import policies
+from weft_common.cli import nodes, policies
 from weft_common.cli.options import HomeOption, JsonOption, KeyOption, Text, UrlOption
 from weft_common.home import StartError
 
@@ -21,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(nodes.app)
 app.add_typer(policies.app)
 
 
