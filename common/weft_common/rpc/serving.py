@@ -18,6 +18,9 @@ from weft_common.rpc.status import to_status
 from weft_common.rpc.wire import cancelled_from_outside, to_bytes
 
 Guard = Callable[[CallContext], None]
+_HTTP_STATUS = "x-weft-http-status"
+# What Envoy's transcoder makes of codes that stand for several of our errors.
+_TRANSCODED = {grpc.StatusCode.FAILED_PRECONDITION: 400, grpc.StatusCode.RESOURCE_EXHAUSTED: 429}
 _logger = logging.getLogger(__name__)
 
 
@@ -131,9 +134,18 @@ async def _fail(method: Method, call: CallContext, context: Any, error: BaseExce
         raise asyncio.CancelledError from error
     if isinstance(cause, GRPCError):  # what the generated base raises for a method that nobody wrote
         await context.abort(_code(cause.status.value), cause.message or "", call.trailing())
-    status = to_status(cause if isinstance(cause, WeftError) else _unforeseen(method, cause))
-    await context.abort(status.code, status.details, (*call.trailing(), *status.trailing_metadata))
+    failure = cause if isinstance(cause, WeftError) else _unforeseen(method, cause)
+    status = to_status(failure)
+    trailing = (*call.trailing(), *_http_status(failure, call), *status.trailing_metadata)
+    await context.abort(status.code, status.details, trailing)
     raise AssertionError("abort always raises")
+
+
+def _http_status(error: WeftError, call: CallContext) -> Iterator[tuple[str, str]]:
+    """What REST callers are to see where Envoy's transcoder would say something else, unless the handler said it."""
+    said = any(key == _HTTP_STATUS for key, _ in call.trailing())
+    if not said and error.http_status != _TRANSCODED.get(error.code, error.http_status):
+        yield _HTTP_STATUS, str(error.http_status)
 
 
 def _own_reason(call: CallContext, error: asyncio.CancelledError) -> WeftError:

@@ -11,7 +11,7 @@ import h2.events
 import pytest
 
 from weft_common import logs
-from weft_common.errors import EngineFailed, InternalError, InvalidRequest, NoCapacity
+from weft_common.errors import EngineFailed, InternalError, InvalidRequest, NoCapacity, NodeStateError
 from weft_common.rpc import RpcClient, current_call, stub, upb_stream, upb_unary
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_proto.weft.routing.v1 import RouteRequest, RouteResponse
@@ -72,6 +72,19 @@ async def test_refused_call_has_no_initial_metadata_for_a_grpc_client(serve):
         assert await call.code() is grpc.StatusCode.UNAVAILABLE
         assert tuple(await call.initial_metadata()) == ()
         assert TRAILING in tuple(await call.trailing_metadata())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(NodeStateError("drains"), "409"), (NoCapacity("full"), None)], ids=str
+)
+async def test_rest_callers_are_told_a_status_that_the_code_alone_would_not_give(serve, error, status):
+    async def fail(raw: bytes) -> bytes:
+        raise error
+
+    async with serve(upb=[upb_unary("/t.T/Fail", fail, None)]) as served:
+        call = served.channel.unary_unary("/t.T/Fail")(b"")
+        await call.code()
+        assert dict(await call.trailing_metadata()).get("x-weft-http-status") == status
 
 
 async def test_headers_wait_for_the_first_message(serve):
