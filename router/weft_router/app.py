@@ -101,7 +101,7 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
                 _announce(server, sync),
                 loads.keep(),
                 *keep.loops(),
-                reconciler.run(),
+                _reconcile(catalog, reconciler),
                 follow_loads(bus, fleet, clock, sync.pulse.beat),
                 _purge(store),
             ):
@@ -175,6 +175,12 @@ async def _keep_level(store: Store, sync: FleetSync) -> None:
             complained = True
             await asyncio.sleep(_PREPARE_RETRY_SECONDS)
     await sync.follow()
+
+
+async def _reconcile(catalog: Catalog, reconciler: Reconciler) -> None:
+    """Bring replicas to what is wanted once that is known; what is unknown stops nothing."""
+    await catalog.looked.wait()
+    await reconciler.run()
 
 
 async def _purge(store: Store) -> None:

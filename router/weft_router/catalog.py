@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +38,8 @@ class Catalog:
         self._shelf = Shelf()
         self._weights: Mapping[Path, Weights] = {}
         self._complaints: dict[str, str] = {}
+        # Set once the catalog in memory is what the folder says: before, a model that is missing is only unknown.
+        self.looked = asyncio.Event()
 
     async def follow(self) -> None:
         """Look at the folder for ever; a file that cannot be used keeps its model as it was."""
@@ -61,12 +63,20 @@ class Catalog:
         self._weights = weights
         known = self._fleet.models
         changed = [m for m in map(self._model, self._files.values()) if m != known.get(m.name)]
-        gone = [] if self._broken else [name for name in known if name not in self._files]
+        gone = self._gone(known)
         if changed or gone:
             await self._store.put_models(changed, gone)
             await self._sync.after_write()
             _log.info("catalog_changed", extra={"models": [m.name for m in changed], "gone": gone})
         self._seen = stamps
+        self.looked.set()
+
+    def _gone(self, known: Iterable[str]) -> list[str]:
+        """Models without a file. A folder that is not there, or empty, may be a disk that is not mounted."""
+        gone = [name for name in known if name not in self._files]
+        if gone and not self._files:
+            _log.warning("models_folder_empty", extra={"folder": str(self._folder), "kept": gone})
+        return [] if self._broken or not self._files else gone
 
     def _stamps(self) -> dict[Path, tuple[int, int]]:
         """Files as they are; one that cannot be looked at (a dangling link, say) has no stamp and is read as broken."""

@@ -137,3 +137,16 @@ async def test_weights_that_come_later_give_the_model_its_size_and_its_cache(wor
     sequence = world.store.sequence
     await world.look()
     assert world.store.sequence == sequence
+
+
+async def test_a_folder_that_is_suddenly_empty_or_gone_takes_no_model_away(world: World) -> None:
+    world.write("a.yaml", "a")
+    await world.look()
+    (world.folder / "a.yaml").rename(world.folder / "kept")
+    assert await world.look() == {"a": 512}
+    (world.folder / "kept").unlink()
+    world.folder.rmdir()
+    assert await world.look() == {"a": 512}
+    world.folder.mkdir()
+    world.write("b.yaml", "b")
+    assert await world.look() == {"b": 512}
