@@ -129,6 +129,7 @@ def _invitation(news: Serving) -> str:
             f"-H \"Authorization: Bearer $(cat '{news.key_file}')\" -d '{body}'",
             f"  join    weft worker --register-to {news.join_url} "
             f"--registration-token \"$(cat '{news.join_token_file}')\" --node-name NAME",
+            "          and then, here: weft nodes approve NAME",
             "",
         )
     )
