@@ -63,7 +63,7 @@ class Catalog:
         self._weights = weights
         known = self._fleet.models
         changed = [m for m in map(self._model, self._files.values()) if m != known.get(m.name)]
-        gone = self._gone(known)
+        gone = self._gone(known) if stamps else self._kept(known)
         if changed or gone:
             await self._store.put_models(changed, gone)
             await self._sync.after_write()
@@ -72,11 +72,14 @@ class Catalog:
         self.looked.set()
 
     def _gone(self, known: Iterable[str]) -> list[str]:
-        """Models without a file. A folder that is not there, or empty, may be a disk that is not mounted."""
-        gone = [name for name in known if name not in self._files]
-        if gone and not self._files:
-            _log.warning("models_folder_empty", extra={"folder": str(self._folder), "kept": gone})
-        return [] if self._broken or not self._files else gone
+        """Models without a file; none while there is one that could not be read."""
+        return [] if self._broken else [name for name in known if name not in self._files]
+
+    def _kept(self, known: Iterable[str]) -> list[str]:
+        """A folder that is not there, or empty, takes no model away: it may be a disk that is not mounted."""
+        if kept := list(known):
+            _log.warning("models_folder_empty", extra={"folder": str(self._folder), "kept": kept})
+        return []
 
     def _stamps(self) -> dict[Path, tuple[int, int]]:
         """Files as they are; one that cannot be looked at (a dangling link, say) has no stamp and is read as broken."""

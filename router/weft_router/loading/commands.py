@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class WorkerUnreachable(PartUnavailable):
-    """Nobody answers for a node; another one may do."""
+    """Nobody answers for a node, or only to say that he cannot just now; another one may do, or the same one later."""
 
 
 class Commands:
@@ -51,6 +51,8 @@ class Commands:
             message = f"Node '{node.name}' did not start '{model.name}' in {self._install_seconds:g} s."
             raise LoadFailed(message) from error
         response = InstallBackendResponse.parse(raw)
+        if response.passing:
+            raise WorkerUnreachable(f"Node '{node.name}' could not start '{model.name}': {response.error}")
         if response.error or response.replica is None:
             raise LoadFailed(f"Node '{node.name}' could not start '{model.name}': {response.error}")
         return convert.replica(response.replica, node.id)

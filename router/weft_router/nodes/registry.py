@@ -19,6 +19,7 @@ from weft_router import convert
 from weft_router.fleet.entities import Node, NodeState, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.labels import bounded
+from weft_router.fleet.memory import vacant
 from weft_router.fleet.node_life import HealthLimits, aged, state_at_registration
 from weft_router.fleet.reconcile import Reconciled, reconcile
 from weft_router.nodes import description
@@ -150,7 +151,14 @@ class Registry:
             left_by_itself=draining and node.left_by_itself,
             drain_deadline=node.drain_deadline if draining else None,
         )
-        return bounded(description.described(node, request, address))
+        node = bounded(description.described(node, request, address))
+        return replace(node, devices=vacant(node.devices, self._running(request, node)))
+
+    def _running(self, request: RegisterNodeRequest, node: Node) -> list[Replica]:
+        """What a registering worker runs, where placement put it."""
+        known = self._fleet.replicas
+        reported = description.replicas(request.replicas, node)
+        return [replace(r, shares=known[r.id].shares) if r.id in known else r for r in reported]
 
     def _newcomer(self, name: str) -> Node:
         return Node(

@@ -31,7 +31,7 @@ class CommandService:
             replica = await self._supervisor.install(request, self._membership)
         except CommandFailed as error:
             _log.warning("install_failed", extra={"replica": request.replica_id, "reason": str(error)})
-            return bytes(InstallBackendResponse(error=str(error)))
+            return bytes(InstallBackendResponse(error=str(error), passing=error.passing))
         return bytes(InstallBackendResponse(replica=replica))
 
     async def stop(self, payload: bytes) -> bytes:

@@ -22,9 +22,10 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Nothing is done, for this reason."""
+    """Nothing is done, for this reason; one that is `passing` will not hold for a router that knows more."""
 
     reason: str
+    passing: bool = False
 
 
 class CommandLedger:
@@ -49,7 +50,8 @@ class CommandLedger:
         if replica_id in self._operations.values():
             return Refuse(f"replica {replica_id} belongs to another operation")
         if not self.admits(generation):
-            return Refuse(f"the command has generation {generation}, and {self.newest} was obeyed already")
+            reason = f"the command has generation {generation}, and {self.newest} was obeyed already"
+            return Refuse(reason, passing=True)
         self.obey(generation)
         self.remember(operation_id, replica_id)
         return Start()

@@ -34,7 +34,14 @@ _log = logging.getLogger(__name__)
 
 
 class CommandFailed(Exception):
-    """A command was refused or did not succeed; the message says why."""
+    """A command was refused or did not succeed; the message says why.
+
+    With `passing` it is not the command's fault, and a later one may succeed.
+    """
+
+    def __init__(self, reason: str, *, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
 
 
 class Supervisor:
@@ -92,13 +99,13 @@ class Supervisor:
         The start goes on when the caller is cancelled: an operation belongs to the worker.
         """
         if self._closing:
-            raise CommandFailed("the worker is stopping")
+            raise CommandFailed("the worker is stopping", passing=True)
         decision = self._ledger.decide_install(
             operation_id=request.operation_id, replica_id=request.replica_id, generation=request.generation
         )
         match decision:
-            case Refuse(reason):
-                raise CommandFailed(reason)
+            case Refuse(reason, passing):
+                raise CommandFailed(reason, passing=passing)
             case Start():
                 replica_id = request.replica_id
                 self._starts[replica_id] = self._tasks.create_task(self._start(request, membership))

@@ -96,6 +96,11 @@ class InstallBackendResponse(betterproto2.Message):
     Why it could not be started; empty on success.
     """
 
+    passing: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Whether that passes: the worker is stopping, or the command came from a router behind the times.
+    """
+
 
 default_message_pool.register_message("weft.bus.v1", "InstallBackendResponse", InstallBackendResponse)
 

@@ -25,12 +25,14 @@ class InstallBackendRequest(_message.Message):
     def __init__(self, operation_id: _Optional[str] = ..., generation: _Optional[int] = ..., model: _Optional[_Union[_model_pb2.Model, _Mapping]] = ..., replica_index: _Optional[int] = ..., replica_id: _Optional[str] = ..., device_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class InstallBackendResponse(_message.Message):
-    __slots__ = ("replica", "error")
+    __slots__ = ("replica", "error", "passing")
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    PASSING_FIELD_NUMBER: _ClassVar[int]
     replica: _replica_pb2.Replica
     error: str
-    def __init__(self, replica: _Optional[_Union[_replica_pb2.Replica, _Mapping]] = ..., error: _Optional[str] = ...) -> None: ...
+    passing: bool
+    def __init__(self, replica: _Optional[_Union[_replica_pb2.Replica, _Mapping]] = ..., error: _Optional[str] = ..., passing: _Optional[bool] = ...) -> None: ...
 
 class StopBackendRequest(_message.Message):
     __slots__ = ("generation", "replica_id", "force")
