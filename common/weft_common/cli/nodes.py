@@ -178,7 +178,7 @@ def _print(nodes: Sequence[Mapping[str, Any]], now: datetime) -> None:
     Console(highlight=False).print(table if nodes else "No machine has registered.")
     pending = [node["name"] for node in nodes if _state(node) == "pending"]
     if pending:
-        print(f"\n{', '.join(pending)} waits for approval: weft nodes approve {pending[0]}")
+        print(f"\nwaiting for approval: {', '.join(pending)}; to let one in: weft nodes approve {pending[0]}")
 
 
 def _state(node: Mapping[str, Any]) -> str:

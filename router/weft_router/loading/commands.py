@@ -1,12 +1,14 @@
 """What a router tells workers about the processes of replicas."""
 
 import logging
+from dataclasses import replace
 
 from weft_common.bus import Bus
 from weft_common.errors import DeadlineExceeded, LoadFailed, PartUnavailable, WeftError
 from weft_proto.weft.bus.v1 import InstallBackendRequest, InstallBackendResponse, StopBackendRequest
 from weft_router import convert
 from weft_router.fleet.entities import Model, Node, Replica
+from weft_router.nodes.addresses import at_host_of
 
 _STOP_SECONDS = 10.0
 _BUS_SECONDS = 3.0
@@ -55,7 +57,8 @@ class Commands:
             raise WorkerUnreachable(f"Node '{node.name}' could not start '{model.name}': {response.error}")
         if response.error or response.replica is None:
             raise LoadFailed(f"Node '{node.name}' could not start '{model.name}': {response.error}")
-        return convert.replica(response.replica, node.id)
+        started = convert.replica(response.replica, node.id)
+        return replace(started, address=at_host_of(node.address, started.address))
 
     async def stop(self, node: Node | None, replica: Replica, *, force: bool) -> None:
         """Have the worker stop a process, at once or when it is idle."""

@@ -51,7 +51,7 @@ class Health:
         seen, nodes = self._fleet.sequence, tuple(self._fleet.nodes.values())
         await self._ages.read()
         changed = [await self._age(node, seen) for node in nodes]
-        gone = [replica_id for node in nodes for replica_id in self._unreachable(node)]
+        gone = [replica_id for node in nodes for replica_id in self._unreachable(node)] + self._homeless()
         if gone:
             _log.info("replicas_unreachable", extra={"replicas": gone})
             await self._store.remove_replicas(gone)
@@ -80,6 +80,10 @@ class Health:
 
     def _may_judge(self, node: Node) -> bool:
         return not node.token_sha256 or self._ages.sure(self._limits.lost_seconds)
+
+    def _homeless(self) -> list[str]:
+        """Replicas of removed nodes, written by whoever did not know yet."""
+        return [r.id for r in self._fleet.replicas.values() if r.node_id not in self._fleet.nodes]
 
     def _unreachable(self, node: Node) -> list[str]:
         """Replicas of a lost node: its first heartbeat brings back what still runs.

@@ -47,7 +47,7 @@ class Heard:
 
 
 class Registry:
-    """State: `_first_seen`, since when rows are known, and `_looked_up`, when a host name was; hints that heal."""
+    """State: `_first_seen`, since when a node's rows are known, and `_looked_up`, when its host name was looked up."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Registry:
         self._ages = ages
         self._limits = limits
         self._clock = clock
-        self._first_seen: dict[str, float] = {}
+        self._first_seen: dict[str, dict[str, float]] = {}
         self._looked_up: dict[str, float] = {}
 
     async def register(self, request: RegisterNodeRequest, token: str | None) -> tuple[Node, str]:
@@ -237,11 +237,10 @@ class Registry:
     def _young(self, node_id: str) -> frozenset[str]:
         """Rows that may be younger than a report that does not know them."""
         now = self._clock.monotonic()
-        self._first_seen = {i: t for i, t in self._first_seen.items() if i in self._fleet.replicas}
         rows = [r for r in self._fleet.replicas_on(node_id) if r.state is not ReplicaState.UNLOADING]
-        for replica in rows:
-            self._first_seen.setdefault(replica.id, now)
-        return frozenset(r.id for r in rows if now - self._first_seen[r.id] < _YOUNG_SECONDS)
+        before = self._first_seen.get(node_id, {})
+        seen = self._first_seen[node_id] = {r.id: before.get(r.id, now) for r in rows}
+        return frozenset(i for i, moment in seen.items() if now - moment < _YOUNG_SECONDS)
 
 
 def _digest(token: str) -> bytes:

@@ -78,7 +78,7 @@ def test_nodes_are_listed_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
         "two pending NVIDIA H200 100.0 of 139.0 GiB 2 7 never gpu.vendor=nvidia,zone=a",
         "cpu unknown",
         "",
-        "two waits for approval: weft nodes approve two",
+        "waiting for approval: two; to let one in: weft nodes approve two",
     ]
 
 

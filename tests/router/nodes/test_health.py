@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.router.builders import a_replica
 from tests.router.nodes.world import a_router, call, calling, routers, running
 from weft_common.errors import InvalidToken
 from weft_proto.weft.node.v1 import DeregisterNodeRequest
@@ -135,6 +136,13 @@ async def test_a_goodbye_is_offline_at_once_and_stays_so() -> None:
             await first.workers.deregister_node(goodbye)
         await first.register()
         assert first.node().state is NodeState.HEALTHY
+
+
+async def test_a_replica_of_a_removed_node_does_not_stay() -> None:
+    async with a_router() as router:
+        await router.store.put_replica(a_replica(node_id="n-removed"))
+        await router.keep.health.turn()
+        assert router.fleet.replicas == {}
 
 
 async def test_a_draining_node_that_is_lost_drains_on() -> None:
