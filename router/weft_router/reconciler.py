@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Protocol
 
 from weft_common.clock import Clock
-from weft_common.errors import ModelLoading, PartUnavailable, WeftError
+from weft_common.errors import ModelLoading, NoCapacity, PartUnavailable, WeftError
 from weft_router.fleet.breaker import Breaker, after_failure, circumstances_of, may_try, nodes_mark
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
@@ -209,11 +209,10 @@ class Reconciler:
             self._breakers.get(step.model, {}).pop(step.node_id or "", None)
         except ModelLoading:
             return
-        except PartUnavailable as error:
-            self._note_failure(step, self._look(), error.message, _NO_PLACE_COOLDOWN_SECONDS)
-            raise
         except WeftError as error:
-            self._note_failure(step, self._look(), error.message, _LOAD_COOLDOWN_SECONDS)
+            passing = isinstance(error, NoCapacity | PartUnavailable)
+            pause = _NO_PLACE_COOLDOWN_SECONDS if passing else _LOAD_COOLDOWN_SECONDS
+            self._note_failure(step, self._look(), error.message, pause)
             raise
 
     async def _shrink(self, step: Shrink) -> None:

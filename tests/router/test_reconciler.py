@@ -10,7 +10,7 @@ from tests.router.fake_store import FakeStore
 from tests.router.fakes import FakeBus
 from weft_common.background import background
 from weft_common.clock import ManualClock
-from weft_common.errors import LoadFailed, ModelLoading, PartUnavailable
+from weft_common.errors import LoadFailed, ModelLoading, NoCapacity, PartUnavailable, WeftError
 from weft_router.fleet.entities import Changes, Model, Node, Replica, ReplicaState
 from weft_router.fleet.load_job import LoadJob
 from weft_router.fleet.policy import Policy
@@ -230,9 +230,10 @@ async def test_a_load_that_takes_long_is_no_failure() -> None:
     assert await world.asked_after(5) == 5
 
 
-async def test_a_missing_part_is_waited_for() -> None:
+@pytest.mark.parametrize("error", [PartUnavailable("NATS cannot be reached"), NoCapacity("all are busy")])
+async def test_what_passes_by_itself_is_waited_for(error: WeftError) -> None:
     world = World(*TWO, a_model(), Policy("m", min_replicas=1))
-    world.loads.error = PartUnavailable("NATS cannot be reached", metadata={"part": "nats"})
+    world.loads.error = error
     assert await world.asked_after(30) == 5
     world.loads.error = None
     assert await world.asked_after(10) >= 1
