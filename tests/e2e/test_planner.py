@@ -214,9 +214,17 @@ def test_no_router_that_knows_less_stops_a_replica(routers: Stack) -> None:
     routers.add_model("kept", options={"tokens": "4", "delay_ms": "10"}, parallel=8)
     assert routers.chat("kept").status_code == 200
     replica = routers.part("replica:local/kept")
+    models, away = routers.home / "models", routers.home / "models.away"
     with traffic(routers, chat("kept")) as asked:
         for victim in ("router-0", "postgres", "router-1", "router-0"):
             routers.part(victim).kill()
             assert asked.goes_on(40)
+        # A disk that is not mounted looks like an empty folder.
+        models.rename(away)
+        models.mkdir()
+        routers.part("router-1").kill()
+        assert asked.goes_on(100)
+        models.rmdir()
+        away.rename(models)
     assert asked.failures == []
     assert routers.part("replica:local/kept") == replica

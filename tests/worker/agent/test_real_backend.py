@@ -113,6 +113,6 @@ async def test_a_replica_that_is_evicted_is_reported_gone_soon_after_with_its_me
         assert start_time(holding.pid) is None
         cpu = next(device for device in fleet.router.heartbeats[-1].devices if device.id == "cpu")
         assert cpu.free_memory_bytes == cpu.total_memory_bytes == 2 << 30
-        assert answered - asked < 0.2
-        # 300 ms without requests, the end of a Python process, and a heartbeat.
-        assert 0.3 <= gone - asked < 2.0
+        assert answered < gone
+        # 300 ms without requests, the end of a Python process, and a heartbeat, long before the next one was due.
+        assert 0.3 <= gone - asked
