@@ -1,10 +1,10 @@
-"""Small, unlucky worlds: no rule is broken, and everything heals. Sixteen thousand requests."""
+"""Small, unlucky worlds: no rule is broken, and everything heals. Twenty thousand requests."""
 
 import pytest
 
 from tests.sim.seeds import live, small
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(10))
 def test_a_small_world_breaks_no_rule_and_heals(seed: int) -> None:
     assert live(small(seed)).ledger.counts["requests answered"] > 500

@@ -14,7 +14,7 @@ from weft_router.placement.request import request_for
 if TYPE_CHECKING:
     from tests.sim.router import Router
 
-_LOOK_SECONDS = 0.25
+_LOOK_SECONDS = 0.5
 _TRIES = 3
 # What another node may do better, so often and for so long.
 _ELSEWHERE = (
