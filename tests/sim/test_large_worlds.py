@@ -4,6 +4,8 @@ import pytest
 
 from tests.sim.seeds import large, live
 
+pytestmark = pytest.mark.timeout(600)  # seconds of work, minutes on a machine that does ten other things
+
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_large_world_breaks_no_rule_and_heals(seed: int) -> None:

@@ -13,6 +13,8 @@ from tests.sim.seeds import live, small
 from tests.sim.world import World
 from weft_router.placement.rules import EvictionRules
 
+pytestmark = pytest.mark.timeout(600)  # seconds of work, minutes on a machine that does ten other things
+
 ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = "from tests.sim.seeds import *; print(live(small(3, 500)).ledger.table())"
 
