@@ -76,11 +76,10 @@ def _nothing_yet(court: Court, possible: Sequence[NodeView], why: Explanation) -
     ripe = _earliest(court, possible, frozenset({Kept.YOUNG}))
     if ripe is not None:
         return _wait_or_refuse(request, "what could go was loaded too recently", ripe, why, now)
-    if next(_sets(court, possible, frozenset({Kept.YOUNG, Kept.BUSY})), None) is None:
+    ripe = _earliest(court, possible, frozenset({Kept.YOUNG, Kept.BUSY}))
+    if ripe is None:
         return _wait_or_refuse(request, "what could go is loading or not known well yet", None, why, now)
-    return _wait_or_refuse(
-        request, "everything that could go is busy", _patience_ends(court, possible), why, now
-    )
+    return _wait_or_refuse(request, "everything that could go is busy", _patience_ends(court, ripe), why, now)
 
 
 def _is_moving(replica: Replica) -> bool:
@@ -88,12 +87,10 @@ def _is_moving(replica: Replica) -> bool:
     return replica.state is ReplicaState.UNLOADING or not replica.begun
 
 
-def _patience_ends(court: Court, possible: Sequence[NodeView]) -> float | None:
+def _patience_ends(court: Court, ripe: float) -> float | None:
     """When busy replicas may be closed for the request; nobody knows when one becomes idle before."""
-    if court.request.since is None:
-        return None
-    ripe = _earliest(court, possible, frozenset({Kept.YOUNG, Kept.BUSY}))
-    return None if ripe is None else max(ripe, court.request.since + court.rules.patience_seconds)
+    since = court.request.since
+    return None if since is None else max(ripe, since + court.rules.patience_seconds)
 
 
 def _cheapest(court: Court, possible: Iterable[NodeView]) -> _Found | None:
