@@ -155,10 +155,9 @@ class Registry:
         return replace(node, devices=vacant(node.devices, self._running(request, node)))
 
     def _running(self, request: RegisterNodeRequest, node: Node) -> list[Replica]:
-        """What a registering worker runs, where placement put it."""
-        known = self._fleet.replicas
+        """What a registering worker runs, where placement put it, with what it held before it was adopted."""
         reported = description.replicas(request.replicas, node)
-        return [replace(r, shares=known[r.id].shares) if r.id in known else r for r in reported]
+        return [_known_better(r, self._fleet.replicas.get(r.id)) for r in reported]
 
     def _newcomer(self, name: str) -> Node:
         return Node(
@@ -245,3 +244,10 @@ class Registry:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
+
+
+def _known_better(reported: Replica, known: Replica | None) -> Replica:
+    """A replica as its worker reports it, with what only the fleet knows of it."""
+    if known is None:
+        return reported
+    return replace(reported, shares=known.shares, memory_bytes=reported.memory_bytes or known.memory_bytes)
