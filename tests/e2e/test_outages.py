@@ -49,6 +49,10 @@ def pids(stack: Stack, *prefixes: str) -> dict[str, int]:
     return {part.name: part.pid for prefix in prefixes for part in stack.parts(prefix)}
 
 
+def states(stack: Stack, prefix: str) -> list[str]:
+    return [part.state for part in stack.parts(prefix)]
+
+
 def refusal_of(stack: Stack, model: str) -> str:
     """What a request for a model that cannot be loaded is told."""
     (answer,) = ask_all(stack, [chat(model)])
@@ -101,19 +105,17 @@ def test_restarts_of_a_router_without_its_database_stop_no_replica(far: Stack, s
     running = pids(far, "replica:")
     with traffic(far, WARM) as asked:
         kill(far.part("router-0"))
-        eventually(lambda: far.parts("router-0")[0].state == "ready", what="the router back")
+        eventually(lambda: states(far, "router-0") == ["ready"], what="the router back")
         with stores.postgres.refused():
             assert asked.goes_on()
             kill(far.part("router-0"), *far.parts("gateway-"))
-            eventually(
-                lambda: [p.state for p in far.parts("gateway-")] == ["ready"] * 2, what="gateways back"
-            )
+            eventually(lambda: states(far, "gateway-") == ["ready"] * 2, what="gateways back")
             asked.answers.clear()  # with every gateway gone at once there is nobody to ask
             several_heartbeats = time.monotonic() + 3.5
             while time.monotonic() < several_heartbeats:
                 assert asked.goes_on()
-            assert far.part("router-0").state == "starting"
-        eventually(lambda: far.parts("router-0")[0].state == "ready", what="the router whole again")
+            assert states(far, "router-0") == ["starting"]
+        eventually(lambda: states(far, "router-0") == ["ready"], what="the router whole again")
         assert asked.goes_on(50)
     assert asked.failures == []
     assert pids(far, "replica:") == running
