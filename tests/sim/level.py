@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.sim.machine import Machine
 from weft_router.fleet.entities import Device, Replica, ReplicaState
+from weft_router.fleet.reconcile import reconcile
 
 if TYPE_CHECKING:
     from tests.sim.router import Router
@@ -29,7 +30,10 @@ class Levels:
     def settle(self, node_id: str, told: list[Replica]) -> None:
         """A worker registers: what it does not run any more is gone; its loads are for their owners to see to."""
         self._note(node_id)
-        self._forget_missing(node_id, told)
+        running = {r.id for r in told}
+        for row in self.router.fleet.replicas_on(node_id):
+            if row.id not in running and row.state is not ReplicaState.LOADING and not self._is_young(row):
+                self._remove(row.id)
 
     def heartbeat(self, machine: Machine, devices: tuple[Device, ...], told: list[Replica]) -> None:
         """Take what a worker measured and runs, and answer with what it must stop."""
@@ -41,15 +45,22 @@ class Levels:
         router.fleet.hear(node.id, router.now())
         router.fleet.measure(node.id, devices, told)
         self._note(node.id)
-        self._forget_missing(node.id, told)
-        store = router.world.store
-        for replica in told:
-            row = store.replicas.get(replica.id)
-            if row is not None and row.state is ReplicaState.UNLOADING:
-                router.stop(row)
-            elif row is None and replica.state is ReplicaState.READY and replica.id not in store.removed:
+        rows, store = router.fleet.replicas_on(node.id), router.world.store
+        loading = frozenset(r.id for r in rows if r.state is ReplicaState.LOADING)
+        plan = reconcile(
+            rows, told, loading=loading, young=frozenset(r.id for r in rows if self._is_young(r))
+        )
+        for replica_id in plan.gone:
+            self._remove(replica_id)
+        for replica_id in plan.stop:
+            router.stop(router.fleet.replicas[replica_id])
+        for replica in plan.write:
+            if replica.id not in store.removed:
                 self._adopt(replica)
-            elif row is None:
+        for replica in told:
+            if replica.id in store.removed or (
+                replica.state is ReplicaState.LOADING and replica.id not in store.replicas
+            ):
                 router.stop(replica)
 
     def gone(self, replica_id: str) -> None:
@@ -63,12 +74,8 @@ class Levels:
         else:
             self._remove(replica_id)
 
-    def _forget_missing(self, node_id: str, told: list[Replica]) -> None:
-        running = {r.id for r in told}
-        for row in self.router.fleet.replicas_on(node_id):
-            missing = row.id not in running and row.state is not ReplicaState.LOADING
-            if missing and self.router.now() - self._since[row.id][1] > _YOUNG_SECONDS:
-                self._remove(row.id)
+    def _is_young(self, row: Replica) -> bool:
+        return self.router.now() - self._since[row.id][1] <= _YOUNG_SECONDS
 
     def _remove(self, replica_id: str) -> None:
         self.router.world.store.remove(replica_id)

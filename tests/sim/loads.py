@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tests.sim.network import LATEST_SECONDS
+from tests.sim.process import ADDRESS
 from tests.sim.store import Failure, Job
 from weft_router.fleet.entities import Model, Node, NodeState, Replica, ReplicaState, Share
 from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
@@ -71,7 +72,7 @@ class Loads:
             index=index,
             revision=model.revision,
             node_id=node.id,
-            address="",
+            address=ADDRESS,
             state=ReplicaState.LOADING,
             slot_count=model.slot_count,
             max_queue_count=model.max_queue_count,

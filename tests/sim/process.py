@@ -8,6 +8,9 @@ from enum import Enum
 
 from weft_router.fleet.entities import Model, Replica, ReplicaState, Share
 
+# Nobody dials here.
+ADDRESS = "127.0.0.1:50051"
+
 
 class Outcome(Enum):
     """How a request ended."""
@@ -95,7 +98,7 @@ class Process:
             index=self.index,
             revision=self.model.revision,
             node_id=node_id,
-            address="127.0.0.1:50051",
+            address=ADDRESS,
             state=ReplicaState.UNLOADING if self.closing else self.state,
             slot_count=self.model.slot_count,
             max_queue_count=self.model.max_queue_count,
