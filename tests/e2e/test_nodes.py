@@ -81,7 +81,7 @@ def test_a_pending_node_gets_nothing_until_it_is_approved_and_then_serves(
     eventually(lambda: registered(stack), what="two registered")
     assert state(stack) == "pending"
     assert not joined(stack)
-    refused = call(stack, "POST", "/two/drain", {}, expect=409)
+    refused = call(stack, "POST", "/two/drain", expect=409)
     assert refused["details"][0]["reason"] == "NODE_STATE"
     load = {"model_name": MODEL, "node": "two"}
     call(stack, "POST", "/models/load", load, expect=503)
@@ -96,14 +96,14 @@ def test_a_drain_lets_a_stream_end_and_a_resumed_node_serves_again(stack: Stack,
     prompt = {"messages": [{"role": "user", "content": "tokens=30 delay_ms=100"}]}
     with stack.stream(MODEL, **prompt) as pieces:
         first = next(pieces)
-        call(stack, "POST", "/two/drain", {})
+        call(stack, "POST", "/two/drain")
         (other,) = ask_all(stack, [chat(MODEL, "tokens=1")])
         assert (other.ok, other.headers["x-weft-node"]) == (True, "local")
         whole = first + b"".join(pieces)
     assert whole.endswith(b"data: [DONE]\n\n")
     eventually(lambda: replicas(stack) == [], what="nothing left on two")
     assert state(stack) == "draining"
-    call(stack, "POST", "/two/resume", {})
+    call(stack, "POST", "/two/resume")
     assert state(stack) == "healthy"
     call(stack, "POST", "/models/load", {"model_name": MODEL, "node": "two"})
 

@@ -263,3 +263,20 @@ async def test_a_heartbeat_reaches_gateways_without_a_database() -> None:
         await router.beat(answer.node_token, "one", running())
         async with asyncio.timeout(2):
             assert [h.node_id for h in (await anext(watch)).heard] == [router.node().id]
+
+
+async def test_memory_of_a_replica_that_ended_is_free_at_once_also_where_its_heartbeat_did_not_go() -> None:
+    async with routers(2, auto_approve_nodes=True) as (first, second):
+        answer = await first.register(replicas=[running(memory_bytes=2 * world.GIB)])
+        for router in (first, second):
+            await router.sync.refresh()
+            await router.beat(answer.node_token, "one", running(memory_bytes=2 * world.GIB))
+        full = spare_bytes(second)
+        await first.beat(answer.node_token, "one", running(state=ReplicaState.FAILED))
+        await second.sync.refresh()
+        assert spare_bytes(second) - full == 2 * world.GIB
+
+
+def spare_bytes(router: world.Router) -> int:
+    """What placement takes for free on the node."""
+    return router.fleet.snapshot().by_id[router.node().id].spare_bytes
