@@ -23,7 +23,7 @@ async def test_closed_port_costs_nothing(stack: Stack) -> None:
     assert (line["upstream"], line["attempts"]) == (stack.fallback.address, 2)
 
 
-@pytest.mark.parametrize("code", ["UNAVAILABLE", "RESOURCE_EXHAUSTED"])
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "CANCELLED", "RESOURCE_EXHAUSTED"])
 async def test_replica_that_closes_or_is_full_hands_over(stack: Stack, code: str) -> None:
     refuse = [("abort", code, "not me", {})]
 

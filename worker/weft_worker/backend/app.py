@@ -28,6 +28,9 @@ _ORPHAN_GRACE_SECONDS = 5.0
 _LAST_WORDS_SECONDS = 0.25
 # Gateways hear of a stop by way of a router: that takes them milliseconds.
 _QUIET_SECONDS = 0.3
+# The server cancels calls that reach it while it stops, and a client would take that for its own doing: those who did
+# not know of the end are refused first, so that another replica serves them.
+_REFUSE_SECONDS = 0.1
 _logger = logging.getLogger(__name__)
 
 
@@ -100,14 +103,15 @@ async def _end(parts: _Parts, inference: Inference, server: RpcServer) -> None:
 
     The server itself stops after that: its cancelling looks like a clean end of the answer to HTTP clients.
     """
-    if parts.ending.gentle:
-        await parts.ending.linger(inference.quiet(_QUIET_SECONDS))
+    quiet = parts.ending.gentle and await parts.ending.linger(inference.quiet(_QUIET_SECONDS))
     parts.admission.refuse_new(Refusal.STOPPING)
     if not parts.ending.gentle:
         parts.admission.turn_away_waiting()
     parts.replica.abandon_load()
     if not await parts.ending.let_finish(inference.all_left()):
         inference.fail_running()
+    if not quiet:
+        await asyncio.sleep(_REFUSE_SECONDS)
     await server.stop(_LAST_WORDS_SECONDS)
     inference.abandon_work()
 
