@@ -185,10 +185,15 @@ class Stack:
         eventually(listed, what=f"{name} in the catalog")
 
     def load(self, model: str, node: str) -> None:
-        """Load one more replica of a model, as `weft load` does."""
-        with self.client() as client:
-            answer = client.post("/api/nodes/models/load", json={"model_name": model, "node": node})
-        assert answer.status_code == 200, f"{answer.text}\n{self.logs()}"
+        """Load one more replica of a model, as `weft load` does; a node that has just lost one has to say so first."""
+
+        def loaded() -> bool:
+            with self.client() as client:
+                answer = client.post("/api/nodes/models/load", json={"model_name": model, "node": node})
+            assert answer.status_code in (200, 503), f"{answer.text}\n{self.logs()}"
+            return answer.status_code == 200
+
+        eventually(loaded, what=f"{model} loaded on {node}")
 
     def records(self, pattern: str, event: str = "") -> list[dict[str, Any]]:
         """The JSON lines of the logs that match, all or those of one event, oldest first."""
