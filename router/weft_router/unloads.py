@@ -1,14 +1,17 @@
 """Unloading replicas: out of everybody's choice first, then stopped by their worker once they are idle."""
 
 import asyncio
+import logging
 from dataclasses import replace
 
 from weft_router.fleet.entities import Replica
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
 from weft_router.loading.commands import Commands
-from weft_router.store.protocol import Store
+from weft_router.store.protocol import PlaceTaken, Store
 from weft_router.sync import FleetSync
+
+_log = logging.getLogger(__name__)
 
 
 class Unloads:
@@ -22,13 +25,21 @@ class Unloads:
 
     async def unload(self, replicas: list[Replica], *, force: bool) -> list[Replica]:
         """Mark replicas as unloading and have their workers stop them; returns them as marked."""
-        marked = [
+        asked = [
             replace(r, state=move_replica(r.state, ReplicaEvent.UNLOAD_ASKED, f"{r.id} of {r.model}"))
             for r in replicas
         ]
-        for replica in marked:
-            await self._store.put_replica(replica)
+        marked = [r for r in asked if await self._write(r)]
         await self._sync.after_write()
         nodes = self._fleet.nodes
         await asyncio.gather(*(self._commands.stop(nodes.get(r.node_id), r, force=force) for r in marked))
         return marked
+
+    async def _write(self, replica: Replica) -> bool:
+        """Write what is asked of a replica, unless it is gone and another one has its place."""
+        try:
+            await self._store.put_replica(replica)
+        except PlaceTaken:
+            _log.info("replica_gone_already", extra={"replica": replica.id})
+            return False
+        return True

@@ -80,6 +80,14 @@ async def test_a_worker_that_cannot_be_told_now_learns_by_its_heartbeat() -> Non
         assert world.fleet.replicas["r-1"].state is ReplicaState.UNLOADING
 
 
+async def test_a_replica_that_is_gone_and_has_a_successor_is_left_alone() -> None:
+    async with an_admin() as (world, _):
+        await world.store.put_replica(a_replica("r-2"))
+        unloads = Unloads(fleet=world.fleet, store=world.store, sync=world.sync, commands=world.commands)
+        assert await unloads.unload([a_replica("r-1")], force=True) == []
+        assert [r.state for r in world.fleet.replicas.values()] == [ReplicaState.READY]
+
+
 async def test_only_the_named_nodes_replicas_are_unloaded() -> None:
     async with an_admin() as (world, admin):
         await world.store.put_node(replace(a_node("two"), id="n-two"))
