@@ -31,6 +31,11 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (id) DO UPDATE SET state = $3, approved = $4, address = $5, description = $6, token_sha256 = $7,
     generation = $8, sequence = $9, gone = false, update_time = now()
 """
+# In one order, so that two routers that hear the same nodes do not wait for each other.
+_HEAR_NODES = """
+UPDATE nodes SET heartbeat_time = now()
+WHERE id IN (SELECT id FROM nodes WHERE id = ANY($1) ORDER BY id FOR UPDATE)
+"""
 _PUT_MODEL = """
 INSERT INTO models (name, revision, description, sequence) VALUES ($1, $2, $3, $4)
 ON CONFLICT (name) DO UPDATE SET revision = $2, description = $3, sequence = $4, gone = false
@@ -128,9 +133,7 @@ class PostgresStore:
     async def hear_nodes(self, node_ids: Collection[str]) -> None:
         """Note that nodes were heard from just now; takes no sequence."""
         async with self._connection() as connection:
-            await connection.execute(
-                "UPDATE nodes SET heartbeat_time = now() WHERE id = ANY($1)", list(node_ids)
-            )
+            await connection.execute(_HEAR_NODES, list(node_ids))
 
     async def node_ages(self) -> dict[str, float]:
         """Seconds since each node was heard from, by the database's clock."""

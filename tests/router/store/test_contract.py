@@ -165,6 +165,18 @@ async def test_a_removed_node_is_not_brought_back_by_who_missed_its_removal(stor
         await store.put_node(a_node("one"), seen=seen)
 
 
+async def test_nodes_are_heard_in_any_order_at_once(store: Store) -> None:
+    names = [f"{i:02}" for i in range(30)]
+    for name in names:
+        await store.put_node(a_node(name))
+    ids = [f"n-{name}" for name in names]
+    async with asyncio.TaskGroup() as group:
+        for turn in range(8):
+            group.create_task(store.hear_nodes(ids if turn % 2 else ids[::-1]))
+            group.create_task(store.put_node(a_node(names[turn])))
+    assert max((await store.node_ages()).values()) < 5
+
+
 async def test_ages_are_since_the_last_heartbeat(store: Store) -> None:
     await store.put_node(a_node("one"))
     before = await store.node_ages()
