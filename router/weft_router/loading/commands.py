@@ -1,5 +1,6 @@
 """What a router tells workers about the processes of replicas."""
 
+import asyncio
 import logging
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from weft_router.nodes.addresses import at_host_of
 
 _STOP_SECONDS = 10.0
 _BUS_SECONDS = 3.0
+_NOTICE_SECONDS = 0.2
 
 _log = logging.getLogger(__name__)
 
@@ -41,10 +43,8 @@ class Commands:
             device_ids=[s.device_id for s in replica.shares],
         )
         subject = f"weft.node.{node.id}.backend.install"
-        # A bus that restarts is back in a moment, and a load is worth that.
-        await self._bus.wait_connected(_BUS_SECONDS)
         try:
-            raw = await self._bus.request(subject, bytes(request), self._install_seconds)
+            raw = await self._delivered(subject, bytes(request))
         except PartUnavailable as error:
             if error.metadata.get("part") != "worker":
                 raise
@@ -59,6 +59,20 @@ class Commands:
             raise LoadFailed(f"Node '{node.name}' could not start '{model.name}': {response.error}")
         started = convert.replica(response.replica, node.id)
         return replace(started, address=at_host_of(node.address, started.address))
+
+    async def _delivered(self, subject: str, payload: bytes) -> bytes:
+        """Ask once more over a bus that was lost just now: it is back in a moment, and a load is worth that."""
+        await self._bus.wait_connected(_BUS_SECONDS)
+        try:
+            return await self._bus.request(subject, payload, self._install_seconds)
+        except PartUnavailable as error:
+            if error.metadata.get("part") != "nats" or not await self._is_back():
+                raise
+        return await self._bus.request(subject, payload, self._install_seconds)
+
+    async def _is_back(self) -> bool:
+        await asyncio.sleep(_NOTICE_SECONDS)  # a connection that is gone is not yet known to be
+        return await self._bus.wait_connected(_BUS_SECONDS)
 
     async def stop(self, node: Node | None, replica: Replica, *, force: bool) -> None:
         """Have the worker stop a process, at once or when it is idle."""
