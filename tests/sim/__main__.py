@@ -59,7 +59,7 @@ def _shape() -> Shape:
         fault_share=given.faults,
         router_count=3,
         view_lag_seconds=0.25,
-        service_seconds=1.0,
+        service_seconds=0.5,
     )
 
 

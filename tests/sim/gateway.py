@@ -70,7 +70,8 @@ class Gateway:
             return
         ask.tries += 1
         if ask.tries >= _MOST_TRIES:
-            world.end(ask, Outcome.REFUSED, "no replica took it")
+            reason = "every replica is full" if ask.met_full else "no replica could be reached"
+            world.end(ask, Outcome.REFUSED, reason)
         else:
             world.agenda.after(_ASK_AGAIN_SECONDS, self._again, ask)
 

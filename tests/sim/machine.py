@@ -272,6 +272,7 @@ class Machine:
         elif len(process.queue) < process.model.max_queue_count:
             process.queue.append(ask)
         else:
+            ask.met_full = True
             return False
         ask.at = process
         self._stir()

@@ -36,6 +36,7 @@ class Ask:
     outcome: Outcome | None = None
     tries: int = 0
     at: Process | None = None
+    met_full: bool = False
 
 
 @dataclass(slots=True)
