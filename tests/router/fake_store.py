@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from weft_common.errors import PartUnavailable
-from weft_router.fleet.entities import Changes, Model, Node, Replica
+from weft_router.fleet.entities import Changes, Model, Node, Replica, ReplicaState
 from weft_router.fleet.load_job import LoadJob, LoadState
 from weft_router.fleet.policy import Policy
 from weft_router.store.protocol import LoadLost, NameTaken, NodeChanged, PlaceTaken
@@ -33,6 +33,7 @@ class FakeStore:
     policies: dict[str, tuple[int, Policy | None]] = field(default_factory=dict)
     jobs: dict[str, tuple[int, LoadJob | None]] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)
+    gone_since: dict[str, float] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ class FakeStore:
 
     async def remove_node(self, node_id: str) -> None:
         number = self.next()
-        _drop(self.replicas, [k for k, (_, r) in self.replicas.items() if r and r.node_id == node_id], number)
+        self.drop_replicas([k for k, (_, r) in self.replicas.items() if r and r.node_id == node_id], number)
         _drop(self.nodes, [node_id], number)
 
     async def hear_nodes(self, node_ids: Collection[str]) -> None:
@@ -95,10 +96,19 @@ class FakeStore:
 
         if any(r and r.id != replica.id and place(r) == place(replica) for _, r in self.replicas.values()):
             raise PlaceTaken(replica.id)
+        if self.replicas.get(replica.id, (0, replica))[1] is None and (
+            replica.state is ReplicaState.UNLOADING or self.clock() - self.gone_since[replica.id] < 5
+        ):
+            return
         self.replicas[replica.id] = (number or self.next(), replica)
 
     async def remove_replicas(self, replica_ids: list[str]) -> None:
-        _drop(self.replicas, replica_ids, self.next())
+        self.drop_replicas(replica_ids, self.next())
+
+    def drop_replicas(self, replica_ids: Sequence[str], number: int) -> None:
+        live = [i for i in replica_ids if self.replicas.get(i, (0, None))[1] is not None]
+        self.gone_since.update(dict.fromkeys(live, self.clock()))
+        _drop(self.replicas, live, number)
 
     async def put_models(self, models: list[Model], gone: list[str]) -> None:
         number = self.next()
@@ -172,7 +182,12 @@ class FakeLoads:
         self, job: LoadJob, replica: Replica, unloading: Sequence[Replica], *, seen: int
     ) -> None:
         self._fence(job)
-        there = [s for s, r in self.store.replicas.values() if r is None or r.node_id == replica.node_id]
+        models = {each.model for each in unloading}
+        there = [
+            s
+            for s, r in self.store.replicas.values()
+            if r is None or r.node_id == replica.node_id or r.model in models
+        ]
         if max([*there, self.store.nodes[replica.node_id][0]]) > seen:
             raise PlaceTaken(f"{replica.node_id} has changed since {seen}")
         number = self.store.next()
@@ -189,7 +204,7 @@ class FakeLoads:
     async def fail(self, job: LoadJob) -> None:
         self._fence(job)
         number = self.store.next()
-        _drop(self.store.replicas, [job.replica_id], number)
+        self.store.drop_replicas([job.replica_id], number)
         self._write(job, number)
         if not job.shared:
             self.store.jobs[job.id] = (number, None)

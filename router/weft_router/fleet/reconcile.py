@@ -1,10 +1,10 @@
 """What a worker's report changes in the fleet: only what it says of its own replicas.
 
 Nothing that a router knows, or fails to know, ends a replica here: a row goes because its worker no longer runs it, and
-a worker stops only what somebody asked to unload.
+a worker stops only what somebody asked to unload, or what never became a replica and has no load any more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from weft_router.fleet.entities import Replica, ReplicaState
@@ -25,10 +25,12 @@ def reconcile(
     *,
     loading: frozenset[str],
     young: frozenset[str] = frozenset(),
+    abandoned: frozenset[str] = frozenset(),
 ) -> Reconciled:
     """Compare a node's rows with what its worker runs.
 
     Rows of replicas that are `loading` are for their load alone to touch; `young` ones may be younger than the report.
+    `abandoned` are processes in which nobody has been loading a model for long: what a load that failed left behind.
     """
     rows = {r.id: r for r in known}
     said = {r.id: r for r in reported}
@@ -43,8 +45,16 @@ def reconcile(
         gone=tuple(
             i for i in rows if i not in running and i not in loading and (i in ended or i not in young)
         ),
-        stop=tuple(i for i in running if i in rows and rows[i].state is ReplicaState.UNLOADING),
+        stop=tuple(
+            i
+            for i, r in running.items()
+            if (i in rows and rows[i].state is ReplicaState.UNLOADING) or _is_abandoned(r, rows, abandoned)
+        ),
     )
+
+
+def _is_abandoned(report: Replica, rows: Mapping[str, Replica], abandoned: frozenset[str]) -> bool:
+    return report.state is ReplicaState.LOADING and report.id in abandoned and report.id not in rows
 
 
 def _merged(row: Replica | None, report: Replica) -> Replica | None:

@@ -33,6 +33,7 @@ from weft_router.sync import FleetSync
 _TRIES = 8
 # A report may have been on its way while a replica was placed or became ready.
 _YOUNG_SECONDS = 5.0
+_ABANDONED_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ class Heard:
 
 
 class Registry:
-    """State: `_first_seen`, since when a node's rows are known, and `_looked_up`, when its host name was looked up."""
+    """State: since when a node's rows are known (`_first_seen`), and loads of its own that nobody knows (`_lonely`);
+    and `_looked_up`, when its host name was."""
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class Registry:
         self._limits = limits
         self._clock = clock
         self._first_seen: dict[str, dict[str, float]] = {}
+        self._lonely: dict[str, dict[str, float]] = {}
         self._looked_up: dict[str, float] = {}
 
     async def register(self, request: RegisterNodeRequest, token: str | None) -> tuple[Node, str]:
@@ -227,7 +230,24 @@ class Registry:
         known = self._fleet.replicas
         own = [r for r in reported if r.id not in known or known[r.id].node_id == node.id]
         rows = self._fleet.replicas_on(node.id)
-        return reconcile(rows, own, loading=self._fleet.loading_on(node.id), young=young)
+        loading = self._fleet.loading_on(node.id)
+        return reconcile(
+            rows, own, loading=loading, young=young, abandoned=self._abandoned(node.id, own, loading)
+        )
+
+    def _abandoned(
+        self, node_id: str, reported: Sequence[Replica], loading: frozenset[str]
+    ) -> frozenset[str]:
+        """Processes that have been loading for long without a load that this router knows of."""
+        now, known = self._clock.monotonic(), self._fleet.replicas
+        lonely = [
+            r.id
+            for r in reported
+            if r.state is ReplicaState.LOADING and r.id not in loading and r.id not in known
+        ]
+        before = self._lonely.get(node_id, {})
+        since = self._lonely[node_id] = {i: before.get(i, now) for i in lonely}
+        return frozenset(i for i, moment in since.items() if now - moment >= _ABANDONED_SECONDS)
 
     def _hear(self, node_id: str) -> None:
         self._ages.hear(node_id)

@@ -15,10 +15,13 @@ from weft_router.store.protocol import LoadLost, PlaceTaken
 Writing: TypeAlias = Callable[[], AbstractAsyncContextManager[tuple[Any, int]]]
 Reading: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 
+# A report that was on its way when its replica went must not bring it back; that of a node that returns does.
 PUT_REPLICA = """
 INSERT INTO replicas (id, model, replica_index, revision, node_id, state, description, sequence)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (id) DO UPDATE SET state = $6, description = $7, sequence = $8, gone = false, update_time = now()
+WHERE NOT replicas.gone
+    OR (EXCLUDED.state <> 'unloading' AND replicas.update_time < now() - interval '5 seconds')
 """
 MOMENTS = (
     "*, extract(epoch FROM start_time)::float8 AS started,"
@@ -106,17 +109,19 @@ class LoadRows:
     ) -> None:
         """Write where the load goes and what makes room for it, all or nothing.
 
-        Raises PlaceTaken if the node has changed since sequence `seen`, and LoadLost for an earlier owner.
+        Raises PlaceTaken if since sequence `seen` the node has changed, or where a model of `unloading` is served,
+        and LoadLost for an earlier owner.
         """
         async with self._writing() as (connection, sequence):
             await _fenced(connection, job, sequence)
             newest = await connection.fetchval(
-                "SELECT max(sequence) FROM (SELECT sequence FROM replicas WHERE node_id = $1"
-                " UNION ALL SELECT sequence FROM nodes WHERE id = $1) AS there",
+                "SELECT max(sequence) FROM (SELECT sequence FROM nodes WHERE id = $1"
+                " UNION ALL SELECT sequence FROM replicas WHERE node_id = $1 OR model = ANY($2)) AS there",
                 replica.node_id,
+                [each.model for each in unloading],
             )
             if newest is None or newest > seen:
-                raise PlaceTaken(f"{replica.node_id} has changed since {seen}")
+                raise PlaceTaken(f"{replica.node_id}, or what serves a victim's model, changed since {seen}")
             for each in (replica, *unloading):
                 await put_replica(connection, each, sequence)
 

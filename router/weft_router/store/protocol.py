@@ -51,7 +51,8 @@ class LoadStore(Protocol):
     ) -> None:
         """Write where the load goes and what makes room for it, all or nothing.
 
-        Raises PlaceTaken if the node has changed since sequence `seen`, and LoadLost for an earlier owner.
+        Raises PlaceTaken if since sequence `seen` the node has changed, or where a model of `unloading` is served,
+        and LoadLost for an earlier owner.
         """
 
     async def finish(self, job: LoadJob, replica: Replica) -> None:

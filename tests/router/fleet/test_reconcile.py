@@ -75,3 +75,15 @@ def test_a_replica_on_its_way_out_stays_so_when_its_address_changes() -> None:
 def test_a_replica_that_still_loads_or_failed_is_not_adopted() -> None:
     for state in (ReplicaState.LOADING, ReplicaState.FAILED):
         assert reconcile([], [a_replica(state=state)], loading=NONE) == Reconciled()
+
+
+def test_a_process_that_a_failed_load_left_behind_is_stopped_and_nothing_else_is() -> None:
+    left, serving = a_replica("r-left", state=ReplicaState.LOADING), a_replica("r-serving")
+    plan = reconcile([], [left, serving], loading=frozenset(), abandoned=frozenset({"r-left", "r-serving"}))
+    assert plan.stop == ("r-left",)
+
+
+def test_a_load_with_a_row_is_never_taken_for_abandoned() -> None:
+    row = a_replica(state=ReplicaState.LOADING)
+    plan = reconcile([row], [row], loading=frozenset(), abandoned=frozenset({row.id}))
+    assert plan.stop == ()

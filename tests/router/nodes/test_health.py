@@ -30,6 +30,7 @@ async def test_the_first_heartbeat_after_a_partition_brings_node_and_replicas_ba
         answer = await router.register(replicas=[running()])
         router.clock.advance(60)
         await router.keep.health.turn()
+        router.clock.advance(10)
         beat = await router.beat(answer.node_token, "one", running())
         assert beat.stop_replica_ids == []
         assert router.node().state is NodeState.HEALTHY

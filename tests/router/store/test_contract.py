@@ -188,3 +188,12 @@ async def test_ages_are_since_the_last_heartbeat(store: Store) -> None:
 async def test_who_leads_goes_on_leading(store: Store) -> None:
     assert await store.try_lead("tests")
     assert await store.try_lead("tests")
+
+
+async def test_what_went_just_now_is_not_brought_back_by_a_late_word(store: Store) -> None:
+    await store.put_node(a_node())
+    await store.put_replica(a_replica("r-1"))
+    await store.remove_replicas(["r-1"])
+    for state in (ReplicaState.READY, ReplicaState.UNLOADING):
+        await store.put_replica(a_replica("r-1", state=state))
+    assert (await store.read_changes(0)).replicas == ()

@@ -133,3 +133,17 @@ async def test_progress_is_read_where_it_is_asked_for(store: Store) -> None:
     assert read.progress_seconds > job.progress_seconds
     assert (await store.read_changes(0)).sequence == before
     assert await store.loads.read("other", cooldown=LONG) is None
+
+
+async def test_a_reservation_sees_that_a_victims_model_lost_another_replica_elsewhere(store: Store) -> None:
+    await store.put_node(a_node("two"))
+    await store.put_replica(a_replica("r-here", model="other"))
+    await store.put_replica(a_replica("r-there", model="other", node_id="n-two"))
+    job = await claim(store)
+    seen = (await store.read_changes(0)).sequence
+    await store.put_replica(
+        a_replica("r-there", model="other", node_id="n-two", state=ReplicaState.UNLOADING)
+    )
+    leaving = a_replica("r-here", model="other", state=ReplicaState.UNLOADING)
+    with pytest.raises(PlaceTaken):
+        await store.loads.reserve(job, a_replica("r-new", state=ReplicaState.LOADING), [leaving], seen=seen)
