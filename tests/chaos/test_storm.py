@@ -50,4 +50,5 @@ def hurt(pair: Pair, name: str, harm: str, rng: random.Random) -> None:
 
 def is_ready(pair: Pair, name: str, harm: str, former: int) -> bool:
     parts = [part for part in pair.stack.parts(name) if part.name == name and part.state == "ready"]
-    return bool(parts) and (harm != "kill" or parts[0].pid != former)
+    back = bool(parts) and (harm != "kill" or parts[0].pid != former)
+    return back and (not name.startswith("gateway-") or parts[0].address in pair.stack.gateways_asked())

@@ -121,6 +121,15 @@ class Stack:
         (part,) = self.parts(prefix)
         return part
 
+    def gateways_asked(self) -> set[str]:
+        """Gateways that pass Envoy's own checks, which are a moment later than a part that says it is ready."""
+        port = json.loads((self.home / "ports.json").read_text())["envoy-admin"]
+        lines = httpx.get(f"http://127.0.0.1:{port}/clusters").text.splitlines()
+        flags = (line.split("::") for line in lines if "::health_flags::" in line)
+        return {
+            address for cluster, address, _, health in flags if (cluster, health) == ("gateways", "healthy")
+        }
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
