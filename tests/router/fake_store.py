@@ -164,6 +164,11 @@ class FakeLoads:
         known = self.store.jobs.get(job_id, (0, None))[1]
         return self._taken(known, owner, orphan, number) if known else None
 
+    async def orphans(self, *, orphan: timedelta) -> frozenset[str]:
+        self.store.reach()
+        live = [j for _, j in self.store.jobs.values() if j and j.under_way]
+        return frozenset(j.id for j in live if self._age(j) > orphan.total_seconds())
+
     async def beat(self, jobs: Sequence[LoadJob]) -> frozenset[str]:
         self.store.reach()
         kept = [job for job in jobs if self._is_owned(job)]

@@ -6,7 +6,12 @@ from dataclasses import replace
 
 from weft_common.bus import Bus
 from weft_common.errors import DeadlineExceeded, LoadFailed, PartUnavailable, WeftError
-from weft_proto.weft.bus.v1 import InstallBackendRequest, InstallBackendResponse, StopBackendRequest
+from weft_proto.weft.bus.v1 import (
+    InstallBackendRequest,
+    InstallBackendResponse,
+    StopBackendRequest,
+    StopBackendResponse,
+)
 from weft_router import convert
 from weft_router.fleet.entities import Model, Node, Replica
 from weft_router.nodes.addresses import at_host_of
@@ -80,6 +85,10 @@ class Commands:
         request = StopBackendRequest(generation=generation, replica_id=replica.id, force=force)
         subject = f"weft.node.{replica.node_id}.backend.stop"
         try:
-            await self._bus.request(subject, bytes(request), _STOP_SECONDS)
+            refusal = StopBackendResponse.parse(
+                await self._bus.request(subject, bytes(request), _STOP_SECONDS)
+            ).error
         except WeftError as error:
-            _log.warning("stop_not_delivered", extra={"replica": replica.id, "error": str(error)})
+            refusal = str(error)
+        if refusal:
+            _log.warning("stop_not_delivered", extra={"replica": replica.id, "error": refusal})

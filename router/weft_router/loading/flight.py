@@ -8,16 +8,20 @@ from weft_common.errors import BY_REASON, InternalError, WeftError
 from weft_router.fleet.entities import Replica
 from weft_router.fleet.load_job import LoadJob, LoadState
 
+_MAX_MESSAGE_CHARACTERS = 4_000
+
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """State: `job`, which only the task that flies it changes.
+    """State: `job`, which only the task that flies it changes, that `task`, and `lost`: another router has the load.
 
     `landing` gives the replica that was loaded, None where another router loaded it, or the error that all who wait
     are told.
     """
 
     job: LoadJob
+    task: "asyncio.Task[None] | None" = None
+    lost: bool = False
     landing: "asyncio.Future[Replica | None]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -37,11 +41,19 @@ class Flight:
 
 
 def failed(job: LoadJob, error: WeftError) -> LoadJob:
-    """The job as it failed, so that other routers can raise the same error."""
+    """The job as it failed, so that other routers can raise the same error; an engine's words may hold anything."""
     wait = error.retry_after.total_seconds() if error.retry_after else 0.0
     return replace(
-        job, state=LoadState.FAILED, reason=error.reason, message=error.message, retry_after_seconds=wait
+        job,
+        state=LoadState.FAILED,
+        reason=error.reason,
+        message=_storable(error.message),
+        retry_after_seconds=wait,
     )
+
+
+def _storable(words: str) -> str:
+    return words.replace("\0", "")[:_MAX_MESSAGE_CHARACTERS]
 
 
 def error_of(job: LoadJob) -> WeftError:

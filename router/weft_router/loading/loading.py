@@ -1,11 +1,12 @@
 """Take one load from its decision to its end: find it a place, bring it up, or free everything that it holds."""
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import replace
 
 from weft_common.clock import Clock
-from weft_common.errors import ModelNotFound, NoCapacity, PartUnavailable, WeftError
+from weft_common.errors import LoadFailed, ModelNotFound, NoCapacity, PartUnavailable, WeftError
 from weft_router.fleet.entities import Model, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.load_job import LoadJob, LoadState
@@ -14,10 +15,12 @@ from weft_router.loading.commands import Commands, WorkerUnreachable
 from weft_router.loading.flight import Flight, error_of, failed
 from weft_router.loading.seats import Search, Seat, Seats
 from weft_router.settings import RouterSettings
-from weft_router.store.protocol import Store
+from weft_router.store.protocol import LoadLost, Store
 from weft_router.sync import FleetSync
 
-_FINISH_SECONDS = 60.0
+# A load may have taken an hour: an outage at its very end shall not make it begin anew.
+_FINISH_SECONDS = 3600.0
+_MAX_OWNERS = 8
 _RETRY_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
@@ -72,10 +75,22 @@ class Loading:
             error.retry_after = error.retry_after or self._settings.load_cooldown
             await self._free(flight, failed(job, error))
             raise
+        except LoadLost:
+            raise
+        except Exception as error:
+            # Whatever it was, it must not leave a row, or the next router would meet it again, for ever.
+            _log.exception("load_broke", extra={"model": flight.job.model})
+            broken = LoadFailed(
+                f"Loading '{flight.job.model}' broke: {error}", retry_after=self._settings.load_cooldown
+            )
+            await self._free(flight, failed(flight.job, broken))
+            raise broken from error
 
     async def _load(self, flight: Flight) -> Replica | None:
         """Place and bring up; a node that dies or leaves meanwhile is passed over for another one."""
         model = self._model(flight.job)
+        if flight.job.epoch > _MAX_OWNERS:
+            raise LoadFailed(f"Loading '{model.name}' ended {_MAX_OWNERS} routers before it ended itself.")
         now = self._clock.monotonic()
         # Whoever began it: a load that was taken over has waited before.
         waited = max(0.0, self._clock.wall() - flight.job.start_seconds) if flight.job.epoch > 1 else 0.0
@@ -116,7 +131,7 @@ class Loading:
         await self._sync.after_write()
 
     async def _finish(self, flight: Flight, loaded: Replica) -> None:
-        """Write the end down, as soon as the database can be reached: a load may have taken an hour."""
+        """Write the end down, as soon as the database can be reached; who follows the fleet reads of it then."""
         deadline = self._clock.monotonic() + _FINISH_SECONDS
         while True:
             try:
@@ -126,7 +141,8 @@ class Loading:
                 if self._clock.monotonic() >= deadline:
                     raise
                 await asyncio.sleep(_RETRY_SECONDS)
-        await self._sync.after_write()
+        with contextlib.suppress(PartUnavailable):
+            await self._sync.after_write()
 
     async def _resumed(self, search: Search) -> Seat | None:
         """The place that an earlier owner of the load found."""
@@ -150,12 +166,16 @@ class Loading:
         return known is not None and known.revision == model.revision
 
     async def _free(self, flight: Flight, ended: LoadJob) -> None:
-        """Free all that the load holds and write how it ended; what cannot be reached now heals by heartbeats."""
+        """Free all that the load holds and write how it ended.
+
+        Whose load it is by now must be known before anything is stopped: where nobody can tell, it stays as it is, and
+        whoever takes it over when the database is back finds out for himself.
+        """
         try:
-            # Whose load it is by now must be known before anything is stopped.
             await self._store.loads.put(flight.job)
         except PartUnavailable:
             _log.warning("load_not_writable", extra={"model": ended.model, "load": ended.id})
+            return
         replica = self._fleet.replicas.get(ended.replica_id)
         if replica is not None:
             await self._commands.stop(self._fleet.nodes.get(replica.node_id), replica, force=True)

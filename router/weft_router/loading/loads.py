@@ -17,7 +17,7 @@ from weft_common.errors import (
     PartUnavailable,
     WeftError,
 )
-from weft_router.fleet.entities import Model, Node, Replica
+from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.load_job import LoadJob
 from weft_router.loading.bring_up import BringUp
@@ -91,7 +91,9 @@ class Loads:
         flight = Flight(replace(job, wanted_node_id=node.id if node else None, may_evict=may_evict))
         self._spawn(flight, model)
         replica = await self._wait(model, flight, max_wait)
-        if replica is None:
+        if replica is None:  # another router ended it, or the model changed
+            replica = self._fleet.replicas.get(flight.job.replica_id)
+        if replica is None or replica.state is not ReplicaState.READY:
             raise LoadFailed(f"'{model.name}' changed while it was loaded; try again.")
         return replica
 
@@ -128,12 +130,24 @@ class Loads:
         return limit if reachable >= limit.total_seconds() else _NEVER
 
     async def _beat(self) -> None:
-        if self._owned:
-            await self._store.loads.beat([f.job for f in self._owned.values()])
+        """Work on a load that is another router's by now ends at once, not at its next write."""
+        if not self._owned:
+            return
+        flights = list(self._owned.values())
+        kept = await self._store.loads.beat([f.job for f in flights])
+        for flight in flights:
+            if flight.job.id not in kept and self._owned.get(flight.job.id) is flight and flight.task:
+                flight.lost = True
+                flight.task.cancel()
 
     async def _take_over(self) -> None:
         foreign = [j for j in self._fleet.loads.values() if j.under_way and j.id not in self._owned]
+        if not foreign:
+            return
+        orphans = await self._store.loads.orphans(orphan=self._orphan())
         for job in foreign:
+            if job.id not in orphans:
+                continue
             taken = await self._store.loads.take_over(job.id, self._owner, orphan=self._orphan())
             if taken is not None:
                 _log.info("load_taken_over", extra={"model": job.model, "load": job.id, "epoch": taken.epoch})
@@ -172,7 +186,7 @@ class Loads:
 
     def _spawn(self, flight: Flight, model: Model | None) -> None:
         """Fly a new load of `model`, or (None) one that is this router's already."""
-        task = self._tasks.create_task(self._fly(flight, model))
+        task = flight.task = self._tasks.create_task(self._fly(flight, model))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -214,11 +228,17 @@ class Loads:
             try:
                 return await self._loading.run(flight)
             except LoadLost:
-                _log.warning("load_lost", extra={"model": flight.job.model, "load": flight.job.id})
-                flight.job = replace(flight.job, owner="")
-                await self._sync.refresh()  # whose it is now
+                pass
+            except asyncio.CancelledError:
+                if not flight.lost:
+                    raise
+                flight.lost = False
+                _uncancel()
             finally:
                 self._owned.pop(flight.job.id, None)
+            _log.warning("load_lost", extra={"model": flight.job.model, "load": flight.job.id})
+            flight.job = replace(flight.job, owner="")
+            await self._sync.refresh()  # whose it is now
         return None
 
     async def _followed(self, flight: Flight) -> bool:
@@ -236,6 +256,13 @@ class Loads:
             if known.owner != self._owner:
                 await self._sync.pulse.wait(_FOLLOW_SECONDS)
         return True
+
+
+def _uncancel() -> None:
+    """Take back the cancellation that ended work on a lost load: the task goes on as a follower."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
 
 
 def make_loads(

@@ -198,8 +198,8 @@ class Seats:
     async def _give_back(self, search: Search, replica: Replica) -> None:
         """Leave a place whose memory did not come free; what was to go for it goes all the same."""
         search.flight.job = replace(search.flight.job, replica_id="", node_id="", message="")
+        await self._store.loads.put(search.flight.job)  # first, since it tells whether the load is still ours
         await self._store.remove_replicas([replica.id])
-        await self._store.loads.put(search.flight.job)
         await self._sync.after_write()
 
 

@@ -93,6 +93,15 @@ class LoadRows:
             row = await connection.fetchrow(_TAKE_OVER, job_id, owner, orphan, sequence)
             return load_of(row) if row else None
 
+    async def orphans(self, *, orphan: timedelta) -> frozenset[str]:
+        """Loads under way whose owner has been silent for so long."""
+        async with self._reading() as connection:
+            rows = await connection.fetch(
+                "SELECT id FROM loads WHERE NOT gone AND state <> 'failed' AND heartbeat_time < now() - $1::interval",
+                orphan,
+            )
+        return frozenset(row["id"] for row in rows)
+
     async def beat(self, jobs: Sequence[LoadJob]) -> frozenset[str]:
         """Say that their owner lives and how far they are; returns those that are still the caller's."""
         async with self._reading() as connection:

@@ -44,6 +44,11 @@ _PUT_POLICY = """
 INSERT INTO policies (model, description, sequence) VALUES ($1, $2, $3)
 ON CONFLICT (model) DO UPDATE SET description = $2, sequence = $3, gone = false, update_time = now()
 """
+# Classes of SQLSTATE that say nothing against the statement: connections, read-only servers and lost transactions,
+# deadlocks, want of resources, locks, shutdowns, the system's own failures.
+_PASSING_STATES = frozenset({"08", "25", "40", "53", "55", "57", "58"})
+# A router that is stopped in the middle of a write must not hold the fleet's lock against all others.
+_SESSION = {"idle_in_transaction_session_timeout": "3000", "lock_timeout": "4000"}
 _TABLES = ("nodes", "replicas", "models", "policies")
 
 
@@ -230,7 +235,12 @@ class PostgresStore:
 async def open_store(url: str) -> AsyncIterator[PostgresStore]:
     """Open a pool that connects when it is first used, so that a router can start before its database."""
     pool = await asyncpg.create_pool(
-        url, min_size=0, max_size=4, timeout=_CONNECT_SECONDS, command_timeout=_COMMAND_SECONDS
+        url,
+        min_size=0,
+        max_size=4,
+        timeout=_CONNECT_SECONDS,
+        command_timeout=_COMMAND_SECONDS,
+        server_settings=_SESSION,
     )
     leadership = Leadership(url, timeout_seconds=_CONNECT_SECONDS)
     try:
@@ -242,18 +252,18 @@ async def open_store(url: str) -> AsyncIterator[PostgresStore]:
 
 @contextmanager
 def _reaching() -> Iterator[None]:
-    """Turn everything that means an unreachable database into PartUnavailable."""
+    """Turn everything that means a database which does not serve just now into PartUnavailable."""
     try:
         yield
+    except asyncpg.PostgresError as error:
+        if (error.sqlstate or "")[:2] not in _PASSING_STATES:
+            raise
+        raise _unreachable(error) from error
     except (
         OSError,
         TimeoutError,
         asyncpg.InterfaceError,
         asyncpg.InternalClientError,  # a connection that broke in the middle of an answer
-        asyncpg.PostgresConnectionError,
-        asyncpg.CannotConnectNowError,
-        asyncpg.AdminShutdownError,
-        asyncpg.CrashShutdownError,
     ) as error:
         raise _unreachable(error) from error
 

@@ -39,6 +39,10 @@ class LoadStore(Protocol):
         """Become the owner of a load whose owner has been silent for so long; None if it was not."""
         ...
 
+    async def orphans(self, *, orphan: timedelta) -> frozenset[str]:
+        """Loads under way whose owner has been silent for so long."""
+        ...
+
     async def beat(self, jobs: Sequence[LoadJob]) -> frozenset[str]:
         """Say that their owner lives and how far they are; returns those that are still the caller's."""
         ...

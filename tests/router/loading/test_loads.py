@@ -10,8 +10,10 @@ from tests.router.builders import a_model, a_node, a_replica
 from tests.router.fakes import a_worker
 from tests.router.loading.worlds import MODEL, a_world
 from weft_common.errors import LoadFailed, ModelLoading, NoCapacity, PartUnavailable
-from weft_router.fleet.entities import Changes, ReplicaState
+from weft_router.fleet.entities import Changes, Replica, ReplicaState
+from weft_router.fleet.load_job import LoadJob
 from weft_router.loading import seats
+from weft_router.loading.bring_up import BringUp
 
 
 async def test_a_load_ends_with_a_ready_replica() -> None:
@@ -214,3 +216,58 @@ async def test_a_load_that_took_long_is_not_lost_to_a_short_outage_of_the_databa
         world.store.down = False
         await waiter
         assert (worker.backend.loads, worker.stopped) == (1, [])
+
+
+async def test_a_load_that_breaks_in_an_unforeseen_way_leaves_nothing_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    async with a_world() as world, a_worker(world.bus) as worker:
+        monkeypatch.setattr(BringUp, "run", broken)
+        with pytest.raises(LoadFailed, match="nobody thought of this"):
+            await world.loads.ensure(MODEL, 5)
+        assert (world.fleet.replicas, len(worker.stopped)) == ({}, 1)
+        assert [job.under_way for job in world.fleet.loads.values()] == [False]
+
+
+async def test_words_that_no_column_takes_are_told_without_what_it_does_not_take() -> None:
+    async with a_world() as world, a_worker(world.bus, failure="bad\0magic " + "x" * 9_000) as worker:
+        worker.backend.gate.set()
+        with pytest.raises(LoadFailed, match="magic"):
+            await world.loads.ensure(MODEL, 5)
+        (job,) = world.fleet.loads.values()
+        assert job.message.startswith("badmagic x")
+        assert len(job.message) <= 4_000
+
+
+async def test_a_replica_that_is_loaded_is_not_stopped_for_an_outage_right_after() -> None:
+    async with a_world() as world, a_worker(world.bus) as worker:
+        waiter = asyncio.create_task(world.loads.ensure(MODEL, 10))
+        while not worker.backend.loads:
+            await asyncio.sleep(0.01)
+        finish = world.store.loads.finish
+
+        async def finish_and_go_down(job: LoadJob, replica: Replica) -> None:
+            await finish(job, replica)
+            world.store.down = True
+
+        world.store.loads.finish = finish_and_go_down  # type: ignore[method-assign]
+        worker.backend.gate.set()
+        await waiter
+        world.store.down = False
+        await world.sync.refresh()
+        assert (len(world.fleet.ready_replicas("m")), worker.stopped) == (1, [])
+
+
+async def test_nothing_is_stopped_while_nobody_can_tell_whose_load_it_is() -> None:
+    async with a_world() as world, a_worker(world.bus, failure="flaky") as worker:
+        waiter = asyncio.create_task(world.loads.ensure(MODEL, 10))
+        while not worker.backend.loads:
+            await asyncio.sleep(0.01)
+        world.store.down = True
+        worker.backend.gate.set()
+        with pytest.raises(LoadFailed, match="flaky"):
+            await waiter
+        assert worker.stopped == []

@@ -159,3 +159,22 @@ async def test_silence_during_an_outage_of_the_database_makes_no_orphans() -> No
         assert {job.epoch for job in second.fleet.loads.values()} == {1}
         worker.backend.gate.set()
         await owner
+
+
+async def test_work_on_a_load_that_is_another_routers_by_now_ends_at_once() -> None:
+    async with two_routers() as (first, second, worker), background(first.loads.keep()):
+        sleeper = asyncio.create_task(first.loads.ensure(MODEL, 30))
+        await _until_loading(second)
+        (job,) = second.fleet.loads.values()
+        first.store.loads.beats[job.id] -= 60
+        taken = await second.store.loads.take_over(job.id, "router-b", orphan=ORPHAN)
+        assert taken is not None
+        async with asyncio.timeout(5):
+            while first.loads.under_way:
+                await asyncio.sleep(0.01)
+        assert not sleeper.done()  # it waits for the other one's end
+        (replica,) = second.fleet.replicas.values()
+        await second.store.loads.finish(taken, replace(replica, state=ReplicaState.READY))
+        await second.sync.after_write()
+        await sleeper
+        assert worker.stopped == []

@@ -69,7 +69,9 @@ async def test_a_silent_owner_loses_its_load_and_all_its_later_writes(store: Sto
 async def test_an_owner_that_beats_is_not_replaced(store: Store) -> None:
     first = await claim(store)
     await store.loads.beat([first])
+    assert await store.loads.orphans(orphan=LONG) == frozenset()
     assert await store.loads.take_over("l-1", "router-b", orphan=LONG) is None
+    assert await store.loads.orphans(orphan=NONE) == {"l-1"}
     taken = await store.loads.take_over("l-1", "router-b", orphan=NONE)
     assert taken is not None
     assert (taken.owner, taken.epoch) == ("router-b", 2)
