@@ -89,7 +89,7 @@ class Admission:
             if choice is None:
                 raise
             return choice
-        self._view.merge(answer.replicas, answer.sequence)
+        self._view.merge(answer)
         targets = self._view.targets(model) or self._view.silent_targets(model)
         return self._choose(model, targets, prompt)
 

@@ -96,14 +96,13 @@ class FleetView:
         """Bound the use of a view that no router has confirmed."""
         self.expiry = moment
 
-    def merge(self, replicas: Iterable[replica_pb2.Replica], sequence: int) -> None:
-        """Take the replicas of a Route answer where it is ahead of the watch; behind it, some may be gone by now."""
-        if sequence < self.sequence:
+    def merge(self, answer: routing_service_pb2.RouteResponse) -> None:
+        """Take what a router answers where it is ahead of the watch; behind it, some may be gone by now."""
+        if answer.sequence < self.sequence:
             return
-        fresh = list(replicas)
-        for replica in fresh:
+        for replica in answer.replicas:
             self._gone.pop(replica.id, None)
-        self._prepare(self._put((), fresh, ()))
+        self._prepare(self._put(answer.nodes, answer.replicas, ()))
 
     def load(self, report: reports_pb2.LoadReport) -> None:
         """Take a worker's report of how busy its replicas are."""

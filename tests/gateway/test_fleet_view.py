@@ -8,6 +8,7 @@ from tests.gateway.builders import a_full_update, a_model, a_node, a_policy, a_r
 from weft_common.clock import ManualClock
 from weft_gateway.fleet_view import FleetView
 from weft_proto.pb.weft.bus.v1 import reports_pb2
+from weft_proto.pb.weft.routing.v1.routing_service_pb2 import RouteResponse
 
 
 def targets(view: FleetView, model: str = "m") -> list[str]:
@@ -110,15 +111,23 @@ def test_a_replica_whose_process_ended_is_no_target_and_suspect_until_the_fleet_
 def test_a_routers_answer_counts_before_the_watch_brings_it() -> None:
     view = a_view()
     view.apply(a_full_update(replicas=[]))
-    view.merge([a_replica()], view.sequence)
+    view.merge(RouteResponse(replicas=[a_replica()], sequence=view.sequence))
     assert targets(view) == ["r-1"]
+
+
+def test_a_routers_answer_brings_the_nodes_that_the_watch_does_not_know_yet() -> None:
+    view = a_view()
+    view.apply(a_full_update(replicas=[]))
+    new = RouteResponse(replicas=[a_replica(node_id="n-2")], nodes=[a_node("n-2")], sequence=9)
+    view.merge(new)
+    assert [t.node.name for t in view.silent_targets("m")] == ["n-2"]
 
 
 def test_a_routers_answer_that_the_watch_has_overtaken_brings_nothing_back() -> None:
     view = a_view()
     view.apply(a_full_update())
     view.apply(an_update(2, removed_replica_ids=["r-1"]))
-    view.merge([a_replica()], 1)
+    view.merge(RouteResponse(replicas=[a_replica()], sequence=1))
     assert targets(view) == []
 
 

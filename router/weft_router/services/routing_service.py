@@ -49,8 +49,14 @@ class RoutingService:
                 f"Model '{model.name}' was loaded and is gone again; try again.",
                 retry_after=timedelta(seconds=1),
             )
+        return self._answer(replicas)
+
+    def _answer(self, replicas: list[Replica]) -> pb.RouteResponse:
+        nodes = [self._fleet.nodes[i] for i in dict.fromkeys(r.node_id for r in replicas)]
         return pb.RouteResponse(
-            replicas=[convert.replica_pb(r) for r in replicas], sequence=self._fleet.sequence
+            replicas=[convert.replica_pb(r) for r in replicas],
+            sequence=self._fleet.sequence,
+            nodes=[convert.node_pb(n) for n in nodes],
         )
 
     async def _ready(self, model: Model, patience: float) -> list[Replica]:

@@ -256,6 +256,11 @@ class RouteResponse(betterproto2.Message):
     Sequence of the fleet that this answer was made from.
     """
 
+    nodes: "list[__types__v1__.Node]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The nodes of those replicas: the caller's watch may be behind and not know them yet.
+    """
+
 
 default_message_pool.register_message("weft.routing.v1", "RouteResponse", RouteResponse)
 

@@ -31,7 +31,7 @@ from weft_proto.pb.weft.types.v1 import policy_pb2 as weft_dot_types_dot_v1_dot_
 from weft_proto.pb.weft.types.v1 import replica_pb2 as weft_dot_types_dot_v1_dot_replica__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%weft/routing/v1/routing_service.proto\x12\x0fweft.routing.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19weft/types/v1/model.proto\x1a\x18weft/types/v1/node.proto\x1a\x1aweft/types/v1/policy.proto\x1a\x1bweft/types/v1/replica.proto\"\x9c\x01\n\x0cRouteRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x39\n\x08max_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00R\x07maxWait\x88\x01\x01\x12.\n\x13suspect_replica_ids\x18\x03 \x03(\tR\x11suspectReplicaIdsB\x0b\n\t_max_wait\"_\n\rRouteResponse\x12\x32\n\x08replicas\x18\x01 \x03(\x0b\x32\x16.weft.types.v1.ReplicaR\x08replicas\x12\x1a\n\x08sequence\x18\x02 \x01(\x04R\x08sequence\"Y\n\x11WatchFleetRequest\x12\x1d\n\ngateway_id\x18\x01 \x01(\tR\tgatewayId\x12%\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04R\rafterSequence\"Q\n\tNodeHeard\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12+\n\x03\x61ge\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03\x61ge\"\xfd\x03\n\x12WatchFleetResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12\x12\n\x04\x66ull\x18\x02 \x01(\x08R\x04\x66ull\x12)\n\x05nodes\x18\x03 \x03(\x0b\x32\x13.weft.types.v1.NodeR\x05nodes\x12\x32\n\x08replicas\x18\x04 \x03(\x0b\x32\x16.weft.types.v1.ReplicaR\x08replicas\x12,\n\x06models\x18\x05 \x03(\x0b\x32\x14.weft.types.v1.ModelR\x06models\x12(\n\x10removed_node_ids\x18\x06 \x03(\tR\x0eremovedNodeIds\x12.\n\x13removed_replica_ids\x18\x07 \x03(\tR\x11removedReplicaIds\x12%\n\x0eremoved_models\x18\x08 \x03(\tR\rremovedModels\x12\x30\n\x05heard\x18\t \x03(\x0b\x32\x1a.weft.routing.v1.NodeHeardR\x05heard\x12\x19\n\x08\x66leet_id\x18\n \x01(\tR\x07\x66leetId\x12\x31\n\x08policies\x18\x0b \x03(\x0b\x32\x15.weft.types.v1.PolicyR\x08policies\x12)\n\x10removed_policies\x18\x0c \x03(\tR\x0fremovedPolicies\"\x94\x03\n\nLoadStatus\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32\x1a.weft.routing.v1.LoadStateR\x05state\x12\x12\n\x04node\x18\x03 \x01(\tR\x04node\x12\x1a\n\x08progress\x18\x04 \x01(\x02R\x08progress\x12\x30\n\x03\x65ta\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00R\x03\x65ta\x88\x01\x01\x12\x1f\n\x0btotal_bytes\x18\x06 \x01(\x04R\ntotalBytes\x12\x18\n\x07message\x18\x07 \x01(\tR\x07message\x12\x39\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12?\n\rprogress_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cprogressTime\x12\x1d\n\nreplica_id\x18\n \x01(\tR\treplicaIdB\x06\n\x04_eta\",\n\x14GetLoadStatusRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\"L\n\x15GetLoadStatusResponse\x12\x33\n\x06status\x18\x01 \x01(\x0b\x32\x1b.weft.routing.v1.LoadStatusR\x06status*\xa1\x01\n\tLoadState\x12\x1a\n\x16LOAD_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12LOAD_STATE_PENDING\x10\x01\x12\x19\n\x15LOAD_STATE_INSTALLING\x10\x02\x12\x16\n\x12LOAD_STATE_STAGING\x10\x03\x12\x16\n\x12LOAD_STATE_LOADING\x10\x04\x12\x15\n\x11LOAD_STATE_FAILED\x10\x05\x32\xbe\x02\n\x0eRoutingService\x12\x46\n\x05Route\x12\x1d.weft.routing.v1.RouteRequest\x1a\x1e.weft.routing.v1.RouteResponse\x12W\n\nWatchFleet\x12\".weft.routing.v1.WatchFleetRequest\x1a#.weft.routing.v1.WatchFleetResponse0\x01\x12\x8a\x01\n\rGetLoadStatus\x12%.weft.routing.v1.GetLoadStatusRequest\x1a&.weft.routing.v1.GetLoadStatusResponse\"*\x82\xd3\xe4\x93\x02$\x12\"/api/models/{model=**}/load-statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%weft/routing/v1/routing_service.proto\x12\x0fweft.routing.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19weft/types/v1/model.proto\x1a\x18weft/types/v1/node.proto\x1a\x1aweft/types/v1/policy.proto\x1a\x1bweft/types/v1/replica.proto\"\x9c\x01\n\x0cRouteRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x39\n\x08max_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00R\x07maxWait\x88\x01\x01\x12.\n\x13suspect_replica_ids\x18\x03 \x03(\tR\x11suspectReplicaIdsB\x0b\n\t_max_wait\"\x8a\x01\n\rRouteResponse\x12\x32\n\x08replicas\x18\x01 \x03(\x0b\x32\x16.weft.types.v1.ReplicaR\x08replicas\x12\x1a\n\x08sequence\x18\x02 \x01(\x04R\x08sequence\x12)\n\x05nodes\x18\x03 \x03(\x0b\x32\x13.weft.types.v1.NodeR\x05nodes\"Y\n\x11WatchFleetRequest\x12\x1d\n\ngateway_id\x18\x01 \x01(\tR\tgatewayId\x12%\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04R\rafterSequence\"Q\n\tNodeHeard\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12+\n\x03\x61ge\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03\x61ge\"\xfd\x03\n\x12WatchFleetResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12\x12\n\x04\x66ull\x18\x02 \x01(\x08R\x04\x66ull\x12)\n\x05nodes\x18\x03 \x03(\x0b\x32\x13.weft.types.v1.NodeR\x05nodes\x12\x32\n\x08replicas\x18\x04 \x03(\x0b\x32\x16.weft.types.v1.ReplicaR\x08replicas\x12,\n\x06models\x18\x05 \x03(\x0b\x32\x14.weft.types.v1.ModelR\x06models\x12(\n\x10removed_node_ids\x18\x06 \x03(\tR\x0eremovedNodeIds\x12.\n\x13removed_replica_ids\x18\x07 \x03(\tR\x11removedReplicaIds\x12%\n\x0eremoved_models\x18\x08 \x03(\tR\rremovedModels\x12\x30\n\x05heard\x18\t \x03(\x0b\x32\x1a.weft.routing.v1.NodeHeardR\x05heard\x12\x19\n\x08\x66leet_id\x18\n \x01(\tR\x07\x66leetId\x12\x31\n\x08policies\x18\x0b \x03(\x0b\x32\x15.weft.types.v1.PolicyR\x08policies\x12)\n\x10removed_policies\x18\x0c \x03(\tR\x0fremovedPolicies\"\x94\x03\n\nLoadStatus\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32\x1a.weft.routing.v1.LoadStateR\x05state\x12\x12\n\x04node\x18\x03 \x01(\tR\x04node\x12\x1a\n\x08progress\x18\x04 \x01(\x02R\x08progress\x12\x30\n\x03\x65ta\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00R\x03\x65ta\x88\x01\x01\x12\x1f\n\x0btotal_bytes\x18\x06 \x01(\x04R\ntotalBytes\x12\x18\n\x07message\x18\x07 \x01(\tR\x07message\x12\x39\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12?\n\rprogress_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cprogressTime\x12\x1d\n\nreplica_id\x18\n \x01(\tR\treplicaIdB\x06\n\x04_eta\",\n\x14GetLoadStatusRequest\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\"L\n\x15GetLoadStatusResponse\x12\x33\n\x06status\x18\x01 \x01(\x0b\x32\x1b.weft.routing.v1.LoadStatusR\x06status*\xa1\x01\n\tLoadState\x12\x1a\n\x16LOAD_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12LOAD_STATE_PENDING\x10\x01\x12\x19\n\x15LOAD_STATE_INSTALLING\x10\x02\x12\x16\n\x12LOAD_STATE_STAGING\x10\x03\x12\x16\n\x12LOAD_STATE_LOADING\x10\x04\x12\x15\n\x11LOAD_STATE_FAILED\x10\x05\x32\xbe\x02\n\x0eRoutingService\x12\x46\n\x05Route\x12\x1d.weft.routing.v1.RouteRequest\x1a\x1e.weft.routing.v1.RouteResponse\x12W\n\nWatchFleet\x12\".weft.routing.v1.WatchFleetRequest\x1a#.weft.routing.v1.WatchFleetResponse0\x01\x12\x8a\x01\n\rGetLoadStatus\x12%.weft.routing.v1.GetLoadStatusRequest\x1a&.weft.routing.v1.GetLoadStatusResponse\"*\x82\xd3\xe4\x93\x02$\x12\"/api/models/{model=**}/load-statusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,24 +40,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ROUTINGSERVICE'].methods_by_name['GetLoadStatus']._loaded_options = None
   _globals['_ROUTINGSERVICE'].methods_by_name['GetLoadStatus']._serialized_options = b'\202\323\344\223\002$\022\"/api/models/{model=**}/load-status'
-  _globals['_LOADSTATE']._serialized_start=1737
-  _globals['_LOADSTATE']._serialized_end=1898
+  _globals['_LOADSTATE']._serialized_start=1781
+  _globals['_LOADSTATE']._serialized_end=1942
   _globals['_ROUTEREQUEST']._serialized_start=264
   _globals['_ROUTEREQUEST']._serialized_end=420
-  _globals['_ROUTERESPONSE']._serialized_start=422
-  _globals['_ROUTERESPONSE']._serialized_end=517
-  _globals['_WATCHFLEETREQUEST']._serialized_start=519
-  _globals['_WATCHFLEETREQUEST']._serialized_end=608
-  _globals['_NODEHEARD']._serialized_start=610
-  _globals['_NODEHEARD']._serialized_end=691
-  _globals['_WATCHFLEETRESPONSE']._serialized_start=694
-  _globals['_WATCHFLEETRESPONSE']._serialized_end=1203
-  _globals['_LOADSTATUS']._serialized_start=1206
-  _globals['_LOADSTATUS']._serialized_end=1610
-  _globals['_GETLOADSTATUSREQUEST']._serialized_start=1612
-  _globals['_GETLOADSTATUSREQUEST']._serialized_end=1656
-  _globals['_GETLOADSTATUSRESPONSE']._serialized_start=1658
-  _globals['_GETLOADSTATUSRESPONSE']._serialized_end=1734
-  _globals['_ROUTINGSERVICE']._serialized_start=1901
-  _globals['_ROUTINGSERVICE']._serialized_end=2219
+  _globals['_ROUTERESPONSE']._serialized_start=423
+  _globals['_ROUTERESPONSE']._serialized_end=561
+  _globals['_WATCHFLEETREQUEST']._serialized_start=563
+  _globals['_WATCHFLEETREQUEST']._serialized_end=652
+  _globals['_NODEHEARD']._serialized_start=654
+  _globals['_NODEHEARD']._serialized_end=735
+  _globals['_WATCHFLEETRESPONSE']._serialized_start=738
+  _globals['_WATCHFLEETRESPONSE']._serialized_end=1247
+  _globals['_LOADSTATUS']._serialized_start=1250
+  _globals['_LOADSTATUS']._serialized_end=1654
+  _globals['_GETLOADSTATUSREQUEST']._serialized_start=1656
+  _globals['_GETLOADSTATUSREQUEST']._serialized_end=1700
+  _globals['_GETLOADSTATUSRESPONSE']._serialized_start=1702
+  _globals['_GETLOADSTATUSRESPONSE']._serialized_end=1778
+  _globals['_ROUTINGSERVICE']._serialized_start=1945
+  _globals['_ROUTINGSERVICE']._serialized_end=2263
 # @@protoc_insertion_point(module_scope)
