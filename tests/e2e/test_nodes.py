@@ -108,6 +108,32 @@ def test_a_drain_lets_a_stream_end_and_a_resumed_node_serves_again(stack: Stack,
     call(stack, "POST", "/models/load", {"model_name": MODEL, "node": "two"})
 
 
+@pytest.mark.parametrize(
+    ("method", "order", "body"),
+    [
+        ("POST", "drain", {}),
+        ("POST", "resume", {}),
+        ("POST", "approve", {}),
+        ("PUT", "labels", {"labels": {"a": "b"}}),
+        ("PATCH", "labels", {"labels": {"a": "b"}}),
+        ("PUT", "max-replicas-per-model", {"value": 2}),
+    ],
+)
+def test_the_path_says_which_node_is_meant(
+    stack: Stack, two: Stranger, method: str, order: str, body: dict[str, Any]
+) -> None:
+    refused = call(stack, method, f"/two/{order}", body | {"id": "local"}, expect=400)
+    assert refused["details"][0]["reason"] == "INVALID_REQUEST"
+    assert refused["message"].startswith("id: ")
+    assert (state(stack, "local"), "a" in node(stack, "local")["labels"]) == ("healthy", False)
+
+
+def test_the_path_says_where_a_model_is_unloaded(stack: Stack, two: Stranger) -> None:
+    load = {"model_name": MODEL, "node": "local"}
+    refused = call(stack, "POST", "/two/models/unload", load, expect=400)
+    assert refused["message"].startswith("node: ")
+
+
 def test_a_killed_worker_is_unhealthy_then_offline_and_comes_back_as_who_it_was(
     stack: Stack, two: Stranger
 ) -> None:

@@ -13,6 +13,7 @@ from weft_common import mesh_auth
 from weft_common.rpc import health, reflection
 from weft_common.rpc.context import CallContext
 from weft_common.rpc.handlers import Routes, service_methods
+from weft_common.rpc.path_fields import true_to_path
 from weft_common.rpc.serving import Guard, Method
 from weft_common.rpc.wire import LIMITS
 
@@ -61,7 +62,8 @@ class RpcServer:
         self._health = health.Health(sorted({*names, *(reflected or ())}))
         own = [*self._health.methods(), *reflection.reflection_methods(_listed(names, reflected))]
         self._server: Any = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=max_concurrent_rpcs)
-        self._routes = Routes([*methods.values(), *own], _guards(methods, mesh_secret, mesh_only))
+        served = [true_to_path(method) for method in methods.values()]
+        self._routes = Routes([*served, *own], _guards(methods, mesh_secret, mesh_only))
         self._server.add_generic_rpc_handlers((self._routes,))
         self._started = False
 
