@@ -15,6 +15,7 @@ from weft_common.errors import PartUnavailable, ReplicaClosing
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2
 from weft_router import convert
+from weft_router.fleet.entities import Changes
 from weft_router.fleet.fleet import Fleet
 from weft_router.pulse import Pulse
 from weft_router.store.protocol import Store
@@ -22,6 +23,8 @@ from weft_router.store.protocol import Store
 CHANGED_SUBJECT = "weft.fleet.changed"
 _POLL_SECONDS = 2.0
 _WATCHER_QUEUE = 1024
+# Half of the time for which the database remembers what is gone.
+_FORGOTTEN_SECONDS = 1800.0
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +32,7 @@ Update = routing_service_pb2.WatchFleetResponse
 
 
 class FleetSync:
-    """Owns the way from the database to memory to watchers; state: `_watchers`, `known`, `fleet_id`."""
+    """Owns the way from the database to memory to watchers; state: `_watchers`, `known`, `fleet_id`, `_read_at`."""
 
     def __init__(self, store: Store, bus: Bus, fleet: Fleet, clock: Clock | None = None) -> None:
         self._store = store
@@ -39,6 +42,7 @@ class FleetSync:
         self._reading = asyncio.Lock()
         self._watchers: set[asyncio.Queue[Update | None]] = set()
         self._hint = asyncio.Event()
+        self._read_at = self._clock.monotonic()
         # Beats whenever the fleet in memory has changed.
         self.pulse = Pulse()
         # Of the database, as full updates tell it.
@@ -58,7 +62,7 @@ class FleetSync:
     async def refresh(self) -> None:
         """Read what changed and pass it on; raises PartUnavailable while the database cannot be reached."""
         async with self._reading:
-            changes = await self._store.read_changes(self._fleet.sequence)
+            changes = await self._read()
             for replica_id in changes.gone_replicas:
                 self._fleet.freed(replica_id)
             self._fleet.apply(changes, self._clock.monotonic())
@@ -66,6 +70,16 @@ class FleetSync:
         if changes:
             self.pulse.beat()
             self._publish(convert.update_pb(changes, full=False))
+
+    async def _read(self) -> Changes:
+        """What changed since the last read; after a long sleep everything, since what went meanwhile is forgotten."""
+        now = self._clock.monotonic()
+        if now - self._read_at < _FORGOTTEN_SECONDS:
+            changes = await self._store.read_changes(self._fleet.sequence)
+        else:
+            changes = self._fleet.replaced_by(await self._store.read_changes(0))
+        self._read_at = now
+        return changes
 
     async def after_write(self) -> None:
         """Follow an own write at once and hint to the other routers."""

@@ -8,13 +8,14 @@ import pytest
 from tests.router.builders import a_model, a_node
 from tests.router.fake_store import FakeStore
 from tests.router.fakes import FakeBus
+from weft_common.clock import Clock, ManualClock
 from weft_common.errors import PartUnavailable, ReplicaClosing
 from weft_router.fleet.fleet import Fleet
 from weft_router.sync import CHANGED_SUBJECT, FleetSync, Update
 
 
-def a_sync(store: FakeStore, bus: FakeBus | None = None) -> FleetSync:
-    return FleetSync(store, bus or FakeBus(), Fleet())  # type: ignore[arg-type]  # a fake bus
+def a_sync(store: FakeStore, bus: FakeBus | None = None, clock: Clock | None = None) -> FleetSync:
+    return FleetSync(store, bus or FakeBus(), Fleet(), clock)  # type: ignore[arg-type]  # a fake bus
 
 
 async def upcoming(watch: AsyncIterator[Update]) -> Update:
@@ -105,3 +106,19 @@ async def test_what_is_known_stays_known_while_the_database_is_down() -> None:
     with pytest.raises(PartUnavailable):
         await sync.refresh()
     assert [n.name for n in (await upcoming(sync.watch(0.0))).nodes] == ["one"]
+
+
+async def test_a_router_that_slept_for_long_reads_anew_and_forgets_what_the_database_has_forgotten() -> None:
+    store, clock = FakeStore(), ManualClock()
+    sync = a_sync(store, clock=clock)
+    await store.put_node(a_node("one"))
+    await store.put_node(a_node("two"))
+    await sync.refresh()
+    watch = sync.watch(0.0)
+    await upcoming(watch)
+    await store.remove_node("n-one")
+    del store.nodes["n-one"]  # purged
+    clock.advance(3600)
+    await sync.refresh()
+    update = await upcoming(watch)
+    assert ([n.name for n in update.nodes], list(update.removed_node_ids)) == (["two"], ["n-one"])

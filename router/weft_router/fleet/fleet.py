@@ -151,6 +151,17 @@ class Fleet:
             loads=tuple(self.loads.values()),
         )
 
+    def replaced_by(self, everything: Changes) -> Changes:
+        """A complete state as a change of this one: what is not in it is gone."""
+        return replace(
+            everything,
+            gone_nodes=_lacking(self.nodes, (n.id for n in everything.nodes)),
+            gone_replicas=_lacking(self.replicas, (r.id for r in everything.replicas)),
+            gone_models=_lacking(self.models, (m.name for m in everything.models)),
+            gone_policies=_lacking(self.policies, (p.model for p in everything.policies)),
+            gone_loads=_lacking(self.loads, (j.id for j in everything.loads)),
+        )
+
     def story_of(self, identity: str) -> str:
         """What happened to a node or a replica so far, by its id."""
         return self._unstored.stories.tell(identity)
@@ -266,3 +277,8 @@ def _leave(groups: dict[str, dict[str, None]], key: str, member: str) -> None:
         members.pop(member, None)
         if not members:
             del groups[key]
+
+
+def _lacking(known: Iterable[str], there: Iterable[str]) -> tuple[str, ...]:
+    present = set(there)
+    return tuple(name for name in known if name not in present)
