@@ -1,5 +1,6 @@
 """Admit a request: find the replica that serves it, waiting for a load where none is ready."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +15,10 @@ from weft_gateway.routers import Routers
 from weft_gateway.settings import GatewaySettings
 from weft_proto.pb.weft.types.v1 import replica_pb2
 
-_ROUTES_PER_REQUEST = 3
+# How long the watch may take to tell what a router has answered already, before that router is asked again.
+_CATCH_UP_SECONDS = 1.0
+# Between two questions to a router that is itself behind; each pause is twice the one before.
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +73,25 @@ class Admission:
     async def _after_routing(self, model: str, prompt: bytes) -> Choice[Target]:
         """Have a router load the model, or look at replicas that seem gone; everybody then picks for himself.
 
-        What was loaded may have made room for another model before it could be picked: then once more.
+        What was loaded may have made room for another model before it could be picked, and the view and the router
+        may know different fleets for a moment: then once more, for as long as a request may wait for a load.
         """
         over = self._clock.monotonic() + self._settings.load_wait.total_seconds()
-        for _ in range(_ROUTES_PER_REQUEST):
-            choice = await self._routed(model, prompt, max(over - self._clock.monotonic(), 0.0))
+        pause = _FIRST_PAUSE_SECONDS
+        while (left := over - self._clock.monotonic()) > 0:
+            choice = await self._routed(model, prompt, left, pause)
             if choice is not None:
                 return choice
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         raise PartUnavailable(
             f"Model '{model}' was loaded and is gone again; try again.", retry_after=timedelta(seconds=1)
         )
 
-    async def _routed(self, model: str, prompt: bytes, max_wait: float) -> Choice[Target] | None:
+    async def _routed(
+        self, model: str, prompt: bytes, max_wait: float, pause: float
+    ) -> Choice[Target] | None:
+        """Ask a router once, and where that gives no target let the two of them become level; None if it did not."""
+        over = self._clock.monotonic() + max_wait
         try:
             answer = await self._routers.route(model, max_wait=max_wait, suspects=self._view.suspects(model))
         except PartUnavailable:
@@ -90,6 +101,20 @@ class Admission:
                 raise
             return choice
         self._view.merge(answer)
+        choice = self._choose_any(model, prompt)
+        if choice is None:
+            await self._become_level(answer.sequence, pause, max(over - self._clock.monotonic(), 0.0))
+            choice = self._choose_any(model, prompt)
+        return choice
+
+    async def _become_level(self, sequence: int, pause: float, left: float) -> None:
+        """Wait until the view knows what the router knew, or, where the router is behind, for a moment."""
+        if sequence > self._view.sequence:
+            await self._view.reach(sequence, min(_CATCH_UP_SECONDS, left))
+        else:
+            await asyncio.sleep(min(pause, left))
+
+    def _choose_any(self, model: str, prompt: bytes) -> Choice[Target] | None:
         targets = self._view.targets(model) or self._view.silent_targets(model)
         return self._choose(model, targets, prompt)
 

@@ -5,6 +5,8 @@ State: everything in `FleetView`; its writers are `apply` (a router's updates), 
 no more in a large fleet than in a small one.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -71,6 +73,8 @@ class FleetView:
     _heard: dict[str, float] = field(default_factory=dict)
     _gone: dict[str, float] = field(default_factory=dict)
     _targets: dict[str, list[Target]] = field(default_factory=dict)
+    # Set and replaced whenever the sequence rises.
+    _risen: asyncio.Event = field(default_factory=asyncio.Event)
 
     def apply(self, update: Update) -> None:
         """Take a router's update; what is known already is passed over, so that time never runs back."""
@@ -82,15 +86,22 @@ class FleetView:
         touched = self._put(update.nodes, update.replicas, update.models)
         touched |= self._put_policies(update)
         touched |= self._remove(update)
-        self.sequence = max(self.sequence, update.sequence)
         self.expiry = float("inf")
         self._hear(update)
         self._prepare(touched)
+        self._rise(update.sequence)
 
     @property
     def known(self) -> bool:
         """Whether there is a view to decide on."""
         return self.expiry is not None and self.clock.monotonic() < self.expiry
+
+    async def reach(self, sequence: int, timeout_seconds: float) -> None:
+        """Wait until the view is as new as `sequence`, or for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                while self.sequence < sequence:
+                    await self._risen.wait()
 
     def expire_at(self, moment: float) -> None:
         """Bound the use of a view that no router has confirmed."""
@@ -154,6 +165,12 @@ class FleetView:
             models=self.models.values(),
             policies=self.policies.values(),
         )
+
+    def _rise(self, sequence: int) -> None:
+        if sequence > self.sequence:
+            self.sequence = sequence
+            self._risen.set()
+            self._risen = asyncio.Event()
 
     def _is_past(self, update: Update) -> bool:
         """A router that lags behind the one that was watched before sends what is older than this view."""

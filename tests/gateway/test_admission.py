@@ -1,13 +1,14 @@
 """Admission: the view first, a router where the view has no answer, and headers that name what was chosen."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.gateway.builders import a_full_update, a_node, a_policy, a_replica
+from tests.gateway.builders import a_full_update, a_model, a_node, a_policy, a_replica, an_update
 from weft_common.clock import ManualClock
 from weft_common.errors import ModelNotFound, NoCapacity, PartUnavailable, WeftError
 from weft_common.ticket import replica_name, verify
@@ -25,17 +26,20 @@ SECOND = replica_name("m", 0, "rev1", "r-2")
 
 @dataclass
 class FakeRouters:
-    """Answers with `replicas`, or refuses with `error`; keeps what it was asked."""
+    """Answers with `answers` one by one, then with `replicas`, or refuses with `error`; keeps what it was asked."""
 
+    answers: list[pb.RouteResponse] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
     replicas: Sequence[replica_pb2.Replica] = ()
     error: WeftError | None = None
     asked: list[tuple[str, list[str]]] = field(default_factory=list)
 
     async def route(self, model: str, *, max_wait: float, suspects: Sequence[str]) -> pb.RouteResponse:
         self.asked.append((model, list(suspects)))
+        self.meanwhile()
         if self.error:
             raise self.error
-        return pb.RouteResponse(replicas=self.replicas, sequence=9)
+        return self.answers.pop(0) if self.answers else pb.RouteResponse(replicas=self.replicas, sequence=9)
 
 
 class World:
@@ -134,6 +138,39 @@ async def test_a_cold_model_is_routed_and_then_picked() -> None:
     world.view.apply(a_full_update(replicas=[]))
     assert (await world.headers())["x-weft-destination"] == "127.0.0.1:7"
     assert world.routers.asked == [("m", [])]
+
+
+async def test_a_router_that_knows_more_is_believed_once_the_watch_has_caught_up() -> None:
+    new = a_replica(revision="rev2")
+    world = World(FakeRouters(answers=[pb.RouteResponse(replicas=[new], sequence=3)]))
+    world.view.apply(a_full_update(replicas=[]))
+    async with asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(world.headers())
+        while not world.routers.asked:
+            await asyncio.sleep(0)
+        world.view.apply(an_update(2, models=[a_model(revision="rev2")]))
+        world.view.apply(an_update(3, replicas=[new]))
+    assert asking.result()["x-weft-destination"] == "127.0.0.1:7"
+    assert len(world.routers.asked) == 1
+
+
+async def test_a_router_that_is_behind_is_asked_again_until_it_is_not() -> None:
+    old, new = a_replica("r-0", address="127.0.0.1:6"), a_replica()
+    behind = pb.RouteResponse(replicas=[old], sequence=4)
+    level = pb.RouteResponse(replicas=[new], sequence=5)
+    world = World(FakeRouters(answers=[behind, behind, level]))
+    world.view.apply(a_full_update(5, replicas=[]))
+    assert (await world.headers())["x-weft-destination"] == "127.0.0.1:7"
+    assert len(world.routers.asked) == 3
+
+
+async def test_what_never_becomes_level_is_refused_when_the_patience_ends() -> None:
+    world = World(FakeRouters(replicas=[a_replica(revision="rev0")]))
+    world.routers.meanwhile = lambda: world.clock.advance(20)
+    world.view.apply(a_full_update(9, replicas=[]))
+    with pytest.raises(PartUnavailable, match="gone again"):
+        await world.headers()
+    assert len(world.routers.asked) == 3
 
 
 async def test_an_unknown_model_asks_nobody() -> None:
