@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
+from weft_router.fleet.text import text_problem
+
 
 class RoutePolicy(StrEnum):
     """How a replica is chosen; INHERIT takes the setting of the whole fleet."""
@@ -68,7 +70,7 @@ def violations(edit: PolicyEdit) -> tuple[Violation, ...]:
     least, most = edit.min_replicas or 0, edit.max_replicas or 0
     relative, share = edit.balance_rel_threshold or 0.0, edit.min_prefix_match or 0.0
     found = {
-        "model_name": "" if edit.model else "the name of a model is needed",
+        "model_name": text_problem(edit.model),
         "node_selector": _selector_problem(edit.node_selector or {}),
         "min_replicas": _minimum_problem(least, most),
         "max_replicas": "0 or more is needed" if most < 0 else "",
@@ -98,7 +100,8 @@ def matches(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
 
 
 def _selector_problem(selector: Mapping[str, str]) -> str:
-    return "" if all(selector) else "a label needs a name"
+    problems = [text_problem(name) or text_problem(value, least=0) for name, value in selector.items()]
+    return next((f"in a label, {problem}" for problem in problems if problem), "")
 
 
 def _minimum_problem(least: int, most: int) -> str:

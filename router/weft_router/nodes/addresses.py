@@ -13,7 +13,7 @@ async def resolve(address: str) -> str:
     """`host:port` with the host as an IP literal; raises InvalidRequest."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not _is_port(port):
         violation = FieldViolation("address", "host:port is needed")
         raise InvalidRequest(f"address: '{address}' is not of the form host:port", violations=[violation])
     try:
@@ -27,11 +27,15 @@ def at_host_of(node_address: str, address: str) -> str:
     return f"{node_address.rpartition(':')[0]}:{address.rpartition(':')[2]}"
 
 
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and 0 < int(text) < 65536
+
+
 async def _looked_up(host: str, port: str) -> str:
     try:
         async with asyncio.timeout(_LOOK_UP_SECONDS):
             found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, TimeoutError) as error:
+    except (OSError, ValueError, TimeoutError) as error:  # ValueError: no name at all, such as one with a NUL
         violation = FieldViolation("address", "the host cannot be resolved")
         raise InvalidRequest(
             f"address: '{host}' cannot be resolved here: {error}", violations=[violation]

@@ -10,9 +10,9 @@ from weft_proto.weft.types.v1 import Replica as ReplicaMessage
 from weft_proto.weft.types.v1 import ReplicaState as ReplicaStateMessage
 from weft_router import convert
 from weft_router.fleet.entities import Disk, Node, Replica
+from weft_router.fleet.text import is_text, text_problem
 from weft_router.nodes.addresses import at_host_of
 
-MAX_NAME = 255
 _STATES = {int(known) for known in ReplicaStateMessage} - {0}
 
 
@@ -20,10 +20,11 @@ def check(request: RegisterNodeRequest) -> None:
     """Raise InvalidRequest with every field that cannot be as it is."""
     refuse(
         {
-            "name": _name_problem(request.name),
+            "name": text_problem(request.name),
+            "address": text_problem(request.address),
             "labels": labels_problem(request.labels),
             "devices": _devices_problem(request.devices),
-            "engines": "" if any(request.engines) else "at least one engine is needed",
+            "engines": _engines_problem(request.engines),
             **_replica_problems(request.replicas),
         }
     )
@@ -39,9 +40,9 @@ def refuse(problems: Mapping[str, str]) -> None:
 
 def labels_problem(labels: Mapping[str, str]) -> str:
     """What is wrong with labels, if anything."""
-    if all(1 <= len(key) <= MAX_NAME and len(value) <= MAX_NAME for key, value in labels.items()):
-        return ""
-    return f"names of 1 to {MAX_NAME} characters and values of at most {MAX_NAME} are needed"
+    names = next((f"in names, {p}" for key in labels if (p := text_problem(key))), "")
+    values = (f"in values, {p}" for value in labels.values() if (p := text_problem(value, least=0)))
+    return names or next(values, "")
 
 
 def described(node: Node, request: RegisterNodeRequest, address: str) -> Node:
@@ -70,23 +71,23 @@ def disk(request: HeartbeatRequest) -> Disk | None:
     return Disk(request.disk_total_bytes, request.disk_free_bytes) if request.disk_total_bytes else None
 
 
-def _name_problem(name: str) -> str:
-    good = 1 <= len(name) <= MAX_NAME and name.isprintable()
-    return "" if good else f"1 to {MAX_NAME} printable characters are needed"
+def _engines_problem(engines: list[str]) -> str:
+    return "" if engines and is_text(*engines) else "at least one is needed, each with a printable name"
 
 
 def _devices_problem(devices: list[DeviceMessage]) -> str:
     if not devices:
         return "at least one device is needed"
     ids = [d.id for d in devices]
-    return "" if all(ids) and len(set(ids)) == len(ids) else "each device needs an id of its own"
+    good = is_text(*ids) and len(set(ids)) == len(ids)
+    return "" if good else "each device needs a printable id of its own"
 
 
 def _replica_problems(messages: Iterable[ReplicaMessage]) -> dict[str, str]:
-    problem = "id, model, revision, address and state are needed"
+    problem = "printable id, model, revision and address, and a state, are needed"
     return {f"replicas.{i}": problem for i, m in enumerate(messages) if not _is_whole(m)}
 
 
 def _is_whole(message: ReplicaMessage) -> bool:
-    named = message.id and message.model and message.revision and message.address
-    return bool(named) and int(message.state) in _STATES
+    named = is_text(message.id, message.model, message.revision, message.address)
+    return named and int(message.state) in _STATES

@@ -1,5 +1,7 @@
 """What people do to nodes and to the replicas on them."""
 
+from datetime import timedelta
+
 from weft_common.errors import FieldViolation, InvalidRequest, ModelNotFound
 from weft_common.rpc import current_call
 from weft_proto.weft.admin.v1 import (
@@ -46,6 +48,7 @@ from weft_router.unloads import Unloads
 
 _HTTP_STATUS = "x-weft-http-status"
 _MOST_REPLICAS = 64
+_LONGEST_DRAIN = timedelta(days=7)
 
 
 class NodeAdminService(NodeAdminServiceBase):
@@ -84,8 +87,8 @@ class NodeAdminService(NodeAdminServiceBase):
         return ApproveNodeResponse(node=self._portraits.node(node))
 
     async def drain_node(self, message: DrainNodeRequest) -> DrainNodeResponse:
-        if message.timeout is not None and message.timeout.total_seconds() < 0:
-            raise _wrong("timeout", "0 seconds or more are needed")
+        if message.timeout is not None and not timedelta(0) <= message.timeout <= _LONGEST_DRAIN:
+            raise _wrong("timeout", "0 seconds to 7 days are needed")
         node = await self._nodes.found(message.id)
         timeout = self._settings.drain_timeout if message.timeout is None else message.timeout
         node = await self._orders.drain(node.id, timeout, by_itself=False)

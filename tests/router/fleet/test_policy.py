@@ -13,6 +13,9 @@ from weft_router.fleet.policy import Policy, PolicyEdit, RoutePolicy, edited, ma
     ("fields", "field"),
     [
         ({"model": ""}, "model_name"),
+        ({"model": "a\0b"}, "model_name"),
+        ({"model": "a" * 256}, "model_name"),
+        ({"node_selector": {"zone": "e\0u"}}, "node_selector"),
         ({"min_replicas": 3, "max_replicas": 2}, "min_replicas"),
         ({"min_replicas": -1}, "min_replicas"),
         ({"max_replicas": -1}, "max_replicas"),

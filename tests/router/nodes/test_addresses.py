@@ -19,7 +19,7 @@ async def test_addresses_become_literals(address: str, literal: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "host", "host:", ":1", "host:port", "no.such.host.invalid:1", "a..b:1"]
+    "address", ["", "host", "host:", ":1", "host:port", "no.such.host.invalid:1", "a..b:1", "a\0b:1", "a:²"]
 )
 async def test_addresses_that_cannot_be_dialled_are_refused(address: str) -> None:
     with pytest.raises(InvalidRequest, match="address"):

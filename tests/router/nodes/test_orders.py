@@ -134,6 +134,8 @@ async def test_an_admins_number_of_replicas_goes_before_the_workers_until_it_is_
         ("put_node_labels", PutNodeLabelsRequest(id="one", labels={"": "x"}), "labels"),
         ("patch_node_labels", PatchNodeLabelsRequest(id="one", labels={"x" * 256: "x"}), "labels"),
         ("drain_node", DrainNodeRequest(id="one", timeout=timedelta(seconds=-1)), "timeout"),
+        ("drain_node", DrainNodeRequest(id="one", timeout=timedelta(days=8)), "timeout"),
+        ("patch_node_labels", PatchNodeLabelsRequest(id="one", labels={"a\0": "b"}), "labels"),
     ],
 )
 async def test_a_field_that_cannot_be_is_named(method: str, request_: Any, field: str) -> None:

@@ -53,12 +53,18 @@ async def test_nobody_registers_without_the_join_token(token: str | None) -> Non
         ("name", ""),
         ("name", "x" * 256),
         ("name", "a\nb"),
+        ("name", "a\0b"),
         ("address", "nowhere"),
+        ("address", "a\0b:1"),
+        ("labels", {"zo\0ne": "x"}),
+        ("labels", {"zone": "x\0"}),
         ("labels", {"": "x"}),
         ("labels", {"zone": "x" * 256}),
         ("devices", []),
         ("devices", [Device(id="gpu"), Device(id="gpu")]),
+        ("devices", [Device(id="g\0pu")]),
         ("engines", []),
+        ("engines", ["a", ""]),
         ("replicas", [running(model="")]),
     ],
 )
@@ -69,6 +75,16 @@ async def test_a_field_that_cannot_be_is_named(field: str, value: Any) -> None:
             setattr(request, field, value)
             await router.workers.register_node(request)
         assert [v.field.partition(".")[0] for v in refused.value.violations] == [field]
+
+
+@pytest.mark.parametrize("fields", [{"replica_id": "r\0"}, {"model": "m\n"}, {"revision": "x" * 256}])
+async def test_a_replica_that_no_column_holds_is_passed_over_and_the_heartbeat_counts(
+    fields: dict[str, Any],
+) -> None:
+    async with a_router() as router:
+        token = (await router.register()).node_token
+        await router.beat(token, "one", running("r-1"), running(**({"replica_id": "r-2"} | fields)))
+        assert list(router.fleet.replicas) == ["r-1"]
 
 
 async def test_a_return_keeps_identity_approval_and_what_admins_said() -> None:

@@ -163,7 +163,8 @@ class DrainNodeRequest(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    After how long what is still in flight is ended; unset means the router's `drain_timeout`.
+    After how long what is still in flight is ended; 7 days at most; unset means the
+    router's `drain_timeout`.
     """
 
 
@@ -420,7 +421,7 @@ class PatchNodeLabelsRequest(betterproto2.Message):
         map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
     )
     """
-    Labels to add or change, 1 to 255 characters a name.
+    Labels to add or change, 1 to 255 printable characters a name.
     """
 
 
@@ -463,7 +464,7 @@ class PutNodeLabelsRequest(betterproto2.Message):
         map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
     )
     """
-    What admins say of the node from now on, 1 to 255 characters a name.
+    What admins say of the node from now on, 1 to 255 printable characters a name.
     """
 
 
