@@ -42,8 +42,9 @@ class RoutingService:
         if model is None:
             self._require_known()
             raise ModelNotFound(f"The model '{request.model}' does not exist")
+        over = self._clock.monotonic() + self._patience(request)
         await self._probe.forget_dead(list(request.suspect_replica_ids))
-        replicas = await self._ready(model, self._patience(request))
+        replicas = await self._ready(model, over)
         if not replicas:
             raise PartUnavailable(
                 f"Model '{model.name}' was loaded and is gone again; try again.",
@@ -59,12 +60,16 @@ class RoutingService:
             nodes=[convert.node_pb(n) for n in nodes],
         )
 
-    async def _ready(self, model: Model, patience: float) -> list[Replica]:
-        """Ready replicas; a model file that changes during the load has the new content loaded, a few times."""
+    async def _ready(self, model: Model, over: float) -> list[Replica]:
+        """Ready replicas; a model file that changes during the load has the new content loaded, a few times.
+
+        All of them share the caller's patience: it ends at `over`, by the clock.
+        """
         for _ in range(_LOADS_PER_CALL):
             if replicas := self._fleet.ready_replicas(model.name):
                 return replicas
-            await self._loads.ensure(self._fleet.models.get(model.name, model), patience)
+            left = max(over - self._clock.monotonic(), 0.0)
+            await self._loads.ensure(self._fleet.models.get(model.name, model), left)
         return self._fleet.ready_replicas(model.name)
 
     async def get_load_status(self, request: pb.GetLoadStatusRequest) -> pb.GetLoadStatusResponse:

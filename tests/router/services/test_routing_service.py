@@ -3,10 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from tests.router.builders import a_replica
 from tests.router.loading.worlds import World, a_world, settings
+from weft_common.clock import ManualClock
+from weft_common.errors import ModelLoading
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
-from weft_router.fleet.entities import Changes
+from weft_router.fleet.entities import Changes, Model
 from weft_router.services.routing_service import RoutingService
 
 
@@ -17,18 +21,32 @@ class FakeProbe:
         pass
 
 
+class FakeLoads:
+    """Loads that take `seconds` each, and are gone when they end."""
+
+    def __init__(self, clock: ManualClock, seconds: float) -> None:
+        self.clock, self.seconds = clock, seconds
+        self.waits: list[float] = []
+
+    async def ensure(self, model: Model, max_wait: float) -> None:
+        self.waits.append(max_wait)
+        self.clock.advance(min(self.seconds, max_wait))
+        if self.seconds > max_wait:
+            raise ModelLoading("still loading")
+
+
 @asynccontextmanager
-async def a_service() -> AsyncIterator[tuple[World, RoutingService]]:
+async def a_service(loads: FakeLoads | None = None) -> AsyncIterator[tuple[World, RoutingService]]:
     async with a_world() as world:
         yield (
             world,
             RoutingService(
                 fleet=world.fleet,
-                loads=world.loads,
+                loads=loads or world.loads,  # type: ignore[arg-type]  # a fake
                 sync=world.sync,
                 probe=FakeProbe(),  # type: ignore[arg-type]  # a fake
                 settings=settings(),
-                clock=world.clock,
+                clock=loads.clock if loads else world.clock,
             ),
         )
 
@@ -40,3 +58,21 @@ async def test_an_answer_names_each_node_of_its_replicas_once() -> None:
         assert [r.id for r in answer.replicas] == ["r-1", "r-2"]
         assert [n.id for n in answer.nodes] == ["n-one"]
         assert answer.sequence == 9
+
+
+async def test_several_loads_share_the_callers_patience() -> None:
+    loads = FakeLoads(ManualClock(), seconds=25)
+    request = pb.RouteRequest(model="m")
+    request.max_wait.FromSeconds(60)
+    async with a_service(loads) as (_, service):
+        with pytest.raises(ModelLoading):
+            await service.route(request)
+    assert loads.waits == [60, 35, 10]
+
+
+async def test_a_caller_without_patience_is_told_how_far_the_load_is() -> None:
+    request = pb.RouteRequest(model="m")
+    request.max_wait.FromSeconds(0)
+    async with a_service() as (_, service):
+        with pytest.raises(ModelLoading):
+            await service.route(request)
