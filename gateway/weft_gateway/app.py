@@ -46,7 +46,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
     secret = settings.mesh_secret.get_secret_value()
     async with (
         open_bus(settings.nats_url.get_secret_value(), name="gateway") as bus,
-        open_routers(settings.routers, secret) as routers,
+        open_routers(settings.routers, secret, clock) as routers,
     ):
         admission = Admission(view=view, routers=routers, settings=settings, clock=clock)
         synced = asyncio.Event()

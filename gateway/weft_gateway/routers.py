@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
-from weft_common.errors import PartUnavailable, PartUnreachable
+from weft_common.clock import Clock
+from weft_common.errors import DeadlineExceeded, PartUnavailable, PartUnreachable
 from weft_common.mesh_auth import mesh_metadata
 from weft_common.rpc import Responses, RpcClient, open_channel
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
@@ -14,26 +15,36 @@ from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 _SERVICE = "/weft.routing.v1.RoutingService/"
 # A router answers within the wait that it was asked for; this is for one that does not answer at all.
 _SLACK_SECONDS = 5.0
+# A router that did not answer is asked last for so long, so that not each request finds out anew.
+_SHUN_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
 
 class Routers:
-    """Calls to routers; each model has one that comes first, so that its load is shared, and the others stand in."""
+    """Calls to routers; each model has one that comes first, so that its load is shared, and the others stand in.
 
-    def __init__(self, clients: Sequence[tuple[str, RpcClient]]) -> None:
+    State: `_shunned`, until when routers that did not answer come last.
+    """
+
+    def __init__(self, clients: Sequence[tuple[str, RpcClient]], clock: Clock) -> None:
         self._clients = clients
+        self._clock = clock
+        self._shunned: dict[str, float] = {}
 
     async def route(self, model: str, *, max_wait: float, suspects: Sequence[str]) -> pb.RouteResponse:
         """Wait for ready replicas; raises the router's refusal, or PartUnavailable where no router answers."""
         request = pb.RouteRequest(model=model, suspect_replica_ids=suspects)
-        request.max_wait.FromTimedelta(timedelta(seconds=max_wait))
+        over = self._clock.monotonic() + max_wait
         for address, client in self._ranked(model):
+            left = max(over - self._clock.monotonic(), 0.0)
+            request.max_wait.FromTimedelta(timedelta(seconds=left))
             try:
                 return await client.unary(
-                    f"{_SERVICE}Route", request, pb.RouteResponse, timeout=max_wait + _SLACK_SECONDS
+                    f"{_SERVICE}Route", request, pb.RouteResponse, timeout=left + _SLACK_SECONDS
                 )
-            except PartUnreachable as error:
+            except (PartUnreachable, DeadlineExceeded) as error:
+                self._shunned[address] = self._clock.monotonic() + _SHUN_SECONDS
                 _log.warning("router_unreachable", extra={"router": address, "error": str(error)})
         raise PartUnavailable(
             f"No router can be reached, so '{model}' cannot be loaded now; running models keep answering.",
@@ -49,15 +60,22 @@ class Routers:
 
     def _ranked(self, model: str) -> list[tuple[str, RpcClient]]:
         """Rendezvous order: stable for a model, and a router that comes or goes moves few models."""
-        return sorted(self._clients, key=lambda c: hashlib.sha256(f"{c[0]}/{model}".encode()).digest())
+        now = self._clock.monotonic()
+
+        def rank(client: tuple[str, RpcClient]) -> tuple[bool, bytes]:
+            address = client[0]
+            shunned = now < self._shunned.get(address, now)
+            return shunned, hashlib.sha256(f"{address}/{model}".encode()).digest()
+
+        return sorted(self._clients, key=rank)
 
 
 @asynccontextmanager
-async def open_routers(addresses: Sequence[str], mesh_secret: str) -> AsyncIterator[Routers]:
+async def open_routers(addresses: Sequence[str], mesh_secret: str, clock: Clock) -> AsyncIterator[Routers]:
     """Open a channel to every router."""
     async with AsyncExitStack() as stack:
         clients = []
         for address in addresses:
             channel = await stack.enter_async_context(open_channel(address))
             clients.append((address, RpcClient(channel, metadata=mesh_metadata(mesh_secret))))
-        yield Routers(clients)
+        yield Routers(clients, clock)

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
-from weft_common.errors import NoCapacity, PartUnavailable
+from weft_common.clock import ManualClock
+from weft_common.errors import DeadlineExceeded, NoCapacity, PartUnavailable, PartUnreachable
 from weft_common.rpc import RpcServer, upb_unary
-from weft_gateway.routers import open_routers
+from weft_gateway.routers import Routers, open_routers
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 
 NOBODY = ("127.0.0.1:1", "127.0.0.1:2")
@@ -28,14 +30,14 @@ async def test_another_router_stands_in_for_those_that_are_gone() -> None:
     async def route(request: pb.RouteRequest) -> pb.RouteResponse:
         return pb.RouteResponse(sequence=7)
 
-    async with router(route) as address, open_routers((*NOBODY, address), SECRET) as routers:
+    async with router(route) as address, open_routers((*NOBODY, address), SECRET, ManualClock()) as routers:
         # The order differs from model to model; some ask the living one first, others last.
         answers = [await routers.route(f"m{n}", max_wait=1, suspects=[]) for n in range(6)]
     assert [answer.sequence for answer in answers] == [7] * 6
 
 
 async def test_no_router_at_all_is_said_by_its_name() -> None:
-    async with open_routers(NOBODY, SECRET) as routers:
+    async with open_routers(NOBODY, SECRET, ManualClock()) as routers:
         with pytest.raises(PartUnavailable, match="No router can be reached") as caught:
             await routers.route("m", max_wait=1, suspects=[])
     assert caught.value.metadata == {"part": "router"}
@@ -49,6 +51,54 @@ async def test_a_refusal_is_the_routers_own(refusal: PartUnavailable | NoCapacit
     async def route(request: pb.RouteRequest) -> pb.RouteResponse:
         raise refusal
 
-    async with router(route) as address, open_routers((address,), SECRET) as routers:
+    async with router(route) as address, open_routers((address,), SECRET, ManualClock()) as routers:
         with pytest.raises(type(refusal), match=refusal.message):
             await routers.route("m", max_wait=1, suspects=[])
+
+
+class FakeRouter:
+    """Fails with `error` after `seconds`, or answers; keeps how long it was asked to wait, and by when."""
+
+    def __init__(self, clock: ManualClock, error: Exception | None = None, seconds: float = 0) -> None:
+        self.clock, self.error, self.seconds = clock, error, seconds
+        self.asked: list[tuple[float, float]] = []
+
+    async def unary(self, path: str, request: pb.RouteRequest, kind: Any, *, timeout: float) -> Any:
+        self.asked.append((request.max_wait.ToTimedelta().total_seconds(), timeout))
+        self.clock.advance(self.seconds)
+        if self.error:
+            raise self.error
+        return pb.RouteResponse(sequence=7)
+
+
+def pair(clock: ManualClock, error: Exception, seconds: float) -> tuple[Routers, FakeRouter, FakeRouter, str]:
+    """A router that fails and one that answers, and a model whose first router is the one that fails."""
+    dead, alive = FakeRouter(clock, error, seconds), FakeRouter(clock)
+    routers = Routers([("dead", dead), ("alive", alive)], clock)  # type: ignore[list-item]  # fakes
+    return routers, dead, alive, "m3"
+
+
+@pytest.mark.parametrize("error", [PartUnreachable("refused"), DeadlineExceeded("silent")])
+async def test_a_router_that_does_not_answer_costs_its_share_of_the_wait_and_comes_last_for_a_while(
+    error: Exception,
+) -> None:
+    clock = ManualClock()
+    routers, dead, alive, model = pair(clock, error, 20)
+    await routers.route(model, max_wait=60, suspects=[])
+    assert (dead.asked, alive.asked) == ([(60, 65)], [(40, 45)])
+    clock.advance(4)
+    await routers.route(model, max_wait=60, suspects=[])
+    assert len(dead.asked) == 1
+    clock.advance(2)
+    await routers.route(model, max_wait=60, suspects=[])
+    assert len(dead.asked) == 2
+
+
+async def test_routers_that_are_all_shunned_are_tried_all_the_same() -> None:
+    clock = ManualClock()
+    routers, dead, alive, model = pair(clock, PartUnreachable("refused"), 0)
+    alive.error = PartUnreachable("refused")
+    with pytest.raises(PartUnavailable, match="No router"):
+        await routers.route(model, max_wait=60, suspects=[])
+    dead.error = None
+    assert (await routers.route(model, max_wait=60, suspects=[])).sequence == 7
