@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from math import inf
 
 from weft_router.fleet.text import text_problem
 
@@ -79,7 +80,9 @@ def violations(edit: PolicyEdit) -> tuple[Violation, ...]:
         else "",
         "route_policy": _route_problem(edit.route_policy or ""),
         "balance_abs_threshold": "0 or more is needed" if (edit.balance_abs_threshold or 0) < 0 else "",
-        "balance_rel_threshold": "" if relative == 0 or relative >= 1 else "0, or 1 and more, is needed",
+        "balance_rel_threshold": ""
+        if relative == 0 or 1 <= relative < inf
+        else "0, or 1 and more, is needed",
         "min_prefix_match": "" if 0 <= share <= 1 else "0 to 1 is needed",
     }
     return tuple(Violation(name, problem) for name, problem in found.items() if problem)

@@ -13,6 +13,7 @@ from weft_router.fleet.entities import Disk, Node, Replica
 from weft_router.fleet.text import is_text, text_problem
 from weft_router.nodes.addresses import at_host_of
 
+MAX_LABELS = 64
 _STATES = {int(known) for known in ReplicaStateMessage} - {0}
 
 
@@ -40,6 +41,8 @@ def refuse(problems: Mapping[str, str]) -> None:
 
 def labels_problem(labels: Mapping[str, str]) -> str:
     """What is wrong with labels, if anything."""
+    if len(labels) > MAX_LABELS:
+        return f"{MAX_LABELS} at most are possible"
     names = next((f"in names, {p}" for key in labels if (p := text_problem(key))), "")
     values = (f"in values, {p}" for value in labels.values() if (p := text_problem(value, least=0)))
     return names or next(values, "")

@@ -1,5 +1,6 @@
 """What people do to nodes and to the replicas on them."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from weft_common.errors import FieldViolation, InvalidRequest, ModelNotFound
@@ -104,15 +105,15 @@ class NodeAdminService(NodeAdminServiceBase):
         return GetNodeLabelsResponse(labels=dict(node.labels), admin_labels=dict(node.admin_labels))
 
     async def put_node_labels(self, message: PutNodeLabelsRequest) -> PutNodeLabelsResponse:
-        description.refuse({"labels": description.labels_problem(message.labels)})
+        _require_labels(message.labels)
         node = await self._nodes.found(message.id)
         node = await self._orders.label(node.id, lambda _: message.labels)
         return PutNodeLabelsResponse(labels=dict(node.labels))
 
     async def patch_node_labels(self, message: PatchNodeLabelsRequest) -> PatchNodeLabelsResponse:
-        description.refuse({"labels": description.labels_problem(message.labels)})
+        _require_labels(message.labels)
         node = await self._nodes.found(message.id)
-        node = await self._orders.label(node.id, lambda labels: {**labels, **message.labels})
+        node = await self._orders.label(node.id, lambda labels: _with_labels(labels, message.labels))
         return PatchNodeLabelsResponse(labels=dict(node.labels))
 
     async def delete_node_label(self, message: DeleteNodeLabelRequest) -> DeleteNodeLabelResponse:
@@ -167,6 +168,20 @@ class NodeAdminService(NodeAdminServiceBase):
 
     def _node(self, wanted: str | None) -> Node | None:
         return self._nodes.find(wanted) if wanted else None
+
+
+def _require_labels(labels: Mapping[str, str]) -> None:
+    # JSON drops what it does not know: without this `{"a": "1"}` would take every label away, with a 200.
+    none = (
+        "" if labels else 'none is given: {"labels": {"name": "value"}} is needed; DELETE takes labels away'
+    )
+    description.refuse({"labels": none or description.labels_problem(labels)})
+
+
+def _with_labels(labels: Mapping[str, str], added: Mapping[str, str]) -> Mapping[str, str]:
+    together = {**labels, **added}
+    description.refuse({"labels": description.labels_problem(together)})
+    return together
 
 
 def _wrong(field: str, problem: str) -> InvalidRequest:

@@ -27,6 +27,8 @@ from weft_router.fleet.policy import Policy, PolicyEdit, RoutePolicy, edited, ma
         ({"min_prefix_match": float("nan")}, "min_prefix_match"),
         ({"balance_abs_threshold": -1}, "balance_abs_threshold"),
         ({"balance_rel_threshold": 0.5}, "balance_rel_threshold"),
+        ({"balance_rel_threshold": float("inf")}, "balance_rel_threshold"),
+        ({"balance_rel_threshold": float("nan")}, "balance_rel_threshold"),
         ({"balance_rel_threshold": -2.0}, "balance_rel_threshold"),
         ({"node_selector": {"": "x"}}, "node_selector"),
     ],

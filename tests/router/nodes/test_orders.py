@@ -28,6 +28,7 @@ from weft_proto.weft.node.v1 import ResumeNodeRequest as OwnResumeRequest
 from weft_proto.weft.types.v1 import NodeState as State
 from weft_router.fleet.entities import NodeState
 
+MANY = tuple(f"label-{i}" for i in range(65))
 AUTOMATIC = {"node.name": "one", "node.replica-slots": "1"}
 
 
@@ -136,6 +137,9 @@ async def test_an_admins_number_of_replicas_goes_before_the_workers_until_it_is_
         ("drain_node", DrainNodeRequest(id="one", timeout=timedelta(seconds=-1)), "timeout"),
         ("drain_node", DrainNodeRequest(id="one", timeout=timedelta(days=8)), "timeout"),
         ("patch_node_labels", PatchNodeLabelsRequest(id="one", labels={"a\0": "b"}), "labels"),
+        ("patch_node_labels", PatchNodeLabelsRequest(id="one"), "labels"),
+        ("put_node_labels", PutNodeLabelsRequest(id="one"), "labels"),
+        ("put_node_labels", PutNodeLabelsRequest(id="one", labels=dict.fromkeys(MANY, "x")), "labels"),
     ],
 )
 async def test_a_field_that_cannot_be_is_named(method: str, request_: Any, field: str) -> None:
@@ -144,6 +148,16 @@ async def test_a_field_that_cannot_be_is_named(method: str, request_: Any, field
         with pytest.raises(InvalidRequest, match=field) as refused:
             await getattr(router.admin, method)(request_)
         assert [v.field for v in refused.value.violations] == [field]
+
+
+async def test_labels_that_are_added_one_by_one_have_the_same_bound() -> None:
+    async with a_router() as router:
+        await router.register()
+        await router.admin.put_node_labels(
+            PutNodeLabelsRequest(id="one", labels=dict.fromkeys(MANY[1:], "x"))
+        )
+        with pytest.raises(InvalidRequest, match="64 at most"):
+            await router.admin.patch_node_labels(PatchNodeLabelsRequest(id="one", labels={"more": "x"}))
 
 
 async def test_a_removed_node_is_stopped_and_forgotten_and_its_worker_comes_back_as_a_new_one() -> None:

@@ -421,7 +421,7 @@ class PatchNodeLabelsRequest(betterproto2.Message):
         map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
     )
     """
-    Labels to add or change, 1 to 255 printable characters a name.
+    Labels to add or change, at least one, of 1 to 255 printable characters a name; a node has 64 at most.
     """
 
 
@@ -464,7 +464,7 @@ class PutNodeLabelsRequest(betterproto2.Message):
         map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
     )
     """
-    What admins say of the node from now on, 1 to 255 printable characters a name.
+    What admins say of the node from now on: 1 to 64 labels, of 1 to 255 printable characters a name.
     """
 
 
@@ -821,7 +821,7 @@ class NodeAdminServiceStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "PutNodeLabelsResponse":
         """
-        Replaces the admins' labels of a node.
+        Replaces the admins' labels of a node by others; to take the last ones away, delete each.
 
         Callers: admins, with an API key.
         Errors: NOT_FOUND NODE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST (labels); UNAVAILABLE PART_UNAVAILABLE;
@@ -1125,7 +1125,7 @@ class NodeAdminServiceBase(betterproto2_grpclib.ServiceBase):
 
     async def put_node_labels(self, message: "PutNodeLabelsRequest") -> "PutNodeLabelsResponse":
         """
-        Replaces the admins' labels of a node.
+        Replaces the admins' labels of a node by others; to take the last ones away, delete each.
 
         Callers: admins, with an API key.
         Errors: NOT_FOUND NODE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST (labels); UNAVAILABLE PART_UNAVAILABLE;
