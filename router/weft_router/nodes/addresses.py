@@ -27,6 +27,20 @@ def at_host_of(node_address: str, address: str) -> str:
     return f"{node_address.rpartition(':')[0]}:{address.rpartition(':')[2]}"
 
 
+def can_be_dialled(address: str) -> bool:
+    """Whether gateways and Envoy, which look no name up, can make anything of an address."""
+    host, _, port = address.rpartition(":")
+    return _is_literal(host) and _is_port(port)
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
 def _is_port(text: str) -> bool:
     return text.isascii() and text.isdecimal() and 0 < int(text) < 65536
 

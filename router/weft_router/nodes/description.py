@@ -11,7 +11,7 @@ from weft_proto.weft.types.v1 import ReplicaState as ReplicaStateMessage
 from weft_router import convert
 from weft_router.fleet.entities import Disk, Node, Replica
 from weft_router.fleet.text import is_text, text_problem
-from weft_router.nodes.addresses import at_host_of
+from weft_router.nodes.addresses import at_host_of, can_be_dialled
 
 MAX_LABELS = 64
 _STATES = {int(known) for known in ReplicaStateMessage} - {0}
@@ -66,7 +66,8 @@ def described(node: Node, request: RegisterNodeRequest, address: str) -> Node:
 def replicas(messages: Iterable[ReplicaMessage], node: Node) -> list[Replica]:
     """What a worker runs; a report is never refused for one replica in it: that would cost the node all of them."""
     found = (convert.replica(m, node.id) for m in messages if _is_whole(m))
-    return [replace(r, address=at_host_of(node.address, r.address)) for r in found]
+    placed = (replace(r, address=at_host_of(node.address, r.address)) for r in found)
+    return [r for r in placed if can_be_dialled(r.address)]
 
 
 def disk(request: HeartbeatRequest) -> Disk | None:

@@ -77,7 +77,9 @@ async def test_a_field_that_cannot_be_is_named(field: str, value: Any) -> None:
         assert [v.field.partition(".")[0] for v in refused.value.violations] == [field]
 
 
-@pytest.mark.parametrize("fields", [{"replica_id": "r\0"}, {"model": "m\n"}, {"revision": "x" * 256}])
+@pytest.mark.parametrize(
+    "fields", [{"replica_id": "r\0"}, {"model": "m\n"}, {"revision": "x" * 256}, {"address": "x:0"}]
+)
 async def test_a_replica_that_no_column_holds_is_passed_over_and_the_heartbeat_counts(
     fields: dict[str, Any],
 ) -> None:
