@@ -9,7 +9,7 @@ import pytest
 from tests.router.builders import a_model, a_node, a_replica
 from tests.router.fakes import a_worker
 from tests.router.loading.worlds import World, a_world, settings
-from weft_common.errors import ModelNotFound, NoCapacity, NodeNotFound
+from weft_common.errors import ModelNotFound, NoCapacity, NodeNotFound, PartUnavailable
 from weft_proto.weft.admin.v1 import LoadModelRequest, UnloadModelRequest
 from weft_router.fleet.entities import ReplicaState
 from weft_router.nodes.parts import make_nodes
@@ -104,6 +104,18 @@ async def test_what_does_not_exist_is_named() -> None:
             await admin.load_model(LoadModelRequest(model_name="gpt-5"))
         with pytest.raises(NodeNotFound, match="nowhere"):
             await admin.unload_model(UnloadModelRequest(model_name=a_model().name, node="nowhere"))
+
+
+async def test_what_is_not_known_yet_is_not_called_missing() -> None:
+    async with an_admin() as (world, admin):
+        world.sync.known.clear()
+        for order in (
+            admin.load_model(LoadModelRequest(model_name="gpt-5")),
+            admin.unload_model(UnloadModelRequest(model_name="gpt-5")),
+        ):
+            with pytest.raises(PartUnavailable) as refused:
+                await order
+            assert refused.value.metadata["part"] == "postgres"
 
 
 async def test_a_model_that_left_the_catalog_can_still_be_unloaded() -> None:

@@ -20,6 +20,10 @@ class Nodes:
         self._store = store
         self._sync = sync
 
+    def require_known(self) -> None:
+        """Raise PartUnavailable where nobody can say yet what there is."""
+        self._sync.require_known()
+
     def get(self, node_id: str) -> Node:
         """A node by its id; raises NodeNotFound."""
         node = self._fleet.nodes.get(node_id)

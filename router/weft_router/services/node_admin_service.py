@@ -163,6 +163,7 @@ class NodeAdminService(NodeAdminServiceBase):
     def _model(self, name: str) -> Model:
         model = self._fleet.models.get(name)
         if model is None:
+            self._nodes.require_known()
             raise ModelNotFound(f"The model '{name}' does not exist")
         return model
 
