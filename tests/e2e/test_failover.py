@@ -28,6 +28,14 @@ def one_by_one(pair: Pair, model: str, words: str = "tokens=2") -> list[Answer]:
     return [ask_all(pair.stack, [chat(model, words)])[0] for _ in range(ENOUGH)]
 
 
+def at_once(pair: Pair, model: str) -> list[Answer]:
+    """Many together: some go to a replica also where gateways count a request or two there that have ended.
+
+    They do for a while where its agent was stopped before it could tell.
+    """
+    return ask_all(pair.stack, [chat(model, "tokens=2 delay_ms=20") for _ in range(MANY)])
+
+
 def assert_stood_in(pair: Pair, answers: list[Answer], node: str = "local") -> None:
     assert [a.status for a in answers] == [200] * len(answers)
     assert all(a.whole for a in answers)
@@ -53,7 +61,7 @@ def is_serving(replica: Part) -> bool:
 def test_a_closed_port(pair: Pair) -> None:
     replica = pair.ensure(STURDY)["two"]
     with refused(replica, agent=pair.agent("two")):
-        assert_stood_in(pair, one_by_one(pair, STURDY))
+        assert_stood_in(pair, at_once(pair, STURDY))
 
 
 def test_a_stopped_process(pair: Pair) -> None:
@@ -82,7 +90,7 @@ def test_a_replica_without_its_agent_refuses_and_is_adopted_later(pair: Pair) ->
     pair.two.kill()
     try:
         eventually(lambda: not is_serving(replica), what="the lease to run out")
-        answers = one_by_one(pair, STURDY)
+        answers = at_once(pair, STURDY)
         assert_stood_in(pair, answers)
         assert pair.outcomes("two", answers) == {"REPLICA_CLOSING"}
     finally:
@@ -93,6 +101,7 @@ def test_a_replica_without_its_agent_refuses_and_is_adopted_later(pair: Pair) ->
 
 def test_a_full_replica(pair: Pair) -> None:
     replica = pair.ensure(TIGHT)["two"]
+    time.sleep(1.5)  # every second it says how busy it is, the last time now
     # Its agent may not tell how full it is, or nobody would be sent there.
     with stopped(pair.agent("two")), filled(pair.door(replica)):
         answers = one_by_one(pair, TIGHT)
