@@ -77,6 +77,7 @@ def test_both_stores_are_gone_for_longer_than_every_timer(
     far: Stack, stores: Stores, how: str, cold: str, seconds: float
 ) -> None:
     before = pids(far, "router-", "gateway-1", "worker-", "replica:")
+    eventually(lambda: len(far.gateways_asked()) == 2, what="Envoy asking both")
     with traffic(far, WARM) as asked:
         with ExitStack() as cut:
             over = time.monotonic() + seconds
@@ -110,6 +111,8 @@ def test_restarts_of_a_router_without_its_database_stop_no_replica(far: Stack, s
             assert asked.goes_on()
             kill(far.part("router-0"), *far.parts("gateway-"))
             eventually(lambda: states(far, "gateway-") == ["ready"] * 2, what="gateways back")
+            eventually(lambda: len(far.gateways_asked()) == 2, what="Envoy asking both")
+            eventually(lambda: ask_all(far, [WARM])[0].ok, what="an answer")
             asked.answers.clear()  # with every gateway gone at once there is nobody to ask
             several_heartbeats = time.monotonic() + 3.5
             while time.monotonic() < several_heartbeats:
