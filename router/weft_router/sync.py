@@ -5,7 +5,7 @@ NATS only hints that something moved; a poll finds whatever a lost hint would ha
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -104,8 +104,13 @@ class FleetSync:
 
     def heard(self, node_id: str) -> None:
         """Tell watchers that a node was heard from just now."""
+        self.heard_before({node_id: 0.0})
+
+    def heard_before(self, ages: Mapping[str, float]) -> None:
+        """Tell watchers how many seconds ago nodes were heard from."""
         update = Update()
-        update.heard.add(node_id=node_id).age.FromNanoseconds(0)
+        for node_id, seconds in ages.items():
+            update.heard.add(node_id=node_id).age.FromMilliseconds(int(seconds * 1000))
         self._publish(update)
         self.pulse.beat()
 

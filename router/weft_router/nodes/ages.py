@@ -11,6 +11,10 @@ from weft_common.errors import PartUnavailable
 from weft_router.fleet.entities import Node
 from weft_router.fleet.fleet import Fleet
 from weft_router.store.protocol import Store
+from weft_router.sync import FleetSync
+
+# What the database tells is passed on where it is younger by this than what is known.
+_NEWS_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -20,9 +24,10 @@ class Ages:
     `_blind`, when this router last knew too little to call anybody silent. Moments are of the monotonic clock.
     """
 
-    def __init__(self, *, fleet: Fleet, store: Store, clock: Clock) -> None:
+    def __init__(self, *, fleet: Fleet, store: Store, sync: FleetSync, clock: Clock) -> None:
         self._fleet = fleet
         self._store = store
+        self._sync = sync
         self._clock = clock
         self._start = self._blind = clock.monotonic()
         self._untold: set[str] = set()
@@ -61,6 +66,20 @@ class Ages:
         ages = await self._store.node_ages()
         now = self._clock.monotonic()
         self._read = {node_id: now - age for node_id, age in ages.items()}
+        self._pass_on(now)
+
+    def _pass_on(self, now: float) -> None:
+        """Tell this router's watchers what others heard: while the bus is down, nothing else does."""
+        known = self._fleet.heard
+        news = {
+            node_id: moment
+            for node_id, moment in self._read.items()
+            if node_id in self._fleet.nodes and moment > known.get(node_id, float("-inf")) + _NEWS_SECONDS
+        }
+        for node_id, moment in news.items():
+            self._fleet.hear(node_id, moment)
+        if news:
+            self._sync.heard_before({node_id: now - moment for node_id, moment in news.items()})
 
     async def tell(self) -> None:
         """Tell the database who was heard from; what it cannot take now is told by the next heartbeat."""

@@ -45,7 +45,7 @@ def make_nodes(
     """Put the parts together."""
     limits = settings.health_limits()
     nodes = Nodes(fleet=fleet, store=store, sync=sync)
-    ages = Ages(fleet=fleet, store=store, clock=clock)
+    ages = Ages(fleet=fleet, store=store, sync=sync, clock=clock)
     return NodeParts(
         nodes=nodes,
         ages=ages,

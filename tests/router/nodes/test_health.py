@@ -1,5 +1,7 @@
 """Nodes age, and come back; and nobody ages while nobody could listen."""
 
+from datetime import timedelta
+
 import pytest
 
 from tests.router.builders import a_replica
@@ -59,6 +61,23 @@ async def test_a_heartbeat_at_another_router_counts() -> None:
             await first.keep.ages.tell()
             await second.keep.health.turn()
         assert second.node().state is NodeState.HEALTHY
+
+
+async def test_watchers_of_another_router_learn_of_a_heartbeat_and_its_age() -> None:
+    async with routers(2, auto_approve_nodes=True) as (first, second):
+        answer = await first.register()
+        await second.sync.refresh()
+        watch = second.sync.watch(second.clock.monotonic())
+        await anext(watch)
+        first.clock.advance(20)
+        await first.beat(answer.node_token)
+        await first.keep.ages.tell()
+        first.clock.advance(3)
+        await second.keep.ages.read()
+        (heard,) = (await anext(watch)).heard
+        assert (heard.node_id, heard.age.ToTimedelta()) == (first.node().id, timedelta(seconds=3))
+        late = second.sync.watch(second.clock.monotonic())
+        assert [h.node_id for h in (await anext(late)).heard] == [first.node().id]
 
 
 async def test_a_node_that_returns_at_one_router_is_not_judged_by_an_old_age_at_another() -> None:
