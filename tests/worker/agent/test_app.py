@@ -138,6 +138,18 @@ async def test_a_heartbeats_answer_that_is_older_than_the_last_command_is_ignore
         assert fleet.router.replicas()["r-1"].state is ReplicaState.LOADING
 
 
+async def test_an_answer_that_stops_nothing_makes_commands_of_before_late(fleet: Fleet) -> None:
+    async with fleet.agent():
+        await fleet.on_the_bus()
+        before = fleet.router.generation
+        fleet.router.generation += 1
+        # The answer to the first of these may still be on its way when the second is not.
+        answered = len(fleet.router.heartbeats) + 2
+        await eventually(lambda: len(fleet.router.heartbeats) >= answered, "an answer of the new generation")
+        assert f"generation {before}" in (await fleet.install(generation=before)).error
+        assert not (await fleet.install(generation=before + 1)).error
+
+
 async def test_an_agent_that_is_told_to_stop_stops_its_replicas_and_says_so(fleet: Fleet) -> None:
     fleet.router.interval = type(fleet.router.interval)(seconds=60)
     async with fleet.agent():

@@ -138,10 +138,11 @@ class Supervisor:
         """Stop what a heartbeat's answer names, unless it is older than what was obeyed."""
         if not self._ledger.admits(generation):
             return
+        # Also where it stops nothing: an install that was sent before a drain, say, must not be obeyed after it.
+        self._ledger.obey(generation)
         for replica_id in stop_replica_ids:
             replica = self._roster.get(replica_id)
             if replica is not None:
-                self._ledger.obey(generation)
                 self._drain(replica)
 
     async def stop_all(self, grace_seconds: float) -> None:
