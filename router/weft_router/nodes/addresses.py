@@ -27,6 +27,11 @@ def at_host_of(node_address: str, address: str) -> str:
     return f"{node_address.rpartition(':')[0]}:{address.rpartition(':')[2]}"
 
 
+def same_host(one: str, other: str) -> bool:
+    """Whether two addresses are of one machine, whatever the ports."""
+    return one.rpartition(":")[0] == other.rpartition(":")[0]
+
+
 def can_be_dialled(address: str) -> bool:
     """Whether gateways and Envoy, which look no name up, can make anything of an address."""
     host, _, port = address.rpartition(":")

@@ -14,6 +14,8 @@ from weft_router.fleet.text import is_text, text_problem
 from weft_router.nodes.addresses import at_host_of, can_be_dialled
 
 MAX_LABELS = 64
+# What follows /api/nodes/ in other paths: nobody could ask for a node of that name.
+_RESERVED = ("models", "scheduling", "explain")
 _STATES = {int(known) for known in ReplicaStateMessage} - {0}
 
 
@@ -21,7 +23,7 @@ def check(request: RegisterNodeRequest) -> None:
     """Raise InvalidRequest with every field that cannot be as it is."""
     refuse(
         {
-            "name": text_problem(request.name),
+            "name": _name_problem(request.name),
             "address": text_problem(request.address),
             "labels": labels_problem(request.labels),
             "devices": _devices_problem(request.devices),
@@ -73,6 +75,10 @@ def replicas(messages: Iterable[ReplicaMessage], node: Node) -> list[Replica]:
 def disk(request: HeartbeatRequest) -> Disk | None:
     """The disk of a heartbeat, if it tells of one."""
     return Disk(request.disk_total_bytes, request.disk_free_bytes) if request.disk_total_bytes else None
+
+
+def _name_problem(name: str) -> str:
+    return "the API has another use for this name" if name in _RESERVED else text_problem(name)
 
 
 def _engines_problem(engines: list[str]) -> str:

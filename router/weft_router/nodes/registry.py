@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from weft_common.clock import Clock
-from weft_common.errors import InvalidRequest, InvalidToken, PartUnavailable
+from weft_common.errors import InvalidRequest, InvalidToken, NodeStateError, PartUnavailable
 from weft_proto.weft.node.v1 import HeartbeatRequest, RegisterNodeRequest
 from weft_router import convert
 from weft_router.fleet.entities import Node, NodeState, Replica, ReplicaState
@@ -23,7 +23,7 @@ from weft_router.fleet.memory import vacant
 from weft_router.fleet.node_life import HealthLimits, aged, state_at_registration
 from weft_router.fleet.reconcile import Reconciled, reconcile
 from weft_router.nodes import description
-from weft_router.nodes.addresses import resolve
+from weft_router.nodes.addresses import resolve, same_host
 from weft_router.nodes.ages import Ages
 from weft_router.nodes.nodes import Nodes, too_busy
 from weft_router.settings import RouterSettings
@@ -130,6 +130,7 @@ class Registry:
         for _ in range(_TRIES):
             await self._sync.refresh()
             seen, known = self._fleet.sequence, self._fleet.node_named(request.name)
+            self._require_free(known, request, address)
             node = replace(self._registered(request, known, address), token_sha256=token_sha256)
             if known is not None:
                 # Before its state can be read, or another router calls it offline by an age of old.
@@ -141,6 +142,23 @@ class Registry:
             await self._sync.after_write()
             return node
         raise too_busy(f"Node '{request.name}'")
+
+    def _require_free(self, known: Node | None, request: RegisterNodeRequest, address: str) -> None:
+        """Refuse a name that a worker on another machine lives under: the two would void each other's tokens for ever.
+
+        One that moved, or whose machine has got another address, is let in once its old self has been silent.
+        """
+        if known is None or not known.token_sha256:
+            return
+        heard = self._ages.heard(known)
+        silent = heard is None or self._clock.monotonic() - heard >= self._limits.late_seconds
+        here = same_host(known.address, address) or same_host(known.advertised_address, request.address)
+        if not silent and not here:
+            raise NodeStateError(
+                f"A worker named '{known.name}' is already connected from {known.advertised_address}: "
+                f"give this one another name (WEFT_NODE_NAME), or wait until that one has been gone for "
+                f"{self._limits.late_seconds:g} s."
+            )
 
     def _registered(self, request: RegisterNodeRequest, known: Node | None, address: str) -> Node:
         named = request.name == self._settings.local_node_name

@@ -9,7 +9,7 @@ import pytest
 from tests.router.builders import a_replica
 from tests.router.nodes import world
 from tests.router.nodes.world import a_router, call, registration, routers, running
-from weft_common.errors import InvalidRequest, InvalidToken, NodeNotFound
+from weft_common.errors import InvalidRequest, InvalidToken, NodeNotFound, NodeStateError
 from weft_proto.weft.admin.v1 import PatchNodeLabelsRequest, SetMaxReplicasPerModelRequest
 from weft_proto.weft.node.v1 import HeartbeatRequest
 from weft_proto.weft.types.v1 import Device, NodeState, ReplicaState
@@ -54,6 +54,9 @@ async def test_nobody_registers_without_the_join_token(token: str | None) -> Non
         ("name", "x" * 256),
         ("name", "a\nb"),
         ("name", "a\0b"),
+        ("name", "models"),
+        ("name", "scheduling"),
+        ("name", "explain"),
         ("address", "nowhere"),
         ("address", "a\0b:1"),
         ("labels", {"zo\0ne": "x"}),
@@ -118,6 +121,36 @@ async def test_a_second_registration_voids_the_first_token() -> None:
         await router.beat(second.node_token)
         with pytest.raises(InvalidToken):
             await router.beat(first.node_token)
+
+
+async def test_a_name_belongs_to_one_machine_as_long_as_its_worker_is_heard() -> None:
+    async with a_router() as router:
+        token = (await router.register(address="10.0.0.1:50051")).node_token
+        with pytest.raises(NodeStateError, match=r"already connected from 10\.0\.0\.1:50051"):
+            await router.register(address="10.0.0.2:50051")
+        router.clock.advance(29)
+        await router.beat(token)
+        router.clock.advance(29)
+        with pytest.raises(NodeStateError):
+            await router.register(address="10.0.0.2:50051")
+        router.clock.advance(1)
+        await router.register(address="10.0.0.2:50051")
+        assert router.node().address == "10.0.0.2:50051"
+
+
+async def test_a_worker_that_restarts_on_another_port_is_itself() -> None:
+    async with a_router() as router:
+        await router.register(address="10.0.0.1:50051")
+        await router.register(address="10.0.0.1:60000")
+        assert router.node().address == "10.0.0.1:60000"
+
+
+async def test_a_name_is_free_once_its_worker_said_goodbye() -> None:
+    async with a_router() as router:
+        await router.register(address="10.0.0.1:50051")
+        await router.keep.orders.leave(router.node().id)
+        await router.register(address="10.0.0.2:50051")
+        assert router.node().address == "10.0.0.2:50051"
 
 
 async def test_two_routers_that_register_one_new_name_at_once_make_one_node() -> None:

@@ -203,7 +203,8 @@ class RegisterNodeRequest(betterproto2.Message):
 
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    A person's name for the node; 1 to 255 characters, unique in the fleet.
+    A person's name for the node; 1 to 255 printable characters, unique in the fleet, none of `models`, `scheduling` and
+    `explain`.
     """
 
     address: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -344,6 +345,7 @@ class NodeServiceStub(betterproto2_grpclib.ServiceStub):
 
         Callers: workers, with `authorization: Bearer REGISTRATION_TOKEN`.
         Errors: UNAUTHENTICATED INVALID_TOKEN; INVALID_ARGUMENT INVALID_REQUEST (name, address);
+        FAILED_PRECONDITION NODE_STATE while a worker on another machine lives under the name;
         UNAVAILABLE PART_UNAVAILABLE while PostgreSQL cannot be reached.
         """
 
@@ -498,6 +500,7 @@ class NodeServiceBase(betterproto2_grpclib.ServiceBase):
 
         Callers: workers, with `authorization: Bearer REGISTRATION_TOKEN`.
         Errors: UNAUTHENTICATED INVALID_TOKEN; INVALID_ARGUMENT INVALID_REQUEST (name, address);
+        FAILED_PRECONDITION NODE_STATE while a worker on another machine lives under the name;
         UNAVAILABLE PART_UNAVAILABLE while PostgreSQL cannot be reached.
         """
 
