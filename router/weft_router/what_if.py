@@ -13,6 +13,8 @@ from weft_router.fleet.views import NodeView, Snapshot
 from weft_router.placement.whatif import with_node, with_policy, without_node
 
 _CPU = "cpu"
+# Each costs time and memory of a router that serves others.
+_MOST = {"add_nodes": 1000, "remove_nodes": 1000, "set_policies": 200}
 
 
 def edited_snapshot(snapshot: Snapshot, what_if: pb.WhatIf) -> Snapshot:
@@ -40,6 +42,7 @@ def _named(snapshot: Snapshot, name: str) -> NodeView | None:
 
 
 def _require_possible(what_if: pb.WhatIf) -> None:
+    _require_few(what_if)
     found: list[FieldViolation] = []
     for index, node in enumerate(what_if.add_nodes):
         at = f"what_if.add_nodes.{index}"
@@ -50,6 +53,16 @@ def _require_possible(what_if: pb.WhatIf) -> None:
     for index, policy in enumerate(what_if.set_policies):
         at = f"what_if.set_policies.{index}"
         found += [FieldViolation(f"{at}.{v.field}", v.problem) for v in violations(_edit(policy))]
+    if found:
+        raise InvalidRequest("; ".join(f"{v.field}: {v.description}" for v in found), violations=found)
+
+
+def _require_few(what_if: pb.WhatIf) -> None:
+    found = [
+        FieldViolation(f"what_if.{field}", f"{most} at most are possible")
+        for field, most in _MOST.items()
+        if len(getattr(what_if, field)) > most
+    ]
     if found:
         raise InvalidRequest("; ".join(f"{v.field}: {v.description}" for v in found), violations=found)
 

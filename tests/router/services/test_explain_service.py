@@ -140,6 +140,9 @@ async def test_one_node_can_be_asked_about() -> None:
     [
         ({"replica_count": -1}, ["replica_count"]),
         ({"replica_count": 101}, ["replica_count"]),
+        ({"what_if": pb.WhatIf(add_nodes=[node_pb2.Node()] * 1001)}, ["what_if.add_nodes"]),
+        ({"what_if": pb.WhatIf(remove_nodes=["one"] * 1001)}, ["what_if.remove_nodes"]),
+        ({"what_if": pb.WhatIf(set_policies=[policy_pb2.Policy()] * 201)}, ["what_if.set_policies"]),
         (
             {"what_if": pb.WhatIf(add_nodes=[node_pb2.Node()])},
             ["what_if.add_nodes.0.name", "what_if.add_nodes.0.devices"],

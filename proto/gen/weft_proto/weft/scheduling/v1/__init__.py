@@ -461,19 +461,19 @@ class WhatIf(betterproto2.Message):
 
     add_nodes: "list[__types__v1__.Node]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Nodes as if they had joined, or were as they are described here; each needs a name and devices.
+    Nodes as if they had joined, or were as they are described here; each needs a name and devices. 1,000 at most.
     """
 
     remove_nodes: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
     """
-    Ids or names of nodes, as if they were gone.
+    Ids or names of nodes, as if they were gone. 1,000 at most.
     """
 
     set_policies: "list[__types__v1__.Policy]" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    Policies as if they had been set.
+    Policies as if they had been set. 200 at most.
     """
 
 
