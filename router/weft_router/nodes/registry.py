@@ -82,6 +82,7 @@ class Registry:
         address = await resolve(request.address)
         node_token = secrets.token_urlsafe(32)
         node = await self._put(request, address, _digest(node_token))
+        self._forget_removed()
         self._looked_up[node.id] = self._clock.monotonic()
         self._hear(node.id)
         await self._settle(node, description.replicas(request.replicas, node), young=frozenset())
@@ -266,6 +267,12 @@ class Registry:
         before = self._lonely.get(node_id, {})
         since = self._lonely[node_id] = {i: before.get(i, now) for i in lonely}
         return frozenset(i for i, moment in since.items() if now - moment >= _ABANDONED_SECONDS)
+
+    def _forget_removed(self) -> None:
+        """Drop what was kept of nodes that are gone; there are never more of them than registrations since."""
+        for kept in (self._first_seen, self._lonely, self._looked_up):
+            for node_id in kept.keys() - self._fleet.nodes.keys():
+                del kept[node_id]
 
     def _hear(self, node_id: str) -> None:
         self._ages.hear(node_id)

@@ -153,6 +153,22 @@ async def test_a_name_is_free_once_its_worker_said_goodbye() -> None:
         assert router.node().address == "10.0.0.2:50051"
 
 
+async def test_nothing_is_kept_of_nodes_that_were_removed() -> None:
+    async with a_router() as router:
+        for _ in range(5):
+            token = (await router.register()).node_token
+            await router.beat(token)
+            await router.keep.orders.delete(router.node().id)
+        await router.register("two")
+        kept = router.keep.registry
+        known = {router.node("two").id}
+        assert (set(kept._looked_up), set(kept._first_seen) - known, set(kept._lonely) - known) == (
+            known,
+            set(),
+            set(),
+        )
+
+
 async def test_two_routers_that_register_one_new_name_at_once_make_one_node() -> None:
     async with routers(2, auto_approve_nodes=True) as (first, second):
         real = second.store.read_changes
