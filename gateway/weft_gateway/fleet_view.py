@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from weft_common.clock import Clock
 from weft_gateway.load_view import LoadView
+from weft_gateway.replicas import Replicas
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2
 from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, policy_pb2, replica_pb2
@@ -68,7 +69,7 @@ class FleetView:
     models: dict[str, model_pb2.Model] = field(default_factory=dict)
     policies: dict[str, policy_pb2.Policy] = field(default_factory=dict)
     _nodes: dict[str, node_pb2.Node] = field(default_factory=dict)
-    _replicas: dict[str, replica_pb2.Replica] = field(default_factory=dict)
+    _replicas: Replicas = field(default_factory=Replicas)
     _loads: dict[str, LoadView] = field(default_factory=dict)
     _heard: dict[str, float] = field(default_factory=dict)
     _gone: dict[str, float] = field(default_factory=dict)
@@ -132,8 +133,8 @@ class FleetView:
         touched = set()
         for replica_id in replica_ids:
             self._gone[replica_id] = self.clock.monotonic()
-            if replica_id in self._replicas:
-                touched.add(self._replicas[replica_id].model)
+            if replica_id in self._replicas.by_id:
+                touched.add(self._replicas.by_id[replica_id].model)
         self._prepare(touched)
 
     def targets(self, model: str) -> list[Target]:
@@ -146,12 +147,13 @@ class FleetView:
 
     def suspects(self, model: str) -> list[str]:
         """Replicas of the model that a router should look at before it offers them again."""
-        gone = [i for i in self._gone if i in self._replicas and self._replicas[i].model == model]
+        known = self._replicas.by_id
+        gone = [i for i in self._gone if i in known and known[i].model == model]
         return gone + [t.replica_id for t in self.silent_targets(model)]
 
     def node_of(self, replica_id: str) -> node_pb2.Node | None:
         """The node that a replica runs on."""
-        replica = self._replicas.get(replica_id)
+        replica = self._replicas.by_id.get(replica_id)
         return self._nodes.get(replica.node_id) if replica else None
 
     def everything(self) -> Update:
@@ -161,7 +163,7 @@ class FleetView:
             full=True,
             fleet_id=self.fleet_id,
             nodes=self._nodes.values(),
-            replicas=self._replicas.values(),
+            replicas=self._replicas.by_id.values(),
             models=self.models.values(),
             policies=self.policies.values(),
         )
@@ -190,7 +192,7 @@ class FleetView:
         self.models = {}
         self.policies = {}
         self._nodes = {}
-        self._replicas = {}
+        self._replicas = Replicas()
         self._targets = {}
 
     def _put(
@@ -202,9 +204,9 @@ class FleetView:
         touched = set()
         for node in nodes:
             self._nodes[node.id] = node
-            touched |= {r.model for r in self._replicas.values() if r.node_id == node.id}
+            touched |= self._replicas.models_on(node.id)
         for replica in replicas:
-            self._replicas[replica.id] = replica
+            self._replicas.put(replica)
             self._loads.setdefault(replica.id, LoadView())
             touched.add(replica.model)
         for model in models:
@@ -223,16 +225,19 @@ class FleetView:
         for name in update.removed_models:
             self.models.pop(name, None)
         for replica_id in update.removed_replica_ids:
-            replica = self._replicas.pop(replica_id, None)
-            self._gone.pop(replica_id, None)
+            replica = self._replicas.drop(replica_id)
+            self._loads.pop(replica_id, None)
             if replica is not None:
                 touched.add(replica.model)
         for node_id in update.removed_node_ids:
             self._nodes.pop(node_id, None)
             self._heard.pop(node_id, None)
-            touched |= {r.model for r in self._replicas.values() if r.node_id == node_id}
-        self._loads = {i: load for i, load in self._loads.items() if i in self._replicas}
-        self._gone = {i: time for i, time in self._gone.items() if i in self._replicas}
+            touched |= self._replicas.models_on(node_id)
+        known = self._replicas.by_id
+        if update.full:
+            self._loads = {i: load for i, load in self._loads.items() if i in known}
+        if self._gone:
+            self._gone = {i: time for i, time in self._gone.items() if i in known}
         return touched
 
     def _hear(self, update: Update) -> None:
@@ -250,11 +255,10 @@ class FleetView:
     def _ready(self, name: str) -> Iterator[Target]:
         model, policy = self.models.get(name), self.policies.get(name)
         selector = policy.node_selector.items() if policy is not None else ()
-        for replica in self._replicas.values() if model else ():
+        for replica in self._replicas.of_model(name) if model else ():
             node = self._nodes.get(replica.node_id)
             if (
-                replica.model == name
-                and model is not None
+                model is not None
                 and replica.revision == model.revision
                 and replica.state == replica_pb2.REPLICA_STATE_READY
                 and replica.id not in self._gone

@@ -195,3 +195,16 @@ def test_a_full_update_brings_all_policies_there_are() -> None:
     assert targets(view) == []
     view.apply(a_full_update(2))
     assert (targets(view), view.policies) == (["r-1"], {})
+
+
+def test_a_load_goes_with_its_replica() -> None:
+    view = a_view()
+    view.apply(a_full_update())
+    view.targets("m")[0].load.pick(1_000.0)
+    view.apply(an_update(2, removed_replica_ids=["r-1"]))
+    view.apply(an_update(3, replicas=[a_replica()]))
+    assert view.targets("m")[0].in_flight_count == 0
+    view.targets("m")[0].load.pick(1_000.0)
+    view.apply(a_full_update(4, replicas=[]))
+    view.apply(a_full_update(5))
+    assert view.targets("m")[0].in_flight_count == 0
