@@ -20,7 +20,8 @@ Rows = dict[str, tuple[int, Any]]
 class FakeStore:
     """Rows with their sequence; None in place of a value means gone.
 
-    `down` makes every call fail, and with `led` another router leads in everything.
+    `down` makes every call fail, and with `led` another router leads in everything. `skew_seconds` is how far
+    its clock goes before everybody else's.
     """
 
     sequence: int = 0
@@ -35,6 +36,7 @@ class FakeStore:
     heard: dict[str, float] = field(default_factory=dict)
     gone_since: dict[str, float] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
+    skew_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.loads = FakeLoads(self)
@@ -85,6 +87,10 @@ class FakeStore:
         self.reach()
         now = self.clock()
         return {k: now - self.heard[k] for k, (_, n) in self.nodes.items() if n}
+
+    async def wall_seconds(self) -> float:
+        self.reach()
+        return self.clock() + self.skew_seconds
 
     async def put_replica(self, replica: Replica) -> None:
         self.reach()

@@ -9,6 +9,7 @@ from weft_router.fleet.drain import drain_step
 from weft_router.fleet.entities import NodeState, Replica
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.views import NodeView
+from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
 from weft_router.unloads import Unloads
 
@@ -23,8 +24,11 @@ _log = logging.getLogger(__name__)
 class Drains:
     """State: `_since`, when this router learned of each drain, and `_forced`, when a replica's end was last forced."""
 
-    def __init__(self, *, fleet: Fleet, sync: FleetSync, unloads: Unloads, clock: Clock) -> None:
+    def __init__(
+        self, *, fleet: Fleet, store: Store, sync: FleetSync, unloads: Unloads, clock: Clock
+    ) -> None:
         self._fleet = fleet
+        self._store = store
         self._sync = sync
         self._unloads = unloads
         self._clock = clock
@@ -47,14 +51,15 @@ class Drains:
         now = self._clock.monotonic()
         self._since = {v.node.id: self._since.get(v.node.id, now) for v in draining}
         self._forced = {i: t for i, t in self._forced.items() if i in self._fleet.replicas}
-        for view in draining:
-            await self._step(view, now)
+        busy = [v for v in draining if v.replicas]
+        # Deadlines are by the database's clock, and a drain that is done needs none.
+        wall = await self._store.wall_seconds() if busy else 0.0
+        for view in busy:
+            await self._step(view, now, wall)
 
-    async def _step(self, view: NodeView, now: float) -> None:
+    async def _step(self, view: NodeView, now: float, wall: float) -> None:
         deadline = view.node.drain_deadline
-        step = drain_step(
-            view, now=self._clock.wall(), deadline=float("inf") if deadline is None else deadline
-        )
+        step = drain_step(view, now=wall, deadline=float("inf") if deadline is None else deadline)
         if step.unload and now - self._since[view.node.id] >= _SETTLE_SECONDS:
             await self._unload(view, list(step.unload), force=False)
         overdue = [

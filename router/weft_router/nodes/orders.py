@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from weft_common.clock import Clock
 from weft_common.errors import LabelNotFound, NodeStateError
 from weft_router.fleet.entities import Node, NodeState, ReplicaState
 from weft_router.fleet.fleet import Fleet
@@ -34,7 +33,6 @@ class NodeOrders:
         ages: Ages,
         unloads: Unloads,
         limits: HealthLimits,
-        clock: Clock,
     ) -> None:
         self._nodes = nodes
         self._fleet = fleet
@@ -43,7 +41,6 @@ class NodeOrders:
         self._ages = ages
         self._unloads = unloads
         self._limits = limits
-        self._clock = clock
 
     async def approve(self, node_id: str) -> Node:
         """Let a pending node in; one that is in stays as it is."""
@@ -57,7 +54,8 @@ class NodeOrders:
 
     async def drain(self, node_id: str, timeout: timedelta, *, by_itself: bool) -> Node:
         """Have a node finish what is in flight and take nothing new; a worker changes nothing of an admin's drain."""
-        deadline = self._clock.wall() + timeout.total_seconds()
+        # By the database's clock, which every router asks: their own may be minutes apart.
+        deadline = await self._store.wall_seconds() + timeout.total_seconds()
 
         def edit(node: Node) -> Node:
             _require(node, NodeEvent.DRAIN_ASKED, "be drained")

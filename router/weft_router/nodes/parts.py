@@ -67,10 +67,9 @@ def make_nodes(
             ages=ages,
             unloads=unloads,
             limits=limits,
-            clock=clock,
         ),
         portraits=Portraits(fleet=fleet, ages=ages, clock=clock),
         health=Health(fleet=fleet, store=store, sync=sync, ages=ages, limits=limits),
-        drains=Drains(fleet=fleet, sync=sync, unloads=unloads, clock=clock),
+        drains=Drains(fleet=fleet, store=store, sync=sync, unloads=unloads, clock=clock),
         tell_seconds=min(_TELL_SECONDS, limits.late_seconds / 6),
     )

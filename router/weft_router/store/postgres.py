@@ -148,6 +148,12 @@ class PostgresStore:
             )
         return {row["id"]: row["age"] for row in rows}
 
+    async def wall_seconds(self) -> float:
+        """Seconds since 1970 UTC by the database's clock."""
+        async with self._connection() as connection:
+            seconds: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+        return seconds
+
     async def put_replica(self, replica: Replica) -> None:
         """Write a replica; raises PlaceTaken where another one has its node, model and index."""
         async with self._writing() as (connection, sequence):

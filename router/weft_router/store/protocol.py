@@ -105,6 +105,10 @@ class Store(Protocol):
         """Seconds since each node was heard from, by the database's clock."""
         ...
 
+    async def wall_seconds(self) -> float:
+        """Seconds since 1970 UTC by the database's clock: what several routers compare, none of them may measure."""
+        ...
+
     async def put_policy(self, policy: Policy) -> None:
         """Write a model's scheduling policy."""
 

@@ -74,6 +74,27 @@ async def test_at_the_deadline_the_rest_goes_by_force_and_that_is_not_said_all_t
         assert stops.seen == ["r-idle", "r-busy"] * 2
 
 
+async def test_the_deadline_is_by_the_clock_that_all_routers_ask() -> None:
+    async with a_router() as router:
+        router.store.skew_seconds = 3600
+        stops = await drained(router, seconds=10)
+        assert router.node().drain_deadline == router.clock.wall() + 3610
+        router.clock.advance(9)
+        await router.keep.drains.look()
+        assert stops.seen == []
+        router.clock.advance(1)
+        await router.keep.drains.look()
+        assert stops.seen == ["r-idle", "r-busy"]
+
+
+async def test_a_drain_that_is_done_asks_nobody_for_the_time() -> None:
+    async with a_router() as router:
+        await router.register()
+        await router.admin.drain_node(DrainNodeRequest(id="one"))
+        router.store.down = True
+        await router.keep.drains.look()
+
+
 async def test_a_resumed_node_serves_with_what_still_runs() -> None:
     async with a_router() as router:
         await drained(router)

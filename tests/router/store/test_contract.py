@@ -185,6 +185,11 @@ async def test_ages_are_since_the_last_heartbeat(store: Store) -> None:
     assert 0 <= after["n-one"] <= before["n-one"] + 1
 
 
+async def test_the_clock_of_the_database_goes_on(store: Store) -> None:
+    before = await store.wall_seconds()
+    assert 0 <= await store.wall_seconds() - before < 5
+
+
 async def test_who_leads_goes_on_leading(store: Store) -> None:
     assert await store.try_lead("tests")
     assert await store.try_lead("tests")
