@@ -53,6 +53,11 @@ class Answer:
         return [json.loads(line) for line in lines if line.startswith(b"{")]
 
 
+def words(count: int) -> str:
+    """What the paced engine says in so many tokens."""
+    return "".join(f"t{n} " for n in range(count))
+
+
 class Client:
     """Asks one Weft."""
 

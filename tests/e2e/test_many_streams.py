@@ -5,7 +5,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.e2e.crowd import Answer, ask_all, chat, crowd
+from tests.e2e.crowd import Answer, ask_all, chat, crowd, words
 from tests.e2e.stack import Stack, eventually
 from tests.faults import ReplicaDoor
 from weft_proto.pb.weft.inference.v1 import inference_service_pb2 as pb
@@ -17,11 +17,6 @@ pytestmark = pytest.mark.e2e
 def models(stack: Stack) -> None:
     stack.write_model("narrow", parallel=4, max_queue=64)
     stack.add_model("wide", parallel=1500, max_queue=600)
-
-
-def words(count: int) -> str:
-    """What the paced engine says in so many tokens."""
-    return "".join(f"t{n} " for n in range(count))
 
 
 def ids_of(answer: Answer) -> set[str]:

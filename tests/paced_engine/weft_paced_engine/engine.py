@@ -46,9 +46,10 @@ class PacedEngine:
         options = self._options.updated_by_words(generation.messages[-1].content)
         prompt_count = sum(len(message.content.split()) for message in generation.messages)
         limit, reason = self._limit(generation, options, prompt_count)
-        await self._gate(options.gate_file)
         stops, count = StopFilter(generation.sampling.stop), 0
         while count < limit and not stops.found:
+            if count == options.gate_at:
+                await self._gate(options.gate_file)
             await asyncio.sleep(options.delay_ms / 1000)
             self._check(options, count)
             options.count_token()

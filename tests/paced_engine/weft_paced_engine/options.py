@@ -13,7 +13,9 @@ class Options:
     delay_ms: float = 0.0
     """Pause before each token."""
     gate_file: str = ""
-    """The first token waits until this file exists."""
+    """A token waits until this file exists."""
+    gate_at: int = 0
+    """Which one waits, from 0."""
     tokens: int = 16
     """How many tokens an answer has, unless `ignore_eos` is set."""
     fail_at: int = -1
