@@ -1,5 +1,6 @@
 """The routers that this gateway asks and watches."""
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +18,8 @@ _SERVICE = "/weft.routing.v1.RoutingService/"
 _SLACK_SECONDS = 5.0
 # A router that did not answer is asked last for so long, so that not each request finds out anew.
 _SHUN_SECONDS = 5.0
+# Before all of them are asked again, while none can be reached: three seconds in all.
+_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.5, 0.0)
 
 _log = logging.getLogger(__name__)
 
@@ -33,10 +36,28 @@ class Routers:
         self._shunned: dict[str, float] = {}
 
     async def route(self, model: str, *, max_wait: float, suspects: Sequence[str]) -> pb.RouteResponse:
-        """Wait for ready replicas; raises the router's refusal, or PartUnavailable where no router answers."""
+        """Wait for ready replicas; raises the router's refusal, or PartUnavailable where no router answers.
+
+        A router that is restarted is back in a moment: that much every request waits.
+        """
         request = pb.RouteRequest(model=model, suspect_replica_ids=suspects)
         over = self._clock.monotonic() + max_wait
-        for address, client in self._ranked(model):
+        for pause in _PAUSES_SECONDS:
+            answer = await self._asked(request, over)
+            if answer is not None:
+                return answer
+            if self._clock.monotonic() + pause > over:
+                break
+            await asyncio.sleep(pause)
+        raise PartUnavailable(
+            f"No router can be reached, so '{model}' cannot be loaded now; running models keep answering.",
+            retry_after=timedelta(seconds=2),
+            metadata={"part": "router"},
+        )
+
+    async def _asked(self, request: pb.RouteRequest, over: float) -> pb.RouteResponse | None:
+        """Ask one router after the other; None where none answers."""
+        for address, client in self._ranked(request.model):
             left = max(over - self._clock.monotonic(), 0.0)
             request.max_wait.FromTimedelta(timedelta(seconds=left))
             try:
@@ -46,11 +67,7 @@ class Routers:
             except (PartUnreachable, DeadlineExceeded) as error:
                 self._shunned[address] = self._clock.monotonic() + _SHUN_SECONDS
                 _log.warning("router_unreachable", extra={"router": address, "error": str(error)})
-        raise PartUnavailable(
-            f"No router can be reached, so '{model}' cannot be loaded now; running models keep answering.",
-            retry_after=timedelta(seconds=2),
-            metadata={"part": "router"},
-        )
+        return None
 
     def watch(self, gateway_id: str, after: int, turn: int) -> Responses[pb.WatchFleetResponse]:
         """Watch the fleet at one of the routers; `turn` counts the attempts and moves on to the next."""

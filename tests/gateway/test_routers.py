@@ -1,11 +1,13 @@
 """Routers stand in for each other, and a router's own refusal is passed on as it is."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+import weft_gateway.routers
 from weft_common.clock import ManualClock
 from weft_common.errors import DeadlineExceeded, NoCapacity, PartUnavailable, PartUnreachable
 from weft_common.rpc import RpcServer, upb_unary
@@ -34,6 +36,22 @@ async def test_another_router_stands_in_for_those_that_are_gone() -> None:
         # The order differs from model to model; some ask the living one first, others last.
         answers = [await routers.route(f"m{n}", max_wait=1, suspects=[]) for n in range(6)]
     assert [answer.sequence for answer in answers] == [7] * 6
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weft_gateway.routers, "_PAUSES_SECONDS", (0.01, 0.0))
+
+
+async def test_a_router_that_is_restarted_is_waited_for() -> None:
+    clock = ManualClock()
+    routers, dead, alive, model = pair(clock, PartUnreachable("refused"), 0)
+    alive.error = PartUnreachable("refused")
+    asked = asyncio.create_task(routers.route(model, max_wait=60, suspects=[]))
+    while not alive.asked:
+        await asyncio.sleep(0)
+    dead.error = None
+    assert (await asked).sequence == 7
 
 
 async def test_no_router_at_all_is_said_by_its_name() -> None:
