@@ -1,6 +1,7 @@
 """Builds a gateway from its settings and runs it until it is told to stop."""
 
 import asyncio
+import contextlib
 import logging
 import uuid
 
@@ -21,6 +22,7 @@ from weft_gateway.snapshot import Snapshot
 from weft_gateway.watch import follow_fleet, follow_loads
 from weft_proto.pb.weft.dialect.v1 import openai_service_pb2
 
+_KNOWLEDGE_SECONDS = 3.0
 _GRACE_SECONDS = 1.0
 _MODELS = "/weft.dialect.v1.OpenAIService/"
 # What Envoy's port serves, so what reflection lists, whichever part answers.
@@ -61,7 +63,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 follow_loads(bus, view),
                 keys.follow(),
                 snapshot.keep(),
-                _announce(server, synced),
+                _announce(server, settings.listen, synced),
             ),
         ):
             await stop.wait()
@@ -69,7 +71,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
 
 
 def _server(settings: GatewaySettings, authorization: check.Check, models: OpenAIModels) -> RpcServer:
-    server = RpcServer(
+    return RpcServer(
         upb=[
             upb_unary(check.PATH, authorization.check, external_auth_pb2.CheckRequest),
             upb_unary(f"{_MODELS}ListModels", models.list_models, openai_service_pb2.ListModelsRequest),
@@ -79,12 +81,18 @@ def _server(settings: GatewaySettings, authorization: check.Check, models: OpenA
         mesh_secret=settings.mesh_secret.get_secret_value(),
         mesh_only=[check.PATH],
     )
-    server.listen(settings.listen)
-    return server
 
 
-async def _announce(server: RpcServer, synced: asyncio.Event) -> None:
-    """Serve at once; say SERVING once the fleet is known."""
+async def _announce(server: RpcServer, listen: str, synced: asyncio.Event) -> None:
+    """Listen once the fleet is known, and say SERVING.
+
+    Before, a restarted gateway would refuse what Envoy still sends it; where nobody listens, Envoy asks another one.
+    With no router for a while it listens all the same, to say what is missing.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_KNOWLEDGE_SECONDS):
+            await synced.wait()
+    server.listen(listen)
     await server.start()
     await synced.wait()
     server.set_serving(True)
