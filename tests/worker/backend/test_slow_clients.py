@@ -44,7 +44,7 @@ async def test_a_client_that_takes_nothing_for_too_long_is_cut_and_its_sequence_
 
 
 async def test_a_client_that_reads_is_not_cut_however_slow_the_engine(tmp_path: Path) -> None:
-    # The patience is longer than a busy machine may keep this client from reading, and the engine's pauses longer still.
+    # The patience outlasts what a busy machine takes from this client, and the engine's pauses outlast the patience.
     async with running_backend(tmp_path, stall_seconds=0.8) as backend:
         answers = await _frames(backend.chat("tokens=2 delay_ms=1200"))
         assert answers[-1].HasField("finish")
