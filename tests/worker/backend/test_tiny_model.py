@@ -1,6 +1,5 @@
 """A backend process with the engine and the model that Weft ships."""
 
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest_asyncio
 from tests.worker.backend.running_backend import RunningBackend, running_backend
 from tests.worker.engines.answers import WEFT_TINY
 from weft_common.errors import ContextLengthExceeded
+from weft_proto.weft.backend.v1 import GetStatusRequest
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -38,15 +38,16 @@ async def test_the_same_seed_and_no_temperature_repeat(tiny: RunningBackend) -> 
 
 
 async def test_a_long_stream_arrives_bit_by_bit(tiny: RunningBackend) -> None:
-    arrivals: list[float] = []
-    text = b""
-    call = tiny.completion(say="Tell me a story.", stream=True, max_tokens=1000, ignore_eos=True)
-    started = time.perf_counter()
-    async for frame in call:
-        arrivals.append(time.perf_counter() - started)
-        text += frame.data
-    assert len(set(arrivals)) >= 20
-    assert arrivals[0] < 0.2 * arrivals[-1]
+    before = (await tiny.backend().get_status(GetStatusRequest())).generated_token_count
+    frames = tiny.completion(say="Tell me a story.", stream=True, max_tokens=1000, ignore_eos=True)
+    seen = [(await anext(frames)).data]
+    begun = await tiny.backend().get_status(GetStatusRequest())
+    seen += [frame.data async for frame in frames]
+    text = b"".join(seen)
+    assert begun.in_flight_count == 1
+    assert begun.generated_token_count - before < 1000
+    assert len(seen) >= 20
+    assert max(map(len, seen)) < 0.2 * len(text)
     assert text.count(b"[DONE]") == 1
     assert b'"finish_reason":"length"' in text
 
