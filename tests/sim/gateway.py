@@ -145,7 +145,10 @@ class Gateway:
 
     def _ask_router(self, ask: Ask) -> None:
         router = self.world.owner_of(ask.model)
-        if router is None:
+        if self.world.agenda.now >= ask.deadline:
+            # It was worked on when its patience ended, lost its replica before the first byte, and finds no other.
+            self.world.end(ask, Outcome.TIMED_OUT)
+        elif router is None:
             self.world.agenda.after(_ASK_AGAIN_SECONDS, self._again, ask)
         else:
             router.waiting.add(ask)

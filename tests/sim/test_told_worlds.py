@@ -1,5 +1,7 @@
 """Worlds of a few machines and models, in which one thing happens that an issue asks to be shown."""
 
+from dataclasses import replace
+
 from tests.router.builders import a_model
 from tests.sim.population import GIB, MachinePlan, Population
 from tests.sim.process import Ask, Outcome
@@ -72,6 +74,22 @@ def test_a_load_that_fails_tells_everybody_the_backends_own_words() -> None:
     assert outcomes(asks) == {Outcome.REFUSED}
     assert world.ledger.counts["refused: the load failed: the file is damaged"] == 100
     assert (machine.processes, world.store.replicas) == ({}, {})
+
+
+def test_a_request_that_loses_its_replica_after_its_patience_ended_still_ends() -> None:
+    world = a_world([24], [8])
+    world.crowd.ask("m0", 0.1)
+    world.agenda.run_until(world.agenda.now + 30.0)
+    world.shape = replace(world.shape, load_wait_seconds=0.05)
+    ask = world.crowd.ask("m0", 60.0)
+    world.agenda.run_until(ask.deadline + 0.01)
+    machine = world.machines["n-node-0"]
+    (process,) = machine.processes.values()
+    assert ask in process.active
+    machine.crash(process)
+    world.agenda.run_until(world.agenda.now + 30.0)
+    assert ask.outcome is Outcome.TIMED_OUT
+    assert not world.crowd.under_way
 
 
 def test_restarted_routers_and_an_absent_database_stop_nobody() -> None:
