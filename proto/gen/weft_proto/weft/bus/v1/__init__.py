@@ -8,12 +8,16 @@ __all__ = (
     "InstallBackendRequest",
     "InstallBackendResponse",
     "LoadReport",
+    "ModelQueue",
+    "PrincipalWork",
     "ReplicaLoad",
     "SeenPicks",
     "StopBackendRequest",
     "StopBackendResponse",
+    "WaitingReport",
 )
 
+import datetime
 from dataclasses import dataclass
 
 import betterproto2
@@ -141,6 +145,62 @@ default_message_pool.register_message("weft.bus.v1", "LoadReport", LoadReport)
 
 
 @dataclass(eq=False, repr=False)
+class ModelQueue(betterproto2.Message):
+    """
+    How many wait for a slot of one model.
+    """
+
+    model: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The model.
+    """
+
+    waiting_count: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    Requests that wait.
+    """
+
+
+default_message_pool.register_message("weft.bus.v1", "ModelQueue", ModelQueue)
+
+
+@dataclass(eq=False, repr=False)
+class PrincipalWork(betterproto2.Message):
+    """
+    What a replica has done for one principal since its process began; counts only ever rise, so a lost report costs
+    nothing.
+    """
+
+    principal: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The principal.
+    """
+
+    generated_token_count: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+    """
+    Tokens that were generated for it.
+    """
+
+    prompt_token_count: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    Tokens of its prompts that had to be computed.
+    """
+
+    finished_count: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    """
+    Requests that ended, in whatever way.
+    """
+
+    slot_ms: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
+    """
+    Time that they held a slot, in milliseconds, all together.
+    """
+
+
+default_message_pool.register_message("weft.bus.v1", "PrincipalWork", PrincipalWork)
+
+
+@dataclass(eq=False, repr=False)
 class ReplicaLoad(betterproto2.Message):
     """
     How busy one replica is.
@@ -163,7 +223,27 @@ class ReplicaLoad(betterproto2.Message):
 
     picks: "list[SeenPicks]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Picks of each gateway that reached it.
+    Picks of each gateway, and of each router that hands out slots, that reached it.
+    """
+
+    works: "list[PrincipalWork]" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    What was done for each principal that asked within the last two minutes; at most 64, the latest kept.
+    """
+
+    keep_alive: "datetime.timedelta | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    For how long the replica is to stay loaded when it is idle, as the latest request that said so wished; below 0 is
+    for ever.
+    """
+
+    stalled: "datetime.timedelta | None" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long the request that has been worked on longest without a token has been without one; unset if there is none.
     """
 
 
@@ -240,4 +320,27 @@ class StopBackendResponse(betterproto2.Message):
 default_message_pool.register_message("weft.bus.v1", "StopBackendResponse", StopBackendResponse)
 
 
+@dataclass(eq=False, repr=False)
+class WaitingReport(betterproto2.Message):
+    """
+    Payload of `weft.waiting.ROUTER_ID`: the models that requests wait for at one router, on change (at most every 50 ms)
+    and every second unchanged while there are any. Gateways send requests for these models to the end of the queue
+    instead of past it. A router that is silent for three seconds has none.
+    """
+
+    router_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The router process, fresh at each start.
+    """
+
+    queues: "list[ModelQueue]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    All models with somebody waiting.
+    """
+
+
+default_message_pool.register_message("weft.bus.v1", "WaitingReport", WaitingReport)
+
+
+from ....google import protobuf as ___google__protobuf__
 from ...types import v1 as __types__v1__

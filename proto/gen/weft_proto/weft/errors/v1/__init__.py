@@ -145,6 +145,18 @@ class ErrorReason(betterproto2.Enum):
     No load of the model is under way. Example: `'llama3' is not being loaded` (NOT_FOUND).
     """
 
+    QUEUE_FULL = 24
+    """
+    Too many requests wait for the model already. Example: `1000 requests wait for 'llama3' already`
+    (RESOURCE_EXHAUSTED; HTTP 429).
+    """
+
+    WAIT_TOO_LONG = 25
+    """
+    The model will not be free in time. Example: `'llama3' is busy: about 90 s until it is this request's turn`
+    (RESOURCE_EXHAUSTED; HTTP 429).
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -172,6 +184,8 @@ class ErrorReason(betterproto2.Enum):
             21: "ERROR_REASON_POLICY_NOT_FOUND",
             22: "ERROR_REASON_LABEL_NOT_FOUND",
             23: "ERROR_REASON_NOT_LOADING",
+            24: "ERROR_REASON_QUEUE_FULL",
+            25: "ERROR_REASON_WAIT_TOO_LONG",
         }
 
     @classmethod
@@ -201,4 +215,6 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_POLICY_NOT_FOUND": 21,
             "ERROR_REASON_LABEL_NOT_FOUND": 22,
             "ERROR_REASON_NOT_LOADING": 23,
+            "ERROR_REASON_QUEUE_FULL": 24,
+            "ERROR_REASON_WAIT_TOO_LONG": 25,
         }

@@ -4,6 +4,8 @@
 # This file has been @generated
 
 __all__ = (
+    "AcquireSlotRequest",
+    "AcquireSlotResponse",
     "GetLoadStatusRequest",
     "GetLoadStatusResponse",
     "LoadState",
@@ -93,6 +95,100 @@ class LoadState(betterproto2.Enum):
             "LOAD_STATE_LOADING": 4,
             "LOAD_STATE_FAILED": 5,
         }
+
+
+@dataclass(eq=False, repr=False)
+class AcquireSlotRequest(betterproto2.Message):
+    """
+    Asks for a slot of a replica of a model.
+    """
+
+    model: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The model's name in the catalog.
+    """
+
+    principal: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    On whose behalf; slots are shared by principal.
+    """
+
+    weight: "float" = betterproto2.field(3, betterproto2.TYPE_DOUBLE)
+    """
+    Its share beside others, more than 0; 0 means 1.
+    """
+
+    priority: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
+    """
+    Higher ones go first, whatever their share.
+    """
+
+    max_wait: "datetime.timedelta | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long the caller is willing to wait; unset means the router's `queue_wait`.
+    """
+
+    gateway_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    The caller's identity, fresh per process.
+    """
+
+    max_token_count: "int" = betterproto2.field(7, betterproto2.TYPE_UINT32)
+    """
+    Tokens that the request may generate at most, as it says; 0 if it does not say.
+    """
+
+
+default_message_pool.register_message("weft.routing.v1", "AcquireSlotRequest", AcquireSlotRequest)
+
+
+@dataclass(eq=False, repr=False)
+class AcquireSlotResponse(betterproto2.Message):
+    """
+    A slot that is the caller's.
+    """
+
+    replica: "__types__v1__.Replica | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The replica that has it.
+    """
+
+    fallback: "__types__v1__.Replica | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Another ready replica to fall back on; unset if there is none.
+    """
+
+    nodes: "list[__types__v1__.Node]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The nodes of those replicas.
+    """
+
+    pick: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    `ISSUER/NUMBER`, to be sent with the request as `x-weft-pick`: the slot's owner learns by it that it is in use.
+    """
+
+    position: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
+    """
+    How many were ahead when the call arrived.
+    """
+
+    waited: "datetime.timedelta | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long it waited here.
+    """
+
+    sequence: "int" = betterproto2.field(7, betterproto2.TYPE_UINT64)
+    """
+    Sequence of the fleet that this answer was made from.
+    """
+
+
+default_message_pool.register_message("weft.routing.v1", "AcquireSlotResponse", AcquireSlotResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -389,6 +485,37 @@ class RoutingServiceStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def acquire_slot(
+        self,
+        message: "AcquireSlotRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AcquireSlotResponse":
+        """
+        Waits until one of the model's replicas has a free slot, and hands it to the caller.
+
+        Order: freed slots go to the highest priority first, and within one priority to the principal that has had the
+        least work for its weight; the requests of one principal go first come, first served. The model's owner (rendezvous
+        hash over the routers that live) knows everybody who waits; another router serves callers that cannot reach it.
+        A caller that goes away ends its own wait. The slot is the caller's as soon as this answers: it sends `pick` along
+        with the request, and a slot whose pick reaches no replica is free again after two seconds.
+
+        Callers: gateways (metadata `x-weft-mesh`).
+        Errors: as Route; RESOURCE_EXHAUSTED QUEUE_FULL where too many wait, or WAIT_TOO_LONG where the wait would exceed
+        `max_wait`, both with the time after which a slot is likely.
+        """
+
+        return await self._unary_unary(
+            "/weft.routing.v1.RoutingService/AcquireSlot",
+            message,
+            AcquireSlotResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def watch_fleet(
         self,
         message: "WatchFleetRequest",
@@ -467,6 +594,23 @@ class RoutingServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def acquire_slot(self, message: "AcquireSlotRequest") -> "AcquireSlotResponse":
+        """
+        Waits until one of the model's replicas has a free slot, and hands it to the caller.
+
+        Order: freed slots go to the highest priority first, and within one priority to the principal that has had the
+        least work for its weight; the requests of one principal go first come, first served. The model's owner (rendezvous
+        hash over the routers that live) knows everybody who waits; another router serves callers that cannot reach it.
+        A caller that goes away ends its own wait. The slot is the caller's as soon as this answers: it sends `pick` along
+        with the request, and a slot whose pick reaches no replica is free again after two seconds.
+
+        Callers: gateways (metadata `x-weft-mesh`).
+        Errors: as Route; RESOURCE_EXHAUSTED QUEUE_FULL where too many wait, or WAIT_TOO_LONG where the wait would exceed
+        `max_wait`, both with the time after which a slot is likely.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def watch_fleet(self, message: "WatchFleetRequest") -> "AsyncIterator[WatchFleetResponse]":
         """
         Streams the fleet: first everything, then each change.
@@ -499,6 +643,14 @@ class RoutingServiceBase(betterproto2_grpclib.ServiceBase):
         response = await self.route(request)
         await stream.send_message(response)
 
+    async def __rpc_acquire_slot(
+        self, stream: "grpclib.server.Stream[AcquireSlotRequest, AcquireSlotResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.acquire_slot(request)
+        await stream.send_message(response)
+
     async def __rpc_watch_fleet(
         self, stream: "grpclib.server.Stream[WatchFleetRequest, WatchFleetResponse]"
     ) -> None:
@@ -525,6 +677,12 @@ class RoutingServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 RouteRequest,
                 RouteResponse,
+            ),
+            "/weft.routing.v1.RoutingService/AcquireSlot": grpclib.const.Handler(
+                self.__rpc_acquire_slot,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                AcquireSlotRequest,
+                AcquireSlotResponse,
             ),
             "/weft.routing.v1.RoutingService/WatchFleet": grpclib.const.Handler(
                 self.__rpc_watch_fleet,

@@ -11,14 +11,21 @@ __all__ = (
     "ExplainPlacementResponse",
     "GetPolicyRequest",
     "GetPolicyResponse",
+    "Lease",
+    "ListLeasesRequest",
+    "ListLeasesResponse",
     "ListPoliciesRequest",
     "ListPoliciesResponse",
+    "ListQueuesRequest",
+    "ListQueuesResponse",
     "Outcome",
     "PlacementDecision",
+    "Queue",
     "SchedulingServiceBase",
     "SchedulingServiceStub",
     "SetPolicyRequest",
     "SetPolicyResponse",
+    "WaitingPrincipal",
     "WhatIf",
 )
 
@@ -272,6 +279,70 @@ default_message_pool.register_message("weft.scheduling.v1", "GetPolicyResponse",
 
 
 @dataclass(eq=False, repr=False)
+class Lease(betterproto2.Message):
+    """
+    Who leads in one thing.
+    """
+
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    What it is about, such as `reconciler`.
+    """
+
+    holder: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The router process that leads; empty where nobody does.
+    """
+
+    epoch: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    Rises with every new leader; what an older one still does is refused.
+    """
+
+    remaining: "datetime.timedelta | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long it is still held unless it is renewed; 0 where nobody holds it.
+    """
+
+    refused_count: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
+    """
+    Effects of former leaders that were refused, ever.
+    """
+
+
+default_message_pool.register_message("weft.scheduling.v1", "Lease", Lease)
+
+
+@dataclass(eq=False, repr=False)
+class ListLeasesRequest(betterproto2.Message):
+    """
+    Asks for the leases.
+    """
+
+    pass
+
+
+default_message_pool.register_message("weft.scheduling.v1", "ListLeasesRequest", ListLeasesRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ListLeasesResponse(betterproto2.Message):
+    """
+    The leases.
+    """
+
+    leases: "list[Lease]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    By name.
+    """
+
+
+default_message_pool.register_message("weft.scheduling.v1", "ListLeasesResponse", ListLeasesResponse)
+
+
+@dataclass(eq=False, repr=False)
 class ListPoliciesRequest(betterproto2.Message):
     """
     Asks for the policies.
@@ -309,6 +380,33 @@ class ListPoliciesResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("weft.scheduling.v1", "ListPoliciesResponse", ListPoliciesResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ListQueuesRequest(betterproto2.Message):
+    """
+    Asks for the queues.
+    """
+
+    pass
+
+
+default_message_pool.register_message("weft.scheduling.v1", "ListQueuesRequest", ListQueuesRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ListQueuesResponse(betterproto2.Message):
+    """
+    The queues of one router.
+    """
+
+    queues: "list[Queue]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Longest first.
+    """
+
+
+default_message_pool.register_message("weft.scheduling.v1", "ListQueuesResponse", ListQueuesResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -380,6 +478,43 @@ default_message_pool.register_message("weft.scheduling.v1", "PlacementDecision",
 
 
 @dataclass(eq=False, repr=False)
+class Queue(betterproto2.Message):
+    """
+    The requests that wait for one model.
+    """
+
+    model: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The model.
+    """
+
+    waiting_count: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    How many wait.
+    """
+
+    slot_count: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    Slots that its replicas have.
+    """
+
+    service_time: "datetime.timedelta | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long a slot is held on average, as measured lately; unset where nothing is known.
+    """
+
+    principals: "list[WaitingPrincipal]" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Who waits; at most 100, the most first.
+    """
+
+
+default_message_pool.register_message("weft.scheduling.v1", "Queue", Queue)
+
+
+@dataclass(eq=False, repr=False)
 class SetPolicyRequest(betterproto2.Message):
     """
     Asks to create or replace a policy; the fields are those of weft.types.v1.Policy.
@@ -434,6 +569,25 @@ class SetPolicyRequest(betterproto2.Message):
     0 to 1.
     """
 
+    keep_alive: "datetime.timedelta | None" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    At most a year; below 0 is for ever.
+    """
+
+    warm_windows: "list[__types__v1__.WarmWindow]" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    At most 16, each with a cron line that comes true, a duration of a minute to a week, and a time zone that exists.
+    """
+
+    prewarm: "bool | None" = betterproto2.field(12, betterproto2.TYPE_BOOL, optional=True)
+    """
+    Whether to load it before it is likely to be asked for.
+    """
+
 
 default_message_pool.register_message("weft.scheduling.v1", "SetPolicyRequest", SetPolicyRequest)
 
@@ -451,6 +605,33 @@ class SetPolicyResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("weft.scheduling.v1", "SetPolicyResponse", SetPolicyResponse)
+
+
+@dataclass(eq=False, repr=False)
+class WaitingPrincipal(betterproto2.Message):
+    """
+    Who waits for one model, summed up by principal.
+    """
+
+    principal: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The principal.
+    """
+
+    waiting_count: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    Requests that wait.
+    """
+
+    longest: "datetime.timedelta | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long the oldest of them has waited.
+    """
+
+
+default_message_pool.register_message("weft.scheduling.v1", "WaitingPrincipal", WaitingPrincipal)
 
 
 @dataclass(eq=False, repr=False)
@@ -585,6 +766,60 @@ class SchedulingServiceStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def list_leases(
+        self,
+        message: "ListLeasesRequest | None" = None,
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ListLeasesResponse":
+        """
+        Lists who leads in what among routers, and how many effects of former leaders were refused.
+
+        Callers: admins, with an API key.
+        Errors: UNAVAILABLE PART_UNAVAILABLE; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        if message is None:
+            message = ListLeasesRequest()
+
+        return await self._unary_unary(
+            "/weft.scheduling.v1.SchedulingService/ListLeases",
+            message,
+            ListLeasesResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list_queues(
+        self,
+        message: "ListQueuesRequest | None" = None,
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ListQueuesResponse":
+        """
+        Lists the models that requests wait for at the router that answers, longest queue first.
+
+        Callers: admins, with an API key.
+        Errors: UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        if message is None:
+            message = ListQueuesRequest()
+
+        return await self._unary_unary(
+            "/weft.scheduling.v1.SchedulingService/ListQueues",
+            message,
+            ListQueuesResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def explain_placement(
         self,
         message: "ExplainPlacementRequest",
@@ -664,6 +899,26 @@ class SchedulingServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def list_leases(self, message: "ListLeasesRequest") -> "ListLeasesResponse":
+        """
+        Lists who leads in what among routers, and how many effects of former leaders were refused.
+
+        Callers: admins, with an API key.
+        Errors: UNAVAILABLE PART_UNAVAILABLE; UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def list_queues(self, message: "ListQueuesRequest") -> "ListQueuesResponse":
+        """
+        Lists the models that requests wait for at the router that answers, longest queue first.
+
+        Callers: admins, with an API key.
+        Errors: UNAUTHENTICATED INVALID_API_KEY.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def explain_placement(self, message: "ExplainPlacementRequest") -> "ExplainPlacementResponse":
         """
         Tells where a model would go now and why not elsewhere, also if the fleet were different. Changes nothing.
@@ -707,6 +962,22 @@ class SchedulingServiceBase(betterproto2_grpclib.ServiceBase):
         response = await self.delete_policy(request)
         await stream.send_message(response)
 
+    async def __rpc_list_leases(
+        self, stream: "grpclib.server.Stream[ListLeasesRequest, ListLeasesResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_leases(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_queues(
+        self, stream: "grpclib.server.Stream[ListQueuesRequest, ListQueuesResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_queues(request)
+        await stream.send_message(response)
+
     async def __rpc_explain_placement(
         self, stream: "grpclib.server.Stream[ExplainPlacementRequest, ExplainPlacementResponse]"
     ) -> None:
@@ -740,6 +1011,18 @@ class SchedulingServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 DeletePolicyRequest,
                 DeletePolicyResponse,
+            ),
+            "/weft.scheduling.v1.SchedulingService/ListLeases": grpclib.const.Handler(
+                self.__rpc_list_leases,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListLeasesRequest,
+                ListLeasesResponse,
+            ),
+            "/weft.scheduling.v1.SchedulingService/ListQueues": grpclib.const.Handler(
+                self.__rpc_list_queues,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListQueuesRequest,
+                ListQueuesResponse,
             ),
             "/weft.scheduling.v1.SchedulingService/ExplainPlacement": grpclib.const.Handler(
                 self.__rpc_explain_placement,

@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -16,17 +19,37 @@ class SeenPicks(_message.Message):
     beyond: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, gateway_id: _Optional[str] = ..., contiguous: _Optional[int] = ..., beyond: _Optional[_Iterable[int]] = ...) -> None: ...
 
+class PrincipalWork(_message.Message):
+    __slots__ = ("principal", "generated_token_count", "prompt_token_count", "finished_count", "slot_ms")
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    GENERATED_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SLOT_MS_FIELD_NUMBER: _ClassVar[int]
+    principal: str
+    generated_token_count: int
+    prompt_token_count: int
+    finished_count: int
+    slot_ms: int
+    def __init__(self, principal: _Optional[str] = ..., generated_token_count: _Optional[int] = ..., prompt_token_count: _Optional[int] = ..., finished_count: _Optional[int] = ..., slot_ms: _Optional[int] = ...) -> None: ...
+
 class ReplicaLoad(_message.Message):
-    __slots__ = ("replica_id", "in_flight_count", "queued_count", "picks")
+    __slots__ = ("replica_id", "in_flight_count", "queued_count", "picks", "works", "keep_alive", "stalled")
     REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_COUNT_FIELD_NUMBER: _ClassVar[int]
     QUEUED_COUNT_FIELD_NUMBER: _ClassVar[int]
     PICKS_FIELD_NUMBER: _ClassVar[int]
+    WORKS_FIELD_NUMBER: _ClassVar[int]
+    KEEP_ALIVE_FIELD_NUMBER: _ClassVar[int]
+    STALLED_FIELD_NUMBER: _ClassVar[int]
     replica_id: str
     in_flight_count: int
     queued_count: int
     picks: _containers.RepeatedCompositeFieldContainer[SeenPicks]
-    def __init__(self, replica_id: _Optional[str] = ..., in_flight_count: _Optional[int] = ..., queued_count: _Optional[int] = ..., picks: _Optional[_Iterable[_Union[SeenPicks, _Mapping]]] = ...) -> None: ...
+    works: _containers.RepeatedCompositeFieldContainer[PrincipalWork]
+    keep_alive: _duration_pb2.Duration
+    stalled: _duration_pb2.Duration
+    def __init__(self, replica_id: _Optional[str] = ..., in_flight_count: _Optional[int] = ..., queued_count: _Optional[int] = ..., picks: _Optional[_Iterable[_Union[SeenPicks, _Mapping]]] = ..., works: _Optional[_Iterable[_Union[PrincipalWork, _Mapping]]] = ..., keep_alive: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stalled: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class LoadReport(_message.Message):
     __slots__ = ("node_id", "sequence", "replicas", "agent_id", "gone_replica_ids")
@@ -47,3 +70,19 @@ class FleetChanged(_message.Message):
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     def __init__(self, sequence: _Optional[int] = ...) -> None: ...
+
+class ModelQueue(_message.Message):
+    __slots__ = ("model", "waiting_count")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    WAITING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    waiting_count: int
+    def __init__(self, model: _Optional[str] = ..., waiting_count: _Optional[int] = ...) -> None: ...
+
+class WaitingReport(_message.Message):
+    __slots__ = ("router_id", "queues")
+    ROUTER_ID_FIELD_NUMBER: _ClassVar[int]
+    QUEUES_FIELD_NUMBER: _ClassVar[int]
+    router_id: str
+    queues: _containers.RepeatedCompositeFieldContainer[ModelQueue]
+    def __init__(self, router_id: _Optional[str] = ..., queues: _Optional[_Iterable[_Union[ModelQueue, _Mapping]]] = ...) -> None: ...

@@ -30,6 +30,8 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_POLICY_NOT_FOUND: _ClassVar[ErrorReason]
     ERROR_REASON_LABEL_NOT_FOUND: _ClassVar[ErrorReason]
     ERROR_REASON_NOT_LOADING: _ClassVar[ErrorReason]
+    ERROR_REASON_QUEUE_FULL: _ClassVar[ErrorReason]
+    ERROR_REASON_WAIT_TOO_LONG: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INVALID_REQUEST: ErrorReason
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason
@@ -54,3 +56,5 @@ ERROR_REASON_INTERNAL: ErrorReason
 ERROR_REASON_POLICY_NOT_FOUND: ErrorReason
 ERROR_REASON_LABEL_NOT_FOUND: ErrorReason
 ERROR_REASON_NOT_LOADING: ErrorReason
+ERROR_REASON_QUEUE_FULL: ErrorReason
+ERROR_REASON_WAIT_TOO_LONG: ErrorReason

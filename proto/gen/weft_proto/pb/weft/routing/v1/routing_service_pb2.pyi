@@ -51,6 +51,42 @@ class RouteResponse(_message.Message):
     nodes: _containers.RepeatedCompositeFieldContainer[_node_pb2.Node]
     def __init__(self, replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ..., sequence: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[_node_pb2.Node, _Mapping]]] = ...) -> None: ...
 
+class AcquireSlotRequest(_message.Message):
+    __slots__ = ("model", "principal", "weight", "priority", "max_wait", "gateway_id", "max_token_count")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAIT_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    principal: str
+    weight: float
+    priority: int
+    max_wait: _duration_pb2.Duration
+    gateway_id: str
+    max_token_count: int
+    def __init__(self, model: _Optional[str] = ..., principal: _Optional[str] = ..., weight: _Optional[float] = ..., priority: _Optional[int] = ..., max_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., gateway_id: _Optional[str] = ..., max_token_count: _Optional[int] = ...) -> None: ...
+
+class AcquireSlotResponse(_message.Message):
+    __slots__ = ("replica", "fallback", "nodes", "pick", "position", "waited", "sequence")
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    FALLBACK_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    PICK_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    WAITED_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    replica: _replica_pb2.Replica
+    fallback: _replica_pb2.Replica
+    nodes: _containers.RepeatedCompositeFieldContainer[_node_pb2.Node]
+    pick: str
+    position: int
+    waited: _duration_pb2.Duration
+    sequence: int
+    def __init__(self, replica: _Optional[_Union[_replica_pb2.Replica, _Mapping]] = ..., fallback: _Optional[_Union[_replica_pb2.Replica, _Mapping]] = ..., nodes: _Optional[_Iterable[_Union[_node_pb2.Node, _Mapping]]] = ..., pick: _Optional[str] = ..., position: _Optional[int] = ..., waited: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
+
 class WatchFleetRequest(_message.Message):
     __slots__ = ("gateway_id", "after_sequence")
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]

@@ -29,7 +29,7 @@ from weft_proto.pb.weft.types.v1 import policy_pb2 as weft_dot_types_dot_v1_dot_
 from weft_proto.pb.weft.types.v1 import replica_pb2 as weft_dot_types_dot_v1_dot_replica__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+weft/scheduling/v1/scheduling_service.proto\x12\x12weft.scheduling.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18weft/types/v1/node.proto\x1a\x1aweft/types/v1/policy.proto\x1a\x1bweft/types/v1/replica.proto\"Q\n\x13ListPoliciesRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"q\n\x14ListPoliciesResponse\x12\x31\n\x08policies\x18\x01 \x03(\x0b\x32\x15.weft.types.v1.PolicyR\x08policies\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"1\n\x10GetPolicyRequest\x12\x1d\n\nmodel_name\x18\x01 \x01(\tR\tmodelName\"B\n\x11GetPolicyResponse\x12-\n\x06policy\x18\x01 \x01(\x0b\x32\x15.weft.types.v1.PolicyR\x06policy\"\x97\x05\n\x10SetPolicyRequest\x12\x1d\n\nmodel_name\x18\x01 \x01(\tR\tmodelName\x12[\n\rnode_selector\x18\x02 \x03(\x0b\x32\x36.weft.scheduling.v1.SetPolicyRequest.NodeSelectorEntryR\x0cnodeSelector\x12&\n\x0cmin_replicas\x18\x03 \x01(\x05H\x00R\x0bminReplicas\x88\x01\x01\x12&\n\x0cmax_replicas\x18\x04 \x01(\x05H\x01R\x0bmaxReplicas\x88\x01\x01\x12\"\n\nspread_all\x18\x05 \x01(\x08H\x02R\tspreadAll\x88\x01\x01\x12&\n\x0croute_policy\x18\x06 \x01(\tH\x03R\x0broutePolicy\x88\x01\x01\x12\x37\n\x15\x62\x61lance_abs_threshold\x18\x07 \x01(\x05H\x04R\x13\x62\x61lanceAbsThreshold\x88\x01\x01\x12\x37\n\x15\x62\x61lance_rel_threshold\x18\x08 \x01(\x01H\x05R\x13\x62\x61lanceRelThreshold\x88\x01\x01\x12-\n\x10min_prefix_match\x18\t \x01(\x01H\x06R\x0eminPrefixMatch\x88\x01\x01\x1a?\n\x11NodeSelectorEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x0f\n\r_min_replicasB\x0f\n\r_max_replicasB\r\n\x0b_spread_allB\x0f\n\r_route_policyB\x18\n\x16_balance_abs_thresholdB\x18\n\x16_balance_rel_thresholdB\x13\n\x11_min_prefix_match\"B\n\x11SetPolicyResponse\x12-\n\x06policy\x18\x01 \x01(\x0b\x32\x15.weft.types.v1.PolicyR\x06policy\"4\n\x13\x44\x65letePolicyRequest\x12\x1d\n\nmodel_name\x18\x01 \x01(\tR\tmodelName\"\x16\n\x14\x44\x65letePolicyResponse\"\x97\x01\n\x06WhatIf\x12\x30\n\tadd_nodes\x18\x01 \x03(\x0b\x32\x13.weft.types.v1.NodeR\x08\x61\x64\x64Nodes\x12!\n\x0cremove_nodes\x18\x02 \x03(\tR\x0bremoveNodes\x12\x38\n\x0cset_policies\x18\x03 \x03(\x0b\x32\x15.weft.types.v1.PolicyR\x0bsetPolicies\"\xa6\x01\n\x17\x45xplainPlacementRequest\x12\x1d\n\nmodel_name\x18\x01 \x01(\tR\tmodelName\x12#\n\rreplica_count\x18\x02 \x01(\x05R\x0creplicaCount\x12\x12\n\x04node\x18\x03 \x01(\tR\x04node\x12\x33\n\x07what_if\x18\x04 \x01(\x0b\x32\x1a.weft.scheduling.v1.WhatIfR\x06whatIf\"\xc0\x04\n\x11PlacementDecision\x12\x35\n\x07outcome\x18\x01 \x01(\x0e\x32\x1b.weft.scheduling.v1.OutcomeR\x07outcome\x12\x12\n\x04node\x18\x02 \x01(\tR\x04node\x12#\n\rreplica_index\x18\x03 \x01(\rR\x0creplicaIndex\x12\x32\n\x06shares\x18\x04 \x03(\x0b\x32\x1a.weft.types.v1.DeviceShareR\x06shares\x12\x32\n\x08replicas\x18\x05 \x03(\x0b\x32\x16.weft.types.v1.ReplicaR\x08replicas\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason\x12?\n\x0bretry_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00R\nretryAfter\x88\x01\x01\x12)\n\x10\x63onsidered_count\x18\x08 \x01(\rR\x0f\x63onsideredCount\x12\x62\n\x0f\x65xcluded_counts\x18\t \x03(\x0b\x32\x39.weft.scheduling.v1.PlacementDecision.ExcludedCountsEntryR\x0e\x65xcludedCounts\x12\x18\n\x07yielded\x18\n \x03(\tR\x07yielded\x1a\x41\n\x13\x45xcludedCountsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x42\x0e\n\x0c_retry_after\"\xd3\x01\n\tCandidate\x12\x12\n\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n\x05ranks\x18\x03 \x03(\x01R\x05ranks\x12G\n\x08replicas\x18\x04 \x03(\x0b\x32+.weft.scheduling.v1.Candidate.ReplicasEntryR\x08replicas\x1a;\n\rReplicasEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x8c\x02\n\x18\x45xplainPlacementResponse\x12\x43\n\tdecisions\x18\x01 \x03(\x0b\x32%.weft.scheduling.v1.PlacementDecisionR\tdecisions\x12=\n\ncandidates\x18\x02 \x03(\x0b\x32\x1d.weft.scheduling.v1.CandidateR\ncandidates\x12\x1a\n\x08sequence\x18\x03 \x01(\x04R\x08sequence\x12\x1d\n\nneed_bytes\x18\x04 \x01(\x04R\tneedBytes\x12\x1d\n\nrank_names\x18\x05 \x03(\tR\trankNames\x12\x12\n\x04\x66its\x18\x06 \x01(\x08R\x04\x66its*\x93\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x11\n\rOUTCOME_SERVE\x10\x01\x12\x10\n\x0cOUTCOME_JOIN\x10\x02\x12\x11\n\rOUTCOME_PLACE\x10\x03\x12\x11\n\rOUTCOME_EVICT\x10\x04\x12\x10\n\x0cOUTCOME_WAIT\x10\x05\x12\x12\n\x0eOUTCOME_REFUSE\x10\x06\x32\xe4\x05\n\x11SchedulingService\x12\x80\x01\n\x0cListPolicies\x12\'.weft.scheduling.v1.ListPoliciesRequest\x1a(.weft.scheduling.v1.ListPoliciesResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/api/nodes/scheduling\x12\x87\x01\n\tGetPolicy\x12$.weft.scheduling.v1.GetPolicyRequest\x1a%.weft.scheduling.v1.GetPolicyResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/api/nodes/scheduling/{model_name=**}\x12z\n\tSetPolicy\x12$.weft.scheduling.v1.SetPolicyRequest\x1a%.weft.scheduling.v1.SetPolicyResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/api/nodes/scheduling:\x01*\x12\x90\x01\n\x0c\x44\x65letePolicy\x12\'.weft.scheduling.v1.DeletePolicyRequest\x1a(.weft.scheduling.v1.DeletePolicyResponse\"-\x82\xd3\xe4\x93\x02\'*%/api/nodes/scheduling/{model_name=**}\x12\xb2\x01\n\x10\x45xplainPlacement\x12+.weft.scheduling.v1.ExplainPlacementRequest\x1a,.weft.scheduling.v1.ExplainPlacementResponse\"C\x82\xd3\xe4\x93\x02=\"\x12/api/nodes/explain:\x01*Z$\x12\"/api/nodes/explain/{model_name=**}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+weft/scheduling/v1/scheduling_service.proto\x12\x12weft.scheduling.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18weft/types/v1/node.proto\x1a\x1aweft/types/v1/policy.proto\x1a\x1bweft/types/v1/replica.proto\"Q\n\x13ListPoliciesRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"q\n\x14ListPoliciesResponse\x12\x31\n\x08policies\x18\x01 \x03(\x0b\x32\x15.weft.types.v1.PolicyR\x08policies\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"1\n\x10GetPolicyRequest\x12\x1d\n\nmodel_name\x18\x01 \x01(\tR\tmodelName\"B\n\x11GetPolicyResponse\x12-\n\x06policy\x18\x01 \x01(\x0b\x32\x15.weft.types.v1.PolicyR\x06policy\"\xce\x06\n\x10SetPolicyRequest\x12\x1d\n\nmodel_name\x18\x01 \x01(\tR\tmodelName\x12[\n\rnode_selector\x18\x02 \x03(\x0b\x32\x36.weft.scheduling.v1.SetPolicyRequest.NodeSelectorEntryR\x0cnodeSelector\x12&\n\x0cmin_replicas\x18\x03 \x01(\x05H\x00R\x0bminReplicas\x88\x01\x01\x12&\n\x0cmax_replicas\x18\x04 \x01(\x05H\x01R\x0bmaxReplicas\x88\x01\x01\x12\"\n\nspread_all\x18\x05 \x01(\x08H\x02R\tspreadAll\x88\x01\x01\x12&\n\x0croute_policy\x18\x06 \x01(\tH\x03R\x0broutePolicy\x88\x01\x01\x12\x37\n\x15\x62\x61lance_abs_threshold\x18\x07 \x01(\x05H\x04R\x13\x62\x61lanceAbsThreshold\x88\x01\x01\x12\x37\n\x15\x62\x61lance_rel_threshold\x18\x08 \x01(\x01H\x05R\x13\x62\x61lanceRelThreshold\x88\x01\x01\x12-\n\x10min_prefix_match\x18\t \x01(\x01H\x06R\x0eminPrefixMatch\x88\x01\x01\x12=\n\nkeep_alive\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationH\x07R\tkeepAlive\x88\x01\x01\x12<\n\x0cwarm_windows\x18\x0b \x03(\x0b\x32\x19.weft.types.v1.WarmWindowR\x0bwarmWindows\x12\x1d\n\x07prewarm\x18\x0c \x01(\x08H\x08R\x07prewarm\x88\x01\x01\x1a?\n\x11NodeSelectorEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x0f\n\r_min_replicasB\x0f\n\r_max_replicasB\r\n\x0b_spread_allB\x0f\n\r_route_policyB\x18\n\x16_balance_abs_thresholdB\x18\n\x16_balance_rel_thresholdB\x13\n\x11_min_prefix_matchB\r\n\x0b_keep_aliveB\n\n\x08_prewarm\"B\n\x11SetPolicyResponse\x12-\n\x06policy\x18\x01 \x01(\x0b\x32\x15.weft.types.v1.PolicyR\x06policy\"4\n\x13\x44\x65letePolicyRequest\x12\x1d\n\nmodel_name\x18\x01 \x01(\tR\tmodelName\"\x16\n\x14\x44\x65letePolicyResponse\"\x13\n\x11ListLeasesRequest\"\xa7\x01\n\x05Lease\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n\x05\x65poch\x18\x03 \x01(\x04R\x05\x65poch\x12\x37\n\tremaining\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\tremaining\x12#\n\rrefused_count\x18\x05 \x01(\x04R\x0crefusedCount\"G\n\x12ListLeasesResponse\x12\x31\n\x06leases\x18\x01 \x03(\x0b\x32\x19.weft.scheduling.v1.LeaseR\x06leases\"\x13\n\x11ListQueuesRequest\"\x8a\x01\n\x10WaitingPrincipal\x12\x1c\n\tprincipal\x18\x01 \x01(\tR\tprincipal\x12#\n\rwaiting_count\x18\x02 \x01(\rR\x0cwaitingCount\x12\x33\n\x07longest\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07longest\"\xfb\x01\n\x05Queue\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12#\n\rwaiting_count\x18\x02 \x01(\rR\x0cwaitingCount\x12\x1d\n\nslot_count\x18\x03 \x01(\rR\tslotCount\x12\x41\n\x0cservice_time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00R\x0bserviceTime\x88\x01\x01\x12\x44\n\nprincipals\x18\x05 \x03(\x0b\x32$.weft.scheduling.v1.WaitingPrincipalR\nprincipalsB\x0f\n\r_service_time\"G\n\x12ListQueuesResponse\x12\x31\n\x06queues\x18\x01 \x03(\x0b\x32\x19.weft.scheduling.v1.QueueR\x06queues\"\x97\x01\n\x06WhatIf\x12\x30\n\tadd_nodes\x18\x01 \x03(\x0b\x32\x13.weft.types.v1.NodeR\x08\x61\x64\x64Nodes\x12!\n\x0cremove_nodes\x18\x02 \x03(\tR\x0bremoveNodes\x12\x38\n\x0cset_policies\x18\x03 \x03(\x0b\x32\x15.weft.types.v1.PolicyR\x0bsetPolicies\"\xa6\x01\n\x17\x45xplainPlacementRequest\x12\x1d\n\nmodel_name\x18\x01 \x01(\tR\tmodelName\x12#\n\rreplica_count\x18\x02 \x01(\x05R\x0creplicaCount\x12\x12\n\x04node\x18\x03 \x01(\tR\x04node\x12\x33\n\x07what_if\x18\x04 \x01(\x0b\x32\x1a.weft.scheduling.v1.WhatIfR\x06whatIf\"\xc0\x04\n\x11PlacementDecision\x12\x35\n\x07outcome\x18\x01 \x01(\x0e\x32\x1b.weft.scheduling.v1.OutcomeR\x07outcome\x12\x12\n\x04node\x18\x02 \x01(\tR\x04node\x12#\n\rreplica_index\x18\x03 \x01(\rR\x0creplicaIndex\x12\x32\n\x06shares\x18\x04 \x03(\x0b\x32\x1a.weft.types.v1.DeviceShareR\x06shares\x12\x32\n\x08replicas\x18\x05 \x03(\x0b\x32\x16.weft.types.v1.ReplicaR\x08replicas\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason\x12?\n\x0bretry_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00R\nretryAfter\x88\x01\x01\x12)\n\x10\x63onsidered_count\x18\x08 \x01(\rR\x0f\x63onsideredCount\x12\x62\n\x0f\x65xcluded_counts\x18\t \x03(\x0b\x32\x39.weft.scheduling.v1.PlacementDecision.ExcludedCountsEntryR\x0e\x65xcludedCounts\x12\x18\n\x07yielded\x18\n \x03(\tR\x07yielded\x1a\x41\n\x13\x45xcludedCountsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x42\x0e\n\x0c_retry_after\"\xd3\x01\n\tCandidate\x12\x12\n\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n\x05ranks\x18\x03 \x03(\x01R\x05ranks\x12G\n\x08replicas\x18\x04 \x03(\x0b\x32+.weft.scheduling.v1.Candidate.ReplicasEntryR\x08replicas\x1a;\n\rReplicasEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x8c\x02\n\x18\x45xplainPlacementResponse\x12\x43\n\tdecisions\x18\x01 \x03(\x0b\x32%.weft.scheduling.v1.PlacementDecisionR\tdecisions\x12=\n\ncandidates\x18\x02 \x03(\x0b\x32\x1d.weft.scheduling.v1.CandidateR\ncandidates\x12\x1a\n\x08sequence\x18\x03 \x01(\x04R\x08sequence\x12\x1d\n\nneed_bytes\x18\x04 \x01(\x04R\tneedBytes\x12\x1d\n\nrank_names\x18\x05 \x03(\tR\trankNames\x12\x12\n\x04\x66its\x18\x06 \x01(\x08R\x04\x66its*\x93\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x11\n\rOUTCOME_SERVE\x10\x01\x12\x10\n\x0cOUTCOME_JOIN\x10\x02\x12\x11\n\rOUTCOME_PLACE\x10\x03\x12\x11\n\rOUTCOME_EVICT\x10\x04\x12\x10\n\x0cOUTCOME_WAIT\x10\x05\x12\x12\n\x0eOUTCOME_REFUSE\x10\x06\x32\xc8\x07\n\x11SchedulingService\x12\x80\x01\n\x0cListPolicies\x12\'.weft.scheduling.v1.ListPoliciesRequest\x1a(.weft.scheduling.v1.ListPoliciesResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/api/nodes/scheduling\x12\x87\x01\n\tGetPolicy\x12$.weft.scheduling.v1.GetPolicyRequest\x1a%.weft.scheduling.v1.GetPolicyResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/api/nodes/scheduling/{model_name=**}\x12z\n\tSetPolicy\x12$.weft.scheduling.v1.SetPolicyRequest\x1a%.weft.scheduling.v1.SetPolicyResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/api/nodes/scheduling:\x01*\x12\x90\x01\n\x0c\x44\x65letePolicy\x12\'.weft.scheduling.v1.DeletePolicyRequest\x1a(.weft.scheduling.v1.DeletePolicyResponse\"-\x82\xd3\xe4\x93\x02\'*%/api/nodes/scheduling/{model_name=**}\x12p\n\nListLeases\x12%.weft.scheduling.v1.ListLeasesRequest\x1a&.weft.scheduling.v1.ListLeasesResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/api/leases\x12p\n\nListQueues\x12%.weft.scheduling.v1.ListQueuesRequest\x1a&.weft.scheduling.v1.ListQueuesResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/api/queues\x12\xb2\x01\n\x10\x45xplainPlacement\x12+.weft.scheduling.v1.ExplainPlacementRequest\x1a,.weft.scheduling.v1.ExplainPlacementResponse\"C\x82\xd3\xe4\x93\x02=\"\x12/api/nodes/explain:\x01*Z$\x12\"/api/nodes/explain/{model_name=**}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,10 +50,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCHEDULINGSERVICE'].methods_by_name['SetPolicy']._serialized_options = b'\202\323\344\223\002\032\"\025/api/nodes/scheduling:\001*'
   _globals['_SCHEDULINGSERVICE'].methods_by_name['DeletePolicy']._loaded_options = None
   _globals['_SCHEDULINGSERVICE'].methods_by_name['DeletePolicy']._serialized_options = b'\202\323\344\223\002\'*%/api/nodes/scheduling/{model_name=**}'
+  _globals['_SCHEDULINGSERVICE'].methods_by_name['ListLeases']._loaded_options = None
+  _globals['_SCHEDULINGSERVICE'].methods_by_name['ListLeases']._serialized_options = b'\202\323\344\223\002\r\022\013/api/leases'
+  _globals['_SCHEDULINGSERVICE'].methods_by_name['ListQueues']._loaded_options = None
+  _globals['_SCHEDULINGSERVICE'].methods_by_name['ListQueues']._serialized_options = b'\202\323\344\223\002\r\022\013/api/queues'
   _globals['_SCHEDULINGSERVICE'].methods_by_name['ExplainPlacement']._loaded_options = None
   _globals['_SCHEDULINGSERVICE'].methods_by_name['ExplainPlacement']._serialized_options = b'\202\323\344\223\002=\"\022/api/nodes/explain:\001*Z$\022\"/api/nodes/explain/{model_name=**}'
-  _globals['_OUTCOME']._serialized_start=2729
-  _globals['_OUTCOME']._serialized_end=2876
+  _globals['_OUTCOME']._serialized_start=3665
+  _globals['_OUTCOME']._serialized_end=3812
   _globals['_LISTPOLICIESREQUEST']._serialized_start=212
   _globals['_LISTPOLICIESREQUEST']._serialized_end=293
   _globals['_LISTPOLICIESRESPONSE']._serialized_start=295
@@ -63,29 +67,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPOLICYRESPONSE']._serialized_start=461
   _globals['_GETPOLICYRESPONSE']._serialized_end=527
   _globals['_SETPOLICYREQUEST']._serialized_start=530
-  _globals['_SETPOLICYREQUEST']._serialized_end=1193
-  _globals['_SETPOLICYREQUEST_NODESELECTORENTRY']._serialized_start=991
-  _globals['_SETPOLICYREQUEST_NODESELECTORENTRY']._serialized_end=1054
-  _globals['_SETPOLICYRESPONSE']._serialized_start=1195
-  _globals['_SETPOLICYRESPONSE']._serialized_end=1261
-  _globals['_DELETEPOLICYREQUEST']._serialized_start=1263
-  _globals['_DELETEPOLICYREQUEST']._serialized_end=1315
-  _globals['_DELETEPOLICYRESPONSE']._serialized_start=1317
-  _globals['_DELETEPOLICYRESPONSE']._serialized_end=1339
-  _globals['_WHATIF']._serialized_start=1342
-  _globals['_WHATIF']._serialized_end=1493
-  _globals['_EXPLAINPLACEMENTREQUEST']._serialized_start=1496
-  _globals['_EXPLAINPLACEMENTREQUEST']._serialized_end=1662
-  _globals['_PLACEMENTDECISION']._serialized_start=1665
-  _globals['_PLACEMENTDECISION']._serialized_end=2241
-  _globals['_PLACEMENTDECISION_EXCLUDEDCOUNTSENTRY']._serialized_start=2160
-  _globals['_PLACEMENTDECISION_EXCLUDEDCOUNTSENTRY']._serialized_end=2225
-  _globals['_CANDIDATE']._serialized_start=2244
-  _globals['_CANDIDATE']._serialized_end=2455
-  _globals['_CANDIDATE_REPLICASENTRY']._serialized_start=2396
-  _globals['_CANDIDATE_REPLICASENTRY']._serialized_end=2455
-  _globals['_EXPLAINPLACEMENTRESPONSE']._serialized_start=2458
-  _globals['_EXPLAINPLACEMENTRESPONSE']._serialized_end=2726
-  _globals['_SCHEDULINGSERVICE']._serialized_start=2879
-  _globals['_SCHEDULINGSERVICE']._serialized_end=3619
+  _globals['_SETPOLICYREQUEST']._serialized_end=1376
+  _globals['_SETPOLICYREQUEST_NODESELECTORENTRY']._serialized_start=1147
+  _globals['_SETPOLICYREQUEST_NODESELECTORENTRY']._serialized_end=1210
+  _globals['_SETPOLICYRESPONSE']._serialized_start=1378
+  _globals['_SETPOLICYRESPONSE']._serialized_end=1444
+  _globals['_DELETEPOLICYREQUEST']._serialized_start=1446
+  _globals['_DELETEPOLICYREQUEST']._serialized_end=1498
+  _globals['_DELETEPOLICYRESPONSE']._serialized_start=1500
+  _globals['_DELETEPOLICYRESPONSE']._serialized_end=1522
+  _globals['_LISTLEASESREQUEST']._serialized_start=1524
+  _globals['_LISTLEASESREQUEST']._serialized_end=1543
+  _globals['_LEASE']._serialized_start=1546
+  _globals['_LEASE']._serialized_end=1713
+  _globals['_LISTLEASESRESPONSE']._serialized_start=1715
+  _globals['_LISTLEASESRESPONSE']._serialized_end=1786
+  _globals['_LISTQUEUESREQUEST']._serialized_start=1788
+  _globals['_LISTQUEUESREQUEST']._serialized_end=1807
+  _globals['_WAITINGPRINCIPAL']._serialized_start=1810
+  _globals['_WAITINGPRINCIPAL']._serialized_end=1948
+  _globals['_QUEUE']._serialized_start=1951
+  _globals['_QUEUE']._serialized_end=2202
+  _globals['_LISTQUEUESRESPONSE']._serialized_start=2204
+  _globals['_LISTQUEUESRESPONSE']._serialized_end=2275
+  _globals['_WHATIF']._serialized_start=2278
+  _globals['_WHATIF']._serialized_end=2429
+  _globals['_EXPLAINPLACEMENTREQUEST']._serialized_start=2432
+  _globals['_EXPLAINPLACEMENTREQUEST']._serialized_end=2598
+  _globals['_PLACEMENTDECISION']._serialized_start=2601
+  _globals['_PLACEMENTDECISION']._serialized_end=3177
+  _globals['_PLACEMENTDECISION_EXCLUDEDCOUNTSENTRY']._serialized_start=3096
+  _globals['_PLACEMENTDECISION_EXCLUDEDCOUNTSENTRY']._serialized_end=3161
+  _globals['_CANDIDATE']._serialized_start=3180
+  _globals['_CANDIDATE']._serialized_end=3391
+  _globals['_CANDIDATE_REPLICASENTRY']._serialized_start=3332
+  _globals['_CANDIDATE_REPLICASENTRY']._serialized_end=3391
+  _globals['_EXPLAINPLACEMENTRESPONSE']._serialized_start=3394
+  _globals['_EXPLAINPLACEMENTRESPONSE']._serialized_end=3662
+  _globals['_SCHEDULINGSERVICE']._serialized_start=3815
+  _globals['_SCHEDULINGSERVICE']._serialized_end=4783
 # @@protoc_insertion_point(module_scope)

@@ -60,7 +60,7 @@ class GetPolicyResponse(_message.Message):
     def __init__(self, policy: _Optional[_Union[_policy_pb2.Policy, _Mapping]] = ...) -> None: ...
 
 class SetPolicyRequest(_message.Message):
-    __slots__ = ("model_name", "node_selector", "min_replicas", "max_replicas", "spread_all", "route_policy", "balance_abs_threshold", "balance_rel_threshold", "min_prefix_match")
+    __slots__ = ("model_name", "node_selector", "min_replicas", "max_replicas", "spread_all", "route_policy", "balance_abs_threshold", "balance_rel_threshold", "min_prefix_match", "keep_alive", "warm_windows", "prewarm")
     class NodeSelectorEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +77,9 @@ class SetPolicyRequest(_message.Message):
     BALANCE_ABS_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     BALANCE_REL_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     MIN_PREFIX_MATCH_FIELD_NUMBER: _ClassVar[int]
+    KEEP_ALIVE_FIELD_NUMBER: _ClassVar[int]
+    WARM_WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    PREWARM_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     node_selector: _containers.ScalarMap[str, str]
     min_replicas: int
@@ -86,7 +89,10 @@ class SetPolicyRequest(_message.Message):
     balance_abs_threshold: int
     balance_rel_threshold: float
     min_prefix_match: float
-    def __init__(self, model_name: _Optional[str] = ..., node_selector: _Optional[_Mapping[str, str]] = ..., min_replicas: _Optional[int] = ..., max_replicas: _Optional[int] = ..., spread_all: _Optional[bool] = ..., route_policy: _Optional[str] = ..., balance_abs_threshold: _Optional[int] = ..., balance_rel_threshold: _Optional[float] = ..., min_prefix_match: _Optional[float] = ...) -> None: ...
+    keep_alive: _duration_pb2.Duration
+    warm_windows: _containers.RepeatedCompositeFieldContainer[_policy_pb2.WarmWindow]
+    prewarm: bool
+    def __init__(self, model_name: _Optional[str] = ..., node_selector: _Optional[_Mapping[str, str]] = ..., min_replicas: _Optional[int] = ..., max_replicas: _Optional[int] = ..., spread_all: _Optional[bool] = ..., route_policy: _Optional[str] = ..., balance_abs_threshold: _Optional[int] = ..., balance_rel_threshold: _Optional[float] = ..., min_prefix_match: _Optional[float] = ..., keep_alive: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., warm_windows: _Optional[_Iterable[_Union[_policy_pb2.WarmWindow, _Mapping]]] = ..., prewarm: _Optional[bool] = ...) -> None: ...
 
 class SetPolicyResponse(_message.Message):
     __slots__ = ("policy",)
@@ -103,6 +109,64 @@ class DeletePolicyRequest(_message.Message):
 class DeletePolicyResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class ListLeasesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Lease(_message.Message):
+    __slots__ = ("name", "holder", "epoch", "remaining", "refused_count")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    holder: str
+    epoch: int
+    remaining: _duration_pb2.Duration
+    refused_count: int
+    def __init__(self, name: _Optional[str] = ..., holder: _Optional[str] = ..., epoch: _Optional[int] = ..., remaining: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., refused_count: _Optional[int] = ...) -> None: ...
+
+class ListLeasesResponse(_message.Message):
+    __slots__ = ("leases",)
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    leases: _containers.RepeatedCompositeFieldContainer[Lease]
+    def __init__(self, leases: _Optional[_Iterable[_Union[Lease, _Mapping]]] = ...) -> None: ...
+
+class ListQueuesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class WaitingPrincipal(_message.Message):
+    __slots__ = ("principal", "waiting_count", "longest")
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    WAITING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LONGEST_FIELD_NUMBER: _ClassVar[int]
+    principal: str
+    waiting_count: int
+    longest: _duration_pb2.Duration
+    def __init__(self, principal: _Optional[str] = ..., waiting_count: _Optional[int] = ..., longest: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class Queue(_message.Message):
+    __slots__ = ("model", "waiting_count", "slot_count", "service_time", "principals")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    WAITING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SLOT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_TIME_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPALS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    waiting_count: int
+    slot_count: int
+    service_time: _duration_pb2.Duration
+    principals: _containers.RepeatedCompositeFieldContainer[WaitingPrincipal]
+    def __init__(self, model: _Optional[str] = ..., waiting_count: _Optional[int] = ..., slot_count: _Optional[int] = ..., service_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., principals: _Optional[_Iterable[_Union[WaitingPrincipal, _Mapping]]] = ...) -> None: ...
+
+class ListQueuesResponse(_message.Message):
+    __slots__ = ("queues",)
+    QUEUES_FIELD_NUMBER: _ClassVar[int]
+    queues: _containers.RepeatedCompositeFieldContainer[Queue]
+    def __init__(self, queues: _Optional[_Iterable[_Union[Queue, _Mapping]]] = ...) -> None: ...
 
 class WhatIf(_message.Message):
     __slots__ = ("add_nodes", "remove_nodes", "set_policies")

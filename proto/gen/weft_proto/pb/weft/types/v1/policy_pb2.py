@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/types/v1/policy.proto\x12\rweft.types.v1\"\xd0\x03\n\x06Policy\x12\x1d\n\nmodel_name\x18\x01 \x01(\tR\tmodelName\x12L\n\rnode_selector\x18\x02 \x03(\x0b\x32\'.weft.types.v1.Policy.NodeSelectorEntryR\x0cnodeSelector\x12!\n\x0cmin_replicas\x18\x03 \x01(\x05R\x0bminReplicas\x12!\n\x0cmax_replicas\x18\x04 \x01(\x05R\x0bmaxReplicas\x12\x1d\n\nspread_all\x18\x05 \x01(\x08R\tspreadAll\x12!\n\x0croute_policy\x18\x06 \x01(\tR\x0broutePolicy\x12\x32\n\x15\x62\x61lance_abs_threshold\x18\x07 \x01(\x05R\x13\x62\x61lanceAbsThreshold\x12\x32\n\x15\x62\x61lance_rel_threshold\x18\x08 \x01(\x01R\x13\x62\x61lanceRelThreshold\x12(\n\x10min_prefix_match\x18\t \x01(\x01R\x0eminPrefixMatch\x1a?\n\x11NodeSelectorEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aweft/types/v1/policy.proto\x12\rweft.types.v1\x1a\x1egoogle/protobuf/duration.proto\"\x97\x01\n\nWarmWindow\x12\x12\n\x04\x63ron\x18\x01 \x01(\tR\x04\x63ron\x12\x35\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08\x64uration\x12!\n\x0cmin_replicas\x18\x03 \x01(\x05R\x0bminReplicas\x12\x1b\n\ttime_zone\x18\x04 \x01(\tR\x08timeZone\"\x87\x05\n\x06Policy\x12\x1d\n\nmodel_name\x18\x01 \x01(\tR\tmodelName\x12L\n\rnode_selector\x18\x02 \x03(\x0b\x32\'.weft.types.v1.Policy.NodeSelectorEntryR\x0cnodeSelector\x12!\n\x0cmin_replicas\x18\x03 \x01(\x05R\x0bminReplicas\x12!\n\x0cmax_replicas\x18\x04 \x01(\x05R\x0bmaxReplicas\x12\x1d\n\nspread_all\x18\x05 \x01(\x08R\tspreadAll\x12!\n\x0croute_policy\x18\x06 \x01(\tR\x0broutePolicy\x12\x32\n\x15\x62\x61lance_abs_threshold\x18\x07 \x01(\x05R\x13\x62\x61lanceAbsThreshold\x12\x32\n\x15\x62\x61lance_rel_threshold\x18\x08 \x01(\x01R\x13\x62\x61lanceRelThreshold\x12(\n\x10min_prefix_match\x18\t \x01(\x01R\x0eminPrefixMatch\x12=\n\nkeep_alive\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationH\x00R\tkeepAlive\x88\x01\x01\x12<\n\x0cwarm_windows\x18\x0b \x03(\x0b\x32\x19.weft.types.v1.WarmWindowR\x0bwarmWindows\x12\x1d\n\x07prewarm\x18\x0c \x01(\x08H\x01R\x07prewarm\x88\x01\x01\x1a?\n\x11NodeSelectorEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\r\n\x0b_keep_aliveB\n\n\x08_prewarmb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +34,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_POLICY_NODESELECTORENTRY']._loaded_options = None
   _globals['_POLICY_NODESELECTORENTRY']._serialized_options = b'8\001'
-  _globals['_POLICY']._serialized_start=46
-  _globals['_POLICY']._serialized_end=510
-  _globals['_POLICY_NODESELECTORENTRY']._serialized_start=447
-  _globals['_POLICY_NODESELECTORENTRY']._serialized_end=510
+  _globals['_WARMWINDOW']._serialized_start=78
+  _globals['_WARMWINDOW']._serialized_end=229
+  _globals['_POLICY']._serialized_start=232
+  _globals['_POLICY']._serialized_end=879
+  _globals['_POLICY_NODESELECTORENTRY']._serialized_start=789
+  _globals['_POLICY_NODESELECTORENTRY']._serialized_end=852
 # @@protoc_insertion_point(module_scope)
