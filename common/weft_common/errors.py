@@ -155,6 +155,18 @@ class ReplicaFull(WeftError):
     reason, code, http_status = "REPLICA_FULL", grpc.StatusCode.RESOURCE_EXHAUSTED, 429
 
 
+class QueueFull(WeftError):
+    """Too many requests wait for the model already."""
+
+    reason, code, http_status = "QUEUE_FULL", grpc.StatusCode.RESOURCE_EXHAUSTED, 429
+
+
+class WaitTooLong(WeftError):
+    """A slot of the model will not be free in time."""
+
+    reason, code, http_status = "WAIT_TOO_LONG", grpc.StatusCode.RESOURCE_EXHAUSTED, 429
+
+
 class ReplicaClosing(WeftError):
     """The replica stops or has lost its agent and takes no new work."""
 
