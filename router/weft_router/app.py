@@ -3,25 +3,22 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Coroutine
 from datetime import timedelta
+from typing import Any
 
 from betterproto2.grpclib import ServiceBase
 
 from weft_common.background import background
 from weft_common.bus import open_bus
-from weft_common.clock import SystemClock
 from weft_common.errors import PartUnavailable
-from weft_common.rpc import RpcServer, upb_stream, upb_unary
+from weft_common.rpc import Method, RpcServer, upb_stream, upb_unary
 from weft_proto.pb.weft.admin.v1.node_admin_service_pb2 import ListNodesRequest, ListReplicasRequest
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_proto.pb.weft.scheduling.v1.scheduling_service_pb2 import ExplainPlacementRequest
 from weft_router.catalog import Catalog
-from weft_router.fleet.fleet import Fleet
 from weft_router.liveness import follow_loads
-from weft_router.loading.commands import Commands
-from weft_router.loading.loads import Loads, make_loads
-from weft_router.nodes.parts import NodeParts, make_nodes
-from weft_router.probe import Probe
+from weft_router.parts import Parts, make_base, make_parts
 from weft_router.reconciler import Reconciler
 from weft_router.services.explain_service import ExplainService
 from weft_router.services.node_admin_service import NodeAdminService
@@ -30,11 +27,9 @@ from weft_router.services.node_service import NodeService
 from weft_router.services.routing_service import RoutingService
 from weft_router.services.scheduling_service import SchedulingService
 from weft_router.settings import RouterSettings
-from weft_router.silence import Silence
 from weft_router.store.postgres import open_store
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
-from weft_router.unloads import Unloads
 
 _GRACE_SECONDS = 1.0
 _PREPARE_RETRY_SECONDS = 0.1
@@ -52,114 +47,99 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
     async with (
         open_store(settings.postgres_url.get_secret_value()) as store,
         open_bus(settings.nats_url.get_secret_value(), name="router") as bus,
-        asyncio.TaskGroup() as loads_group,
+        asyncio.TaskGroup() as tasks,
     ):
-        fleet, clock = Fleet(), SystemClock()
-        sync = FleetSync(store, bus, fleet, clock)
-        catalog = Catalog(settings.models_path, store=store, sync=sync, fleet=fleet, clock=clock)
-        commands = Commands(bus, install_seconds=settings.install_timeout.total_seconds())
-        loads = make_loads(
-            settings=settings,
-            fleet=fleet,
-            store=store,
-            sync=sync,
-            commands=commands,
-            clock=clock,
-            tasks=loads_group,
-        )
-        probe = Probe(settings=settings, fleet=fleet, store=store, sync=sync, clock=clock, tasks=loads_group)
-        routing = RoutingService(
-            fleet=fleet, loads=loads, sync=sync, probe=probe, settings=settings, clock=clock
-        )
-        unloads = Unloads(fleet=fleet, store=store, sync=sync, commands=commands)
-        keep = make_nodes(
-            settings=settings, fleet=fleet, store=store, sync=sync, unloads=unloads, clock=clock
-        )
-        services = _services(
-            keep, settings=settings, fleet=fleet, store=store, sync=sync, loads=loads, unloads=unloads
-        )
-        silence = Silence(fleet=fleet, clock=clock, seconds=settings.node_silence.total_seconds())
-        reconciler = Reconciler(
-            fleet=fleet,
-            store=store,
-            sync=sync,
-            loads=loads,
-            unloads=unloads,
-            clock=clock,
-            scaling=settings.scaling_rules(),
-            eviction=settings.eviction_rules(),
-            silence=silence,
-        )
-        explains = ExplainService(
-            fleet=fleet, sync=sync, silence=silence, rules=settings.eviction_rules(), clock=clock
-        )
-        lists = NodeListService(fleet=fleet, sync=sync, portraits=keep.portraits)
-        async with _server(settings, services, routing, explains, lists) as server:
-            async with background(
-                _keep_level(store, sync),
-                catalog.follow(),
-                _announce(server, sync),
-                loads.keep(),
-                *keep.loops(),
-                _reconcile(catalog, reconciler),
-                follow_loads(bus, fleet, clock, sync.pulse.beat),
-                _purge(store),
-            ):
+        base = make_base(settings, store, bus, tasks)
+        parts = make_parts(base)
+        async with _server(parts) as server:
+            async with background(*_loops(parts, server)):
                 await stop.wait()
-            sync.close()
+            base.sync.close()
             await server.stop(_GRACE_SECONDS)
-        loads.close()
-        probe.close()
+        parts.close()
 
 
-def _services(
-    keep: NodeParts,
-    *,
-    settings: RouterSettings,
-    fleet: Fleet,
-    store: Store,
-    sync: FleetSync,
-    loads: Loads,
-    unloads: Unloads,
-) -> list[ServiceBase]:
-    return [
-        NodeService(registry=keep.registry, orders=keep.orders, portraits=keep.portraits, settings=settings),
-        NodeAdminService(
-            fleet=fleet,
-            nodes=keep.nodes,
-            orders=keep.orders,
-            portraits=keep.portraits,
-            loads=loads,
-            unloads=unloads,
-            settings=settings,
-        ),
-        SchedulingService(fleet=fleet, store=store, sync=sync),
-    ]
+def _loops(parts: Parts, server: RpcServer) -> tuple[Coroutine[Any, Any, None], ...]:
+    """What runs for ever."""
+    base = parts.base
+    return (
+        _keep_level(base.store, base.sync),
+        parts.catalog.follow(),
+        _announce(server, base.sync),
+        parts.loads.keep(),
+        *parts.nodes.loops(),
+        _reconcile(parts.catalog, parts.reconciler),
+        follow_loads(base.bus, base.fleet, base.clock, base.sync.pulse.beat),
+        _purge(base.store),
+    )
 
 
-def _server(
-    settings: RouterSettings,
-    services: list[ServiceBase],
-    routing: RoutingService,
-    explains: ExplainService,
-    lists: NodeListService,
-) -> RpcServer:
+def _server(parts: Parts) -> RpcServer:
+    settings = parts.base.settings
     server = RpcServer(
-        services=services,
-        upb=[
-            upb_unary(f"{_SERVICE}Route", routing.route, pb.RouteRequest),
-            upb_stream(f"{_SERVICE}WatchFleet", routing.watch_fleet, pb.WatchFleetRequest),
-            upb_unary(f"{_SERVICE}GetLoadStatus", routing.get_load_status, pb.GetLoadStatusRequest),
-            upb_unary(f"{_ADMIN}ListNodes", lists.list_nodes, ListNodesRequest),
-            upb_unary(f"{_ADMIN}ListReplicas", lists.list_replicas, ListReplicasRequest),
-            upb_unary(f"{_SCHEDULING}ExplainPlacement", explains.explain_placement, ExplainPlacementRequest),
-        ],
+        services=_services(parts),
+        upb=[*_routing(parts), *_lists(parts)],
         mesh_secret=settings.mesh_secret.get_secret_value(),
         # Admin calls come through Envoy, where Check gives the ones with a key the token of the mesh.
         mesh_only=[_SERVICE, _SCHEDULING, "/weft.admin.v1."],
     )
     server.listen(settings.listen)
     return server
+
+
+def _services(parts: Parts) -> list[ServiceBase]:
+    base, nodes = parts.base, parts.nodes
+    return [
+        NodeService(
+            registry=nodes.registry, orders=nodes.orders, portraits=nodes.portraits, settings=base.settings
+        ),
+        NodeAdminService(
+            fleet=base.fleet,
+            nodes=nodes.nodes,
+            orders=nodes.orders,
+            portraits=nodes.portraits,
+            loads=parts.loads,
+            unloads=parts.unloads,
+            settings=base.settings,
+        ),
+        SchedulingService(fleet=base.fleet, store=base.store, sync=base.sync),
+    ]
+
+
+def _routing(parts: Parts) -> list[Method]:
+    """What gateways call."""
+    base = parts.base
+    routing = RoutingService(
+        fleet=base.fleet,
+        loads=parts.loads,
+        sync=base.sync,
+        probe=parts.probe,
+        settings=base.settings,
+        clock=base.clock,
+    )
+    return [
+        upb_unary(f"{_SERVICE}Route", routing.route, pb.RouteRequest),
+        upb_stream(f"{_SERVICE}WatchFleet", routing.watch_fleet, pb.WatchFleetRequest),
+        upb_unary(f"{_SERVICE}GetLoadStatus", routing.get_load_status, pb.GetLoadStatusRequest),
+    ]
+
+
+def _lists(parts: Parts) -> list[Method]:
+    """Answers to admins that grow with the fleet."""
+    base = parts.base
+    lists = NodeListService(fleet=base.fleet, sync=base.sync, portraits=parts.nodes.portraits)
+    explains = ExplainService(
+        fleet=base.fleet,
+        sync=base.sync,
+        silence=base.silence,
+        rules=base.settings.eviction_rules(),
+        clock=base.clock,
+    )
+    return [
+        upb_unary(f"{_ADMIN}ListNodes", lists.list_nodes, ListNodesRequest),
+        upb_unary(f"{_ADMIN}ListReplicas", lists.list_replicas, ListReplicasRequest),
+        upb_unary(f"{_SCHEDULING}ExplainPlacement", explains.explain_placement, ExplainPlacementRequest),
+    ]
 
 
 async def _keep_level(store: Store, sync: FleetSync) -> None:

@@ -1,0 +1,108 @@
+"""Everything that one router is made of, put together: first what all of it stands on, then what works on that."""
+
+import asyncio
+from dataclasses import dataclass
+
+from weft_common.bus import Bus
+from weft_common.clock import Clock, SystemClock
+from weft_router.catalog import Catalog
+from weft_router.fleet.fleet import Fleet
+from weft_router.loading.commands import Commands
+from weft_router.loading.loads import Loads, make_loads
+from weft_router.nodes.parts import NodeParts, make_nodes
+from weft_router.probe import Probe
+from weft_router.reconciler import Reconciler
+from weft_router.settings import RouterSettings
+from weft_router.silence import Silence
+from weft_router.store.protocol import Store
+from weft_router.sync import FleetSync
+from weft_router.unloads import Unloads
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What every part works with; `tasks` is the parent of what outlives a call."""
+
+    settings: RouterSettings
+    store: Store
+    bus: Bus
+    tasks: asyncio.TaskGroup
+    clock: Clock
+    fleet: Fleet
+    sync: FleetSync
+    commands: Commands
+    silence: Silence
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What services call and loops run."""
+
+    base: Base
+    catalog: Catalog
+    loads: Loads
+    unloads: Unloads
+    probe: Probe
+    nodes: NodeParts
+    reconciler: Reconciler
+
+    def close(self) -> None:
+        """Leave what is under way to other routers."""
+        self.loads.close()
+        self.probe.close()
+
+
+def make_base(settings: RouterSettings, store: Store, bus: Bus, tasks: asyncio.TaskGroup) -> Base:
+    """Lay the ground."""
+    fleet, clock = Fleet(), SystemClock()
+    return Base(
+        settings=settings,
+        store=store,
+        bus=bus,
+        tasks=tasks,
+        clock=clock,
+        fleet=fleet,
+        sync=FleetSync(store, bus, fleet, clock),
+        commands=Commands(bus, install_seconds=settings.install_timeout.total_seconds()),
+        silence=Silence(fleet=fleet, clock=clock, seconds=settings.node_silence.total_seconds()),
+    )
+
+
+def make_parts(base: Base) -> Parts:
+    """Build what works on it."""
+    settings, store, clock, fleet, sync = base.settings, base.store, base.clock, base.fleet, base.sync
+    loads = make_loads(
+        settings=settings,
+        fleet=fleet,
+        store=store,
+        sync=sync,
+        commands=base.commands,
+        clock=clock,
+        tasks=base.tasks,
+    )
+    unloads = Unloads(fleet=fleet, store=store, sync=sync, commands=base.commands)
+    return Parts(
+        base=base,
+        catalog=Catalog(settings.models_path, store=store, sync=sync, fleet=fleet, clock=clock),
+        loads=loads,
+        unloads=unloads,
+        probe=Probe(settings=settings, fleet=fleet, store=store, sync=sync, clock=clock, tasks=base.tasks),
+        nodes=make_nodes(
+            settings=settings, fleet=fleet, store=store, sync=sync, unloads=unloads, clock=clock
+        ),
+        reconciler=_reconciler(base, loads, unloads),
+    )
+
+
+def _reconciler(base: Base, loads: Loads, unloads: Unloads) -> Reconciler:
+    return Reconciler(
+        fleet=base.fleet,
+        store=base.store,
+        sync=base.sync,
+        loads=loads,
+        unloads=unloads,
+        clock=base.clock,
+        scaling=base.settings.scaling_rules(),
+        eviction=base.settings.eviction_rules(),
+        silence=base.silence,
+    )
