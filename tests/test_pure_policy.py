@@ -8,13 +8,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PURE = ("weft_router.fleet", "weft_router.placement", "weft_common.choice", "weft_common.affinity")
+PURE = (
+    "weft_router.fleet",
+    "weft_router.placement",
+    "weft_router.slots.core",
+    "weft_common.choice",
+    "weft_common.affinity",
+    "weft_common.load_view",
+)
 # What waits, reads a clock or the machine, or talks to somebody.
 IMPURE = {"asyncio", "logging", "os", "signal", "socket", "subprocess", "sys", "threading", "time", "uuid"}
 FILES = [
     *(ROOT / "router/weft_router/fleet").rglob("*.py"),
     *(ROOT / "router/weft_router/placement").rglob("*.py"),
+    *(ROOT / "router/weft_router/slots/core").rglob("*.py"),
     ROOT / "common/weft_common/choice.py",
+    ROOT / "common/weft_common/load_view.py",
     ROOT / "common/weft_common/affinity.py",
 ]
 

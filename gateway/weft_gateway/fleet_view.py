@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from weft_common.clock import Clock
-from weft_gateway.load_view import LoadView
+from weft_common.load_view import LoadView
 from weft_gateway.replicas import Replicas
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2

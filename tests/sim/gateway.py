@@ -9,7 +9,7 @@ from tests.sim.machine import Report
 from tests.sim.process import Ask, Outcome
 from weft_common.affinity import AffinityRules, PrefixIndex
 from weft_common.choice import choose
-from weft_gateway.load_view import LoadView
+from weft_common.load_view import LoadView
 from weft_router.fleet.entities import Replica
 from weft_router.fleet.policy import RoutePolicy
 from weft_router.fleet.views import Snapshot

@@ -1,6 +1,6 @@
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_worker.agent.load_board import COALESCE_SECONDS, MAX_GONE, LoadBoard
-from weft_worker.backend.lease import Load, PicksOfGateway
+from weft_worker.backend.lease import Load, PicksOfGateway, Work
 
 
 def load(in_flight: int = 1) -> Load:
@@ -76,3 +76,21 @@ def test_what_is_gone_is_bounded() -> None:
     for number in range(MAX_GONE + 5):
         board.forget(str(number))
     assert len(board.compose("n", 0.0).gone_replica_ids) == MAX_GONE
+
+
+def test_a_report_says_what_was_done_for_whom() -> None:
+    board = LoadBoard("agent-1")
+    done = Work(principal="alice", generated=9, prompt=4, finished=2, slot_ms=70, here=1, running=3)
+    board.tell("r-1", Load(in_flight=1, queued=0, works=(done,)))
+    (told,) = board.compose("n-1", 0.0).replicas
+    assert list(told.works) == [
+        reports_pb2.PrincipalWork(
+            principal="alice",
+            generated_token_count=9,
+            prompt_token_count=4,
+            finished_count=2,
+            slot_ms=70,
+            in_flight_count=1,
+            running_token_count=3,
+        )
+    ]

@@ -5,7 +5,7 @@ replica that hangs falls silent in the reports too: the agent never vouches for 
 """
 
 from weft_proto.pb.weft.bus.v1 import reports_pb2
-from weft_worker.backend.lease import Load
+from weft_worker.backend.lease import Load, Work
 
 COALESCE_SECONDS = 0.02
 MAX_GONE = 64
@@ -61,5 +61,21 @@ def _replica_load(replica_id: str, load: Load) -> reports_pb2.ReplicaLoad:
         for seen in load.picks
     ]
     return reports_pb2.ReplicaLoad(
-        replica_id=replica_id, in_flight_count=load.in_flight, queued_count=load.queued, picks=picks
+        replica_id=replica_id,
+        in_flight_count=load.in_flight,
+        queued_count=load.queued,
+        picks=picks,
+        works=[_principal_work(work) for work in load.works],
+    )
+
+
+def _principal_work(work: Work) -> reports_pb2.PrincipalWork:
+    return reports_pb2.PrincipalWork(
+        principal=work.principal,
+        generated_token_count=work.generated,
+        prompt_token_count=work.prompt,
+        finished_count=work.finished,
+        slot_ms=work.slot_ms,
+        in_flight_count=work.here,
+        running_token_count=work.running,
     )

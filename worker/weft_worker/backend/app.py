@@ -22,6 +22,7 @@ from weft_worker.backend.lease_keeper import Reporter, keep_lease
 from weft_worker.backend.openai_service import openai_methods
 from weft_worker.backend.picks import PicksSeen
 from weft_worker.backend.replica import MakeEngine, Replica
+from weft_worker.backend.works import Works
 
 _ORPHAN_GRACE_SECONDS = 5.0
 # For what must still be written after the grace; less than the agent waits then before it kills.
@@ -63,7 +64,7 @@ async def serve(document: LaunchDocument, make_engine: MakeEngine, clock: Clock,
             await server.start()
             loops = [
                 tasks.create_task(_keep_health(parts, server)),
-                tasks.create_task(_keep_lease(parts, service.address)),
+                tasks.create_task(_keep_lease(parts, inference.works, service.address)),
             ]
             await ending.wished()
             await _end(parts, inference, server)
@@ -124,13 +125,13 @@ async def _keep_health(parts: _Parts, server: RpcServer) -> None:
         await parts.changes.after(seen)  # no deadline: without a change there is nothing to tell
 
 
-async def _keep_lease(parts: _Parts, address: str) -> None:
+async def _keep_lease(parts: _Parts, works: Works, address: str) -> None:
     document = parts.document
     lease = LeaseClock(document.lease_seconds, document.orphan_seconds, lost=parts.clock.monotonic())
     reporter = Reporter(
         hello=lambda: _hello(parts, address),
         state=lambda: StateChange(state=parts.replica.state, message=parts.replica.failure),
-        load=lambda: _load(parts),
+        load=lambda: _load(parts, works),
         on_standing=_standing_handler(parts),
         on_stop=lambda stop: _stop(parts, stop),
     )
@@ -172,7 +173,7 @@ def _hello(parts: _Parts, address: str) -> Hello:
     )
 
 
-def _load(parts: _Parts) -> Load:
+def _load(parts: _Parts, works: Works) -> Load:
     admission = parts.admission
     return Load(
         in_flight=admission.in_flight_count,
@@ -181,6 +182,7 @@ def _load(parts: _Parts) -> Load:
             PicksOfGateway(gateway_id=gateway_id, contiguous=seen.contiguous, beyond=seen.beyond)
             for gateway_id, seen in parts.picks_seen.snapshot()
         ),
+        works=works.snapshot(),
         started=admission.started_count,
         ended=admission.ended_count,
     )

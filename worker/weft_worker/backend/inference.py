@@ -17,6 +17,7 @@ from weft_worker.backend.picks import PicksSeen, parse_pick
 from weft_worker.backend.replica import Replica
 from weft_worker.backend.run import Failed, Run
 from weft_worker.backend.visit import Visit, logged_visit
+from weft_worker.backend.works import Works
 from weft_worker.backend.write_watch import write_watch
 from weft_worker.engines.base import Delta, Finished, Generation
 
@@ -43,6 +44,7 @@ class Inference:
         self.picks_seen = picks_seen
         self.clock = clock
         self.generated_token_count = 0
+        self.works = Works(clock)
         self._tasks = tasks
         self._work_of: dict[asyncio.Task[None], Run] = {}
         self._visit_count = 0
@@ -147,6 +149,7 @@ class Inference:
 
     async def _generate(self, run: Run, visit: Visit, generation: Generation, limit: Deadline) -> None:
         async with AsyncExitStack() as stack:
+            stack.enter_context(self.works.counted(visit))
             await limit.within(stack.enter_async_context, self.admission.slot())
             visit.admitted = self.clock.monotonic()
             events = await stack.enter_async_context(aclosing(self.replica.engine().generate(generation)))

@@ -62,12 +62,25 @@ class PicksOfGateway(_Message):
     beyond: tuple[int, ...] = ()
 
 
+class Work(_Message):
+    """What was done for one principal since the process began; see weft.bus.v1.PrincipalWork."""
+
+    principal: str
+    generated: int = 0
+    prompt: int = 0
+    finished: int = 0
+    slot_ms: int = 0
+    here: int = 0
+    running: int = 0
+
+
 class Load(_Message):
     """How busy the process is; `started` and `ended` count requests since it began."""
 
     in_flight: int
     queued: int
     picks: tuple[PicksOfGateway, ...] = ()
+    works: tuple[Work, ...] = ()
     started: int = 0
     ended: int = 0
 

@@ -196,6 +196,16 @@ class PrincipalWork(betterproto2.Message):
     Time that they held a slot, in milliseconds, all together.
     """
 
+    in_flight_count: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
+    """
+    Requests that are here now, in a slot or waiting for one.
+    """
+
+    running_token_count: "int" = betterproto2.field(7, betterproto2.TYPE_UINT64)
+    """
+    Tokens generated so far for those; they are part of `generated_token_count`.
+    """
+
 
 default_message_pool.register_message("weft.bus.v1", "PrincipalWork", PrincipalWork)
 

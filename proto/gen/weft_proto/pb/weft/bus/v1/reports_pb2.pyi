@@ -20,18 +20,22 @@ class SeenPicks(_message.Message):
     def __init__(self, gateway_id: _Optional[str] = ..., contiguous: _Optional[int] = ..., beyond: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PrincipalWork(_message.Message):
-    __slots__ = ("principal", "generated_token_count", "prompt_token_count", "finished_count", "slot_ms")
+    __slots__ = ("principal", "generated_token_count", "prompt_token_count", "finished_count", "slot_ms", "in_flight_count", "running_token_count")
     PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
     GENERATED_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
     FINISHED_COUNT_FIELD_NUMBER: _ClassVar[int]
     SLOT_MS_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
     principal: str
     generated_token_count: int
     prompt_token_count: int
     finished_count: int
     slot_ms: int
-    def __init__(self, principal: _Optional[str] = ..., generated_token_count: _Optional[int] = ..., prompt_token_count: _Optional[int] = ..., finished_count: _Optional[int] = ..., slot_ms: _Optional[int] = ...) -> None: ...
+    in_flight_count: int
+    running_token_count: int
+    def __init__(self, principal: _Optional[str] = ..., generated_token_count: _Optional[int] = ..., prompt_token_count: _Optional[int] = ..., finished_count: _Optional[int] = ..., slot_ms: _Optional[int] = ..., in_flight_count: _Optional[int] = ..., running_token_count: _Optional[int] = ...) -> None: ...
 
 class ReplicaLoad(_message.Message):
     __slots__ = ("replica_id", "in_flight_count", "queued_count", "picks", "works", "keep_alive", "stalled")

@@ -1,6 +1,6 @@
 """In-flight counts out of reports and own picks, which heal by themselves."""
 
-from weft_gateway.load_view import LoadView
+from weft_common.load_view import LoadView
 
 
 def test_own_picks_count_until_a_report_covers_them() -> None:
@@ -56,3 +56,23 @@ def test_picks_without_any_report_do_not_count_for_ever() -> None:
     view.pick(30.0)
     assert view.in_flight_count(59.0) == 2
     assert view.in_flight_count(61.0) == 1
+
+
+def test_a_pick_that_is_taken_back_weighs_nothing() -> None:
+    view = LoadView()
+    number = view.pick(now=1.0)
+    view.take_back(number)
+    assert view.in_flight_count(now=1.0) == 0
+    assert view.pick(now=1.0) == number + 1
+
+
+def test_a_replica_is_a_riddle_once_reports_fail_to_cover_a_pick() -> None:
+    view = LoadView()
+    assert not view.is_blind(now=100.0)
+    view.pick(now=100.0)
+    assert not view.is_blind(now=101.9)  # new, and nothing was reported yet
+    assert view.is_blind(now=102.1)
+    view.report(1, 1, (), now=102.2)
+    assert not view.is_blind(now=110.0)
+    view.pick(now=110.0)
+    assert view.is_blind(now=113.0)

@@ -1,10 +1,10 @@
-"""How busy a replica is, as one gateway knows it: the replica's last report plus own picks that no report has covered.
+"""How busy a replica is, as whoever sends it requests knows it: its last report plus own picks that none has covered.
 
 Nothing is ever released over the network, so no count can leak: a report that covers a pick replaces it, and a pick
 that no report covers (its client left before Envoy connected, say) goes by age once reports flow again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 from dataclasses import dataclass, field
 
 STALE_SECONDS = 2.0
@@ -15,7 +15,7 @@ _MAX_PICKS = 16_384
 
 @dataclass(slots=True)
 class LoadView:
-    """State of one replica's load; times are seconds of the gateway's monotonic clock."""
+    """State of one replica's load; times are seconds of its owner's monotonic clock."""
 
     last_used: float = 0.0
     _next_pick: int = 1
@@ -33,6 +33,21 @@ class LoadView:
         self._uncovered[number] = now
         self.last_used = now
         return number
+
+    def take_back(self, number: int) -> None:
+        """Forget a pick that will never reach the replica."""
+        self._uncovered.pop(number, None)
+
+    @property
+    def uncovered(self) -> KeysView[int]:
+        """Own picks that no report has covered, oldest first."""
+        return self._uncovered.keys()
+
+    def is_blind(self, now: float) -> bool:
+        """Whether picks go uncovered for want of reports (the bus is down, say): then nobody knows how busy it is."""
+        if now - self._report_time <= STALE_SECONDS or not self._uncovered:
+            return False
+        return now - next(iter(self._uncovered.values())) > STALE_SECONDS
 
     def report(self, busy_count: int, contiguous: int, beyond: Iterable[int], now: float) -> None:
         """Take a report: requests at the replica, in flight and queued, and which of our picks it has seen."""

@@ -1,0 +1,1 @@
+"""Hands out slots of replicas to those who wait for one."""

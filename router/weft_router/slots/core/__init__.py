@@ -1,0 +1,1 @@
+"""Who is next, and how long it takes: pure, so that it can be tried with any history of arrivals."""
