@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from nats import errors as nats_errors
@@ -18,6 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from weft_common.bus_link import abandon, honour_cancellation, settle, until_lost
 from weft_common.errors import DeadlineExceeded, InternalError, PartUnavailable
 
 Handler = Callable[[bytes], Awaitable[None]]
@@ -28,9 +29,6 @@ MAX_PENDING_MESSAGES = 4096
 MAX_PENDING_BYTES = 8 * 1024 * 1024
 MAX_CONCURRENT_REPLIES = 64
 _CONNECT_SECONDS = 2
-_PING_EVERY_SECONDS = 2.0
-_PONG_SECONDS = 2
-_CLOSE_SECONDS = 0.5
 _ERROR_HEADER = "Nats-Service-Error"  # the name that NATS's own service API uses
 _NO_RESPONDERS = "503"
 _RETRY_AFTER = timedelta(seconds=2)
@@ -51,6 +49,21 @@ async def open_bus(url: str, *, name: str) -> AsyncIterator["Bus"]:
             yield bus
         finally:
             link.cancel()
+
+
+@dataclass(eq=False, slots=True)
+class _Replies:
+    """What was answered to one request so far; state: `messages`."""
+
+    done: asyncio.Future[None]
+    is_last: Callable[[Msg], bool]
+    messages: list[Msg] = field(default_factory=list)
+
+    def take(self, message: Msg) -> None:
+        if not self.done.done():
+            self.messages.append(message)
+            if _is_from_nobody(message) or self.is_last(message):
+                self.done.set_result(None)
 
 
 @dataclass(eq=False, slots=True)
@@ -86,7 +99,7 @@ class Bus:
         self._client: Client | None = None
         self._up = asyncio.Event()
         self._said = ""
-        self._replies: dict[str, asyncio.Future[Msg]] = {}
+        self._replies: dict[str, _Replies] = {}
         self._inbox = f"_INBOX.{secrets.token_hex(12)}"
         self._interests = [_Interest(f"{self._inbox}.*", self._take_reply)]
 
@@ -106,24 +119,52 @@ class Bus:
         """Send to whoever listens; without a connection, or behind a stalled one, drop it (False)."""
         return await self._send(subject, payload)
 
-    async def request(self, subject: str, payload: bytes, timeout_seconds: float) -> bytes:
+    async def request(
+        self,
+        subject: str,
+        payload: bytes,
+        timeout_seconds: float,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
         """Ask whoever responds on a subject.
 
         Raises PartUnavailable (part=nats without a connection, part=worker without a responder),
         DeadlineExceeded when nobody answered in time, and InternalError when the responder failed.
         """
+        (message,) = await self.request_many(
+            subject, payload, timeout_seconds, is_last=lambda _: True, headers=headers
+        )
+        if failure := (message.headers or {}).get(_ERROR_HEADER):
+            raise InternalError(f"The responder on {subject} failed: {failure}")
+        return message.data
+
+    async def request_many(
+        self,
+        subject: str,
+        payload: bytes,
+        timeout_seconds: float,
+        *,
+        is_last: Callable[[Msg], bool],
+        headers: Mapping[str, str] | None = None,
+    ) -> list[Msg]:
+        """Ask whoever responds with several messages, and return them with the last one; raises as `request`."""
         token = secrets.token_hex(8)
-        reply = self._replies[token] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        replies = self._replies[token] = _Replies(done, is_last)
+        sent = {**headers} if headers else None
         try:
             async with asyncio.timeout(timeout_seconds):
-                if not await self._send(subject, payload, reply_to=f"{self._inbox}.{token}"):
+                if not await self._send(subject, payload, reply_to=f"{self._inbox}.{token}", headers=sent):
                     raise _missing("nats")
-                message = await reply
+                await done
         except TimeoutError as error:
             raise DeadlineExceeded(f"No answer on {subject} within {timeout_seconds:g} s.") from error
         finally:
             del self._replies[token]
-        return _read_reply(subject, message)
+        if _is_from_nobody(replies.messages[-1]):
+            raise _missing("worker", f"Nobody answers on {subject}.")
+        return replies.messages
 
     @contextlib.asynccontextmanager
     async def subscribe(self, subject: str, handler: Handler) -> AsyncIterator[None]:
@@ -170,20 +211,20 @@ class Bus:
         """Connect for ever; cancelled by `open_bus`."""
         failures = 0
         while True:
-            _honour_cancellation()
+            honour_cancellation()
             lost = asyncio.Event()
             client = Client()
             try:
                 await self._connect(client, lost)
                 failures = 0
-                await _until_lost(client, lost)
+                await until_lost(client, lost)
                 self._say("bus_disconnected", "the connection was closed")
             except (OSError, nats_errors.Error, TimeoutError) as error:
                 event = "bus_disconnected" if self._up.is_set() else "bus_unreachable"
                 self._say(event, str(error) or type(error).__name__)
             finally:
                 self._forget_connection()
-                await _abandon(client)
+                await abandon(client)
             await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
             failures += 1
 
@@ -212,12 +253,12 @@ class Bus:
             )
         except nats_errors.NoServersError as error:
             raise ConnectionError(*seen) from error  # the library's own text says nothing about the cause
-        _honour_cancellation()
+        honour_cancellation()
         # From here on, a new interest attaches itself.
         self._client, known = client, tuple(self._interests)
         for interest in known:
             await interest.attach(client)
-        await _settle(client)
+        await settle(client)
         self._up.set()
         self._say("bus_connected")
 
@@ -226,9 +267,9 @@ class Bus:
         self._up.clear()
         for interest in self._interests:
             interest.subscription = None
-        for reply in self._replies.values():
-            if not reply.done():
-                reply.set_exception(_missing("nats"))
+        for replies in self._replies.values():
+            if not replies.done.done():
+                replies.done.set_exception(_missing("nats"))
 
     async def _send(
         self, subject: str, payload: bytes, *, reply_to: str = "", headers: dict[str, str] | None = None
@@ -243,9 +284,9 @@ class Bus:
         return True
 
     def _take_reply(self, message: Msg) -> None:
-        reply = self._replies.get(message.subject.rpartition(".")[2])
-        if reply is not None and not reply.done():
-            reply.set_result(message)
+        replies = self._replies.get(message.subject.rpartition(".")[2])
+        if replies is not None:
+            replies.take(message)
 
     async def _answer(self, message: Msg, handler: Responder) -> None:
         try:
@@ -265,7 +306,7 @@ class Bus:
             # A connection that is lost here comes back with every interest attached.
             with contextlib.suppress(nats_errors.Error, OSError):
                 await interest.attach(client)
-                await _settle(client)
+                await settle(client)
         try:
             yield
         finally:
@@ -291,59 +332,9 @@ async def _consume(subject: str, inbox: "asyncio.Queue[bytes]", handler: Handler
             _log.error("bus_handler_failed", extra={"subject": subject}, exc_info=error)
 
 
-async def _settle(client: Client) -> None:
-    """Return when the server knows what was subscribed so far.
-
-    The library writes a PING ahead of commands that its flusher still holds; by the first PONG they are out.
-    """
-    await _ping(client)
-    await _ping(client)
-
-
-async def _until_lost(client: Client, lost: asyncio.Event) -> None:
-    """Return when the connection closed, raise when it stalled: a stopped server keeps its sockets open."""
-    while not client.is_closed:
-        try:
-            async with asyncio.timeout(_PING_EVERY_SECONDS):
-                await lost.wait()
-        except TimeoutError:
-            await _ping(client)
-
-
-async def _ping(client: Client) -> None:
-    await client.flush(_PONG_SECONDS)
-    _honour_cancellation()
-
-
-def _honour_cancellation() -> None:
-    """Raise the CancelledError that the library swallowed, if it did.
-
-    It waits with asyncio.wait_for, which up to Python 3.11 returns normally when what it waits for is done at the
-    very moment of the cancellation; a task that misses its cancellation keeps its parent waiting for ever.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-async def _abandon(client: Client) -> None:
-    try:
-        async with asyncio.timeout(_CLOSE_SECONDS):
-            await client.close()
-    except (OSError, nats_errors.Error, TimeoutError):
-        # Its buffers do not drain. Private, but nothing else cuts a connection without waiting for its peer.
-        writer = getattr(client._transport, "_io_writer", None)
-        if writer is not None:
-            writer.transport.abort()
-
-
-def _read_reply(subject: str, message: Msg) -> bytes:
-    headers = message.headers or {}
-    if headers.get("Status") == _NO_RESPONDERS:
-        raise _missing("worker", f"Nobody answers on {subject}.")
-    if _ERROR_HEADER in headers:
-        raise InternalError(f"The responder on {subject} failed: {headers[_ERROR_HEADER]}")
-    return message.data
+def _is_from_nobody(message: Msg) -> bool:
+    """Whether the server itself says that nobody responds there."""
+    return bool((message.headers or {}).get("Status") == _NO_RESPONDERS)
 
 
 def _missing(part: str, what: str = "NATS cannot be reached: the command was not sent.") -> PartUnavailable:

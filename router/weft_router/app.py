@@ -11,7 +11,9 @@ from betterproto2.grpclib import ServiceBase
 
 from weft_common.background import background
 from weft_common.bus import open_bus
+from weft_common.clock import SystemClock
 from weft_common.errors import PartUnavailable
+from weft_common.event_stream import open_journal
 from weft_common.rpc import Method, RpcServer, upb_stream, upb_unary
 from weft_proto.pb.weft.admin.v1.node_admin_service_pb2 import ListNodesRequest, ListReplicasRequest
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
@@ -47,9 +49,10 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
     async with (
         open_store(settings.postgres_url.get_secret_value()) as store,
         open_bus(settings.nats_url.get_secret_value(), name="router") as bus,
+        open_journal(bus, SystemClock(), settings.part()) as journal,
         asyncio.TaskGroup() as tasks,
     ):
-        base = make_base(settings, store, bus, tasks)
+        base = make_base(settings, store, bus, journal, tasks)
         parts = make_parts(base)
         async with _server(parts) as server:
             async with background(*_loops(parts, server)):
@@ -116,6 +119,7 @@ def _routing(parts: Parts) -> list[Method]:
         probe=parts.probe,
         settings=base.settings,
         clock=base.clock,
+        journal=base.journal,
     )
     return [
         upb_unary(f"{_SERVICE}Route", routing.route, pb.RouteRequest),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from weft_common.bus import Bus
 from weft_common.clock import Clock, SystemClock
+from weft_common.events import Journal
 from weft_router.catalog import Catalog
 from weft_router.fleet.fleet import Fleet
 from weft_router.loading.commands import Commands
@@ -26,6 +27,7 @@ class Base:
     settings: RouterSettings
     store: Store
     bus: Bus
+    journal: Journal
     tasks: asyncio.TaskGroup
     clock: Clock
     fleet: Fleet
@@ -52,13 +54,16 @@ class Parts:
         self.probe.close()
 
 
-def make_base(settings: RouterSettings, store: Store, bus: Bus, tasks: asyncio.TaskGroup) -> Base:
+def make_base(
+    settings: RouterSettings, store: Store, bus: Bus, journal: Journal, tasks: asyncio.TaskGroup
+) -> Base:
     """Lay the ground."""
     fleet, clock = Fleet(), SystemClock()
     return Base(
         settings=settings,
         store=store,
         bus=bus,
+        journal=journal,
         tasks=tasks,
         clock=clock,
         fleet=fleet,
@@ -78,6 +83,7 @@ def make_parts(base: Base) -> Parts:
         sync=sync,
         commands=base.commands,
         clock=clock,
+        journal=base.journal,
         tasks=base.tasks,
     )
     unloads = Unloads(fleet=fleet, store=store, sync=sync, commands=base.commands)
@@ -86,9 +92,23 @@ def make_parts(base: Base) -> Parts:
         catalog=Catalog(settings.models_path, store=store, sync=sync, fleet=fleet, clock=clock),
         loads=loads,
         unloads=unloads,
-        probe=Probe(settings=settings, fleet=fleet, store=store, sync=sync, clock=clock, tasks=base.tasks),
+        probe=Probe(
+            settings=settings,
+            fleet=fleet,
+            store=store,
+            sync=sync,
+            clock=clock,
+            journal=base.journal,
+            tasks=base.tasks,
+        ),
         nodes=make_nodes(
-            settings=settings, fleet=fleet, store=store, sync=sync, unloads=unloads, clock=clock
+            settings=settings,
+            fleet=fleet,
+            store=store,
+            sync=sync,
+            unloads=unloads,
+            clock=clock,
+            journal=base.journal,
         ),
         reconciler=_reconciler(base, loads, unloads),
     )
@@ -105,4 +125,5 @@ def _reconciler(base: Base, loads: Loads, unloads: Unloads) -> Reconciler:
         scaling=base.settings.scaling_rules(),
         eviction=base.settings.eviction_rules(),
         silence=base.silence,
+        journal=base.journal,
     )

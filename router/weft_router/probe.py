@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from weft_common.clock import Clock
 from weft_common.errors import InternalError, WeftError
+from weft_common.events import Journal
 from weft_common.rpc import open_channel
 from weft_router.fleet.entities import Replica
 from weft_router.fleet.fleet import Fleet
@@ -49,6 +50,7 @@ class Probe:
         store: Store,
         sync: FleetSync,
         clock: Clock,
+        journal: Journal,
         tasks: asyncio.TaskGroup,
         look: Callable[[str], Awaitable[Finding]] | None = None,
     ) -> None:
@@ -57,6 +59,7 @@ class Probe:
         self._store = store
         self._sync = sync
         self._clock = clock
+        self._journal = journal
         self._silent_seconds = settings.node_silence.total_seconds()
         self._tasks = tasks
         self._flights: dict[str, asyncio.Future[None]] = {}

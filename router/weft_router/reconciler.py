@@ -12,6 +12,7 @@ from typing import Protocol
 
 from weft_common.clock import Clock
 from weft_common.errors import ModelLoading, NoCapacity, PartUnavailable, WeftError
+from weft_common.events import Journal
 from weft_router.fleet.breaker import Breaker, after_failure, circumstances_of, may_try, nodes_mark
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
@@ -88,6 +89,7 @@ class Reconciler:
         scaling: ScalingRules,
         eviction: EvictionRules,
         silence: Silence,
+        journal: Journal,
     ) -> None:
         self._fleet = fleet
         self._store = store
@@ -98,6 +100,7 @@ class Reconciler:
         self._scaling = scaling
         self._eviction = eviction
         self._silence = silence
+        self._journal = journal
         self._remembered: dict[str, Remembered] = {}
         self._breakers: dict[str, dict[str, Breaker]] = {}
         self._busy: set[str] = set()

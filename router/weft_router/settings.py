@@ -1,5 +1,6 @@
 """What a router is told from outside; every field is an environment variable with the prefix WEFT_."""
 
+import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,9 @@ class RouterSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="WEFT_", frozen=True, extra="ignore")
 
     listen: Annotated[HostPort, Field(description="host:port of the gRPC server.")]
+    part_name: Annotated[
+        str, Field(description="What this process is called in events; empty: the host's name.")
+    ] = ""
     postgres_url: Annotated[PostgresUrl, Field(description="postgresql:// URL of the durable state.")]
     nats_url: Annotated[NatsUrl, Field(description="nats:// URL of the bus, with credentials.")]
     nats_advertise_url: Annotated[
@@ -120,6 +124,10 @@ class RouterSettings(BaseSettings):
         if not self.heartbeat_interval < self.node_silence < self.node_lost:
             raise ValueError("heartbeat_interval < node_silence < node_lost is needed")
         return self
+
+    def part(self) -> str:
+        """What this process is called in events."""
+        return self.part_name or socket.gethostname()
 
     def health_limits(self) -> HealthLimits:
         """When silent nodes are unhealthy, and when offline."""

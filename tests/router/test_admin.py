@@ -28,6 +28,7 @@ async def an_admin() -> AsyncIterator[tuple[World, NodeAdminService]]:
             sync=world.sync,
             unloads=unloads,
             clock=world.clock,
+            journal=world.journal,
         )
         yield (
             world,

@@ -14,6 +14,7 @@ from tests.router.fakes import FakeBus
 from tests.router.loading.worlds import settings
 from weft_common.clock import ManualClock
 from weft_common.errors import InternalError, PartUnavailable
+from weft_common.events import Journal
 from weft_common.rpc import RpcServer
 from weft_router.fleet.fleet import Fleet
 from weft_router.probe import Finding, Probe, look_at
@@ -45,6 +46,7 @@ class World:
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self.clock, self.store, self.fleet, self.look = ManualClock(), FakeStore(), Fleet(), FakeLook()
         self.look.gate.set()
+        self.journal = Journal("router", self.clock)
         self.sync = FleetSync(self.store, FakeBus(), self.fleet)  # type: ignore[arg-type]  # a fake bus
         self.probe = Probe(
             settings=settings(),
@@ -52,6 +54,7 @@ class World:
             store=self.store,
             sync=self.sync,
             clock=self.clock,
+            journal=self.journal,
             tasks=tasks,
             look=self.look,
         )

@@ -11,6 +11,7 @@ from tests.router.fakes import FakeBus
 from weft_common.background import background
 from weft_common.clock import ManualClock
 from weft_common.errors import LoadFailed, ModelLoading, NoCapacity, PartUnavailable, WeftError
+from weft_common.events import Journal
 from weft_router.fleet.entities import Changes, Model, Node, Replica, ReplicaState
 from weft_router.fleet.load_job import LoadJob
 from weft_router.fleet.policy import Policy
@@ -52,6 +53,7 @@ class FakeUnloads:
 class World:
     def __init__(self, *things: Node | Replica | Model | Policy) -> None:
         self.clock, self.store = ManualClock(), FakeStore()
+        self.journal = Journal("router", self.clock)
         self.fleet = a_fleet(*things, now=0, heard=self.clock.now)
         self.sync = FleetSync(self.store, FakeBus(), self.fleet)  # type: ignore[arg-type]  # a fake bus
         self.sync.known.set()
@@ -66,6 +68,7 @@ class World:
             scaling=ScalingRules(),
             eviction=EvictionRules(),
             silence=Silence(fleet=self.fleet, clock=self.clock, seconds=30),
+            journal=self.journal,
         )
 
     def look(self) -> list[Step]:

@@ -143,6 +143,7 @@ class Stack:
             self.ports[name],
             {
                 "WEFT_LISTEN": f"{LOOPBACK}:{self.ports[name]}",
+                "WEFT_PART_NAME": name,
                 "WEFT_POSTGRES_URL": postgres,
                 "WEFT_NATS_URL": self._nats_url(self.options.host),
                 "WEFT_NATS_ADVERTISE_URL": self._nats_url(_advertised(self.options.bind)),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from weft_common.clock import Clock
 from weft_common.errors import LoadFailed, ModelNotFound, NoCapacity, PartUnavailable, WeftError
+from weft_common.events import Journal
 from weft_router.fleet.entities import Model, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.load_job import LoadJob, LoadState
@@ -44,6 +45,7 @@ class Loading:
         seats: Seats,
         bring_up: BringUp,
         clock: Clock,
+        journal: Journal,
     ) -> None:
         self._settings = settings
         self._fleet = fleet
@@ -53,6 +55,7 @@ class Loading:
         self._seats = seats
         self._bring_up = bring_up
         self._clock = clock
+        self._journal = journal
 
     async def run(self, flight: Flight) -> Replica | None:
         """Bring a load of this router's to its end: the replica, or None where there is none to make after all.

@@ -17,6 +17,7 @@ from weft_common.errors import (
     PartUnavailable,
     WeftError,
 )
+from weft_common.events import Journal
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.load_job import LoadJob
@@ -53,6 +54,7 @@ class Loads:
         sync: FleetSync,
         loading: Loading,
         clock: Clock,
+        journal: Journal,
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._settings = settings
@@ -61,6 +63,7 @@ class Loads:
         self._sync = sync
         self._loading = loading
         self._clock = clock
+        self._journal = journal
         self._tasks = tasks
         # Fresh for each process: a restarted router takes its own orphans over like any other's.
         self._owner = f"router-{uuid4().hex[:12]}"
@@ -273,6 +276,7 @@ def make_loads(
     sync: FleetSync,
     commands: Commands,
     clock: Clock,
+    journal: Journal,
     tasks: asyncio.TaskGroup,
 ) -> Loads:
     """Loads with everything that they work with."""
@@ -282,6 +286,7 @@ def make_loads(
         sync=sync,
         commands=commands,
         clock=clock,
+        journal=journal,
         rules=settings.eviction_rules(),
         silence_seconds=settings.node_silence.total_seconds(),
     )
@@ -301,7 +306,15 @@ def make_loads(
         seats=seats,
         bring_up=bring_up,
         clock=clock,
+        journal=journal,
     )
     return Loads(
-        settings=settings, fleet=fleet, store=store, sync=sync, loading=loading, clock=clock, tasks=tasks
+        settings=settings,
+        fleet=fleet,
+        store=store,
+        sync=sync,
+        loading=loading,
+        clock=clock,
+        journal=journal,
+        tasks=tasks,
     )

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from weft_common.clock import Clock
 from weft_common.errors import NoCapacity
+from weft_common.events import Journal
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
@@ -65,6 +66,7 @@ class Seats:
         sync: FleetSync,
         commands: Commands,
         clock: Clock,
+        journal: Journal,
         rules: EvictionRules,
         silence_seconds: float,
     ) -> None:
@@ -73,6 +75,7 @@ class Seats:
         self._sync = sync
         self._commands = commands
         self._clock = clock
+        self._journal = journal
         self._rules = rules
         self._silence = Silence(fleet=fleet, clock=clock, seconds=silence_seconds)
         self._rng = Random()

@@ -8,6 +8,7 @@ import asyncio
 import logging
 
 from weft_common.errors import PartUnavailable
+from weft_common.events import Journal
 from weft_router.fleet.entities import Node, NodeState, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.node_life import HealthLimits, aged
@@ -22,13 +23,21 @@ class Health:
     """Writes nothing but changes."""
 
     def __init__(
-        self, *, fleet: Fleet, store: Store, sync: FleetSync, ages: Ages, limits: HealthLimits
+        self,
+        *,
+        fleet: Fleet,
+        store: Store,
+        sync: FleetSync,
+        ages: Ages,
+        limits: HealthLimits,
+        journal: Journal,
     ) -> None:
         self._fleet = fleet
         self._store = store
         self._sync = sync
         self._ages = ages
         self._limits = limits
+        self._journal = journal
 
     async def watch(self) -> None:
         """Look for ever, ten times before a node can be late."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from weft_common.errors import LabelNotFound, NodeStateError
+from weft_common.events import Journal
 from weft_router.fleet.entities import Node, NodeState, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.labels import bounded, labelled
@@ -33,6 +34,7 @@ class NodeOrders:
         ages: Ages,
         unloads: Unloads,
         limits: HealthLimits,
+        journal: Journal,
     ) -> None:
         self._nodes = nodes
         self._fleet = fleet
@@ -41,6 +43,7 @@ class NodeOrders:
         self._ages = ages
         self._unloads = unloads
         self._limits = limits
+        self._journal = journal
 
     async def approve(self, node_id: str) -> Node:
         """Let a pending node in; one that is in stays as it is."""

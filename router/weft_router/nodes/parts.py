@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weft_common.clock import Clock
+from weft_common.events import Journal
 from weft_router.fleet.fleet import Fleet
 from weft_router.nodes.ages import Ages
 from weft_router.nodes.drains import Drains
@@ -40,7 +41,14 @@ class NodeParts:
 
 
 def make_nodes(
-    *, settings: RouterSettings, fleet: Fleet, store: Store, sync: FleetSync, unloads: Unloads, clock: Clock
+    *,
+    settings: RouterSettings,
+    fleet: Fleet,
+    store: Store,
+    sync: FleetSync,
+    unloads: Unloads,
+    clock: Clock,
+    journal: Journal,
 ) -> NodeParts:
     """Put the parts together."""
     limits = settings.health_limits()
@@ -58,6 +66,7 @@ def make_nodes(
             ages=ages,
             limits=limits,
             clock=clock,
+            journal=journal,
         ),
         orders=NodeOrders(
             nodes=nodes,
@@ -67,9 +76,10 @@ def make_nodes(
             ages=ages,
             unloads=unloads,
             limits=limits,
+            journal=journal,
         ),
         portraits=Portraits(fleet=fleet, ages=ages, clock=clock),
-        health=Health(fleet=fleet, store=store, sync=sync, ages=ages, limits=limits),
+        health=Health(fleet=fleet, store=store, sync=sync, ages=ages, limits=limits, journal=journal),
         drains=Drains(fleet=fleet, store=store, sync=sync, unloads=unloads, clock=clock),
         tell_seconds=min(_TELL_SECONDS, limits.late_seconds / 6),
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from weft_common.clock import Clock
 from weft_common.errors import InvalidRequest, InvalidToken, NodeStateError, PartUnavailable
+from weft_common.events import Journal
 from weft_proto.weft.node.v1 import HeartbeatRequest, RegisterNodeRequest
 from weft_router import convert
 from weft_router.fleet.entities import Node, NodeState, Replica, ReplicaState
@@ -62,6 +63,7 @@ class Registry:
         ages: Ages,
         limits: HealthLimits,
         clock: Clock,
+        journal: Journal,
     ) -> None:
         self._settings = settings
         self._fleet = fleet
@@ -71,6 +73,7 @@ class Registry:
         self._ages = ages
         self._limits = limits
         self._clock = clock
+        self._journal = journal
         self._first_seen: dict[str, dict[str, float]] = {}
         self._lonely: dict[str, dict[str, float]] = {}
         self._looked_up: dict[str, float] = {}

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from weft_common.clock import Clock
 from weft_common.errors import InvalidRequest, ModelNotFound, NotLoading, PartUnavailable
+from weft_common.events import Journal
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_router import convert
 from weft_router.fleet.entities import Model, Replica
@@ -29,6 +30,7 @@ class RoutingService:
         probe: Probe,
         settings: RouterSettings,
         clock: Clock,
+        journal: Journal,
     ) -> None:
         self._fleet = fleet
         self._loads = loads
@@ -36,6 +38,7 @@ class RoutingService:
         self._probe = probe
         self._settings = settings
         self._clock = clock
+        self._journal = journal
 
     async def route(self, request: pb.RouteRequest) -> pb.RouteResponse:
         model = self._fleet.models.get(request.model)

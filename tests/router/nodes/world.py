@@ -11,6 +11,7 @@ from tests.router.fake_store import FakeStore
 from tests.router.fakes import FakeBus
 from tests.router.loading.worlds import settings
 from weft_common.clock import ManualClock
+from weft_common.events import Journal
 from weft_common.rpc.context import CallContext, call_scope
 from weft_proto.weft.node.v1 import (
     HeartbeatRequest,
@@ -46,9 +47,11 @@ class Router:
         self.sync = FleetSync(store, bus, self.fleet, clock)  # type: ignore[arg-type]  # a fake bus
         commands = Commands(bus, install_seconds=1)  # type: ignore[arg-type]
         parts: dict[str, Any] = {"fleet": self.fleet, "store": store, "sync": self.sync}
-        self.loads = make_loads(**parts, settings=self.settings, commands=commands, clock=clock, tasks=tasks)
+        self.journal = Journal("router", clock)
+        told = {"clock": clock, "journal": self.journal}
+        self.loads = make_loads(**parts, **told, settings=self.settings, commands=commands, tasks=tasks)
         self.unloads = Unloads(**parts, commands=commands)
-        self.keep = make_nodes(**parts, settings=self.settings, unloads=self.unloads, clock=clock)
+        self.keep = make_nodes(**parts, **told, settings=self.settings, unloads=self.unloads)
         self.workers = NodeService(
             registry=self.keep.registry,
             orders=self.keep.orders,

@@ -47,6 +47,7 @@ async def a_service(loads: FakeLoads | None = None) -> AsyncIterator[tuple[World
                 probe=FakeProbe(),  # type: ignore[arg-type]  # a fake
                 settings=settings(),
                 clock=loads.clock if loads else world.clock,
+                journal=world.journal,
             ),
         )
 
