@@ -1,10 +1,8 @@
 """Builds a router from its settings and runs it until it is told to stop."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine
-from datetime import timedelta
 from typing import Any
 
 from betterproto2.grpclib import ServiceBase
@@ -22,6 +20,7 @@ from weft_router.catalog import Catalog
 from weft_router.liveness import follow_loads
 from weft_router.parts import Parts, make_base, make_parts
 from weft_router.reconciler import Reconciler
+from weft_router.retention import purge
 from weft_router.services.explain_service import ExplainService
 from weft_router.services.node_admin_service import NodeAdminService
 from weft_router.services.node_list_service import NodeListService
@@ -35,8 +34,6 @@ from weft_router.sync import FleetSync
 
 _GRACE_SECONDS = 1.0
 _PREPARE_RETRY_SECONDS = 0.1
-_PURGE_SECONDS = 600.0
-_GONE_FOR = timedelta(hours=1)
 _SERVICE = "/weft.routing.v1.RoutingService/"
 _ADMIN = "/weft.admin.v1.NodeAdminService/"
 _SCHEDULING = "/weft.scheduling.v1.SchedulingService/"
@@ -73,7 +70,8 @@ def _loops(parts: Parts, server: RpcServer) -> tuple[Coroutine[Any, Any, None], 
         *parts.nodes.loops(),
         _reconcile(parts.catalog, parts.reconciler),
         follow_loads(base.bus, base.fleet, base.clock, base.sync.pulse.beat),
-        _purge(base.store),
+        purge(base.store, base.leases.of("retention")),
+        base.leases.keep(),
     )
 
 
@@ -165,14 +163,6 @@ async def _reconcile(catalog: Catalog, reconciler: Reconciler) -> None:
     """Bring replicas to what is wanted once that is known; what is unknown stops nothing."""
     await catalog.looked.wait()
     await reconciler.run()
-
-
-async def _purge(store: Store) -> None:
-    """Forget for ever what is gone for so long that every router has read of it."""
-    while True:
-        await asyncio.sleep(_PURGE_SECONDS)
-        with contextlib.suppress(PartUnavailable):
-            await store.purge(_GONE_FOR)
 
 
 async def _announce(server: RpcServer, sync: FleetSync) -> None:

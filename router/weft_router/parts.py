@@ -2,12 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass
+from uuid import uuid4
 
 from weft_common.bus import Bus
 from weft_common.clock import Clock, SystemClock
 from weft_common.events import Journal
 from weft_router.catalog import Catalog
 from weft_router.fleet.fleet import Fleet
+from weft_router.leases import Leases
 from weft_router.loading.commands import Commands
 from weft_router.loading.loads import Loads, make_loads
 from weft_router.nodes.parts import NodeParts, make_nodes
@@ -34,6 +36,7 @@ class Base:
     sync: FleetSync
     commands: Commands
     silence: Silence
+    leases: Leases
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,13 @@ def make_base(
         sync=FleetSync(store, bus, fleet, clock),
         commands=Commands(bus, install_seconds=settings.install_timeout.total_seconds()),
         silence=Silence(fleet=fleet, clock=clock, seconds=settings.node_silence.total_seconds()),
+        leases=Leases(store.leases, holder=_identity(settings), clock=clock, ttl=settings.lease_ttl),
     )
+
+
+def _identity(settings: RouterSettings) -> str:
+    """This process and no other one: what a router led in before it was started anew is not its any more."""
+    return f"{settings.part()}-{uuid4().hex[:8]}"
 
 
 def make_parts(base: Base) -> Parts:
@@ -117,7 +126,7 @@ def make_parts(base: Base) -> Parts:
 def _reconciler(base: Base, loads: Loads, unloads: Unloads) -> Reconciler:
     return Reconciler(
         fleet=base.fleet,
-        store=base.store,
+        lease=base.leases.of("reconciler"),
         sync=base.sync,
         loads=loads,
         unloads=unloads,

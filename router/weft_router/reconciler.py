@@ -16,14 +16,16 @@ from weft_common.events import Journal
 from weft_router.fleet.breaker import Breaker, after_failure, circumstances_of, may_try, nodes_mark
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.lease import Fence
 from weft_router.fleet.scaling import Grow, Remembered, ScalingRules, Shrink, Step, next_step
 from weft_router.fleet.views import Snapshot
+from weft_router.leases import Lease
 from weft_router.placement.decide import decide
 from weft_router.placement.decision import Evict, Placed, Refuse, Wait
 from weft_router.placement.request import request_for
 from weft_router.placement.rules import EvictionRules
 from weft_router.silence import Silence
-from weft_router.store.protocol import Store
+from weft_router.store.protocol import StaleLeader
 from weft_router.sync import FleetSync
 
 _TICK_SECONDS = 1.0
@@ -45,7 +47,13 @@ class Loading(Protocol):
     """What the reconciler needs of loads."""
 
     async def add(
-        self, model: Model, node: Node | None, max_wait: float, *, may_evict: bool = True
+        self,
+        model: Model,
+        node: Node | None,
+        max_wait: float,
+        *,
+        may_evict: bool = True,
+        fence: Fence | None = None,
     ) -> Replica:
         """Load one more replica, on `node` if given, and wait for it up to `max_wait` seconds."""
         ...
@@ -54,7 +62,9 @@ class Loading(Protocol):
 class Unloading(Protocol):
     """What the reconciler needs of unloads."""
 
-    async def unload(self, replicas: list[Replica], *, force: bool) -> list[Replica]:
+    async def unload(
+        self, replicas: list[Replica], *, force: bool, fence: Fence | None = None
+    ) -> list[Replica]:
         """Take replicas out of service and have their workers stop them."""
         ...
 
@@ -75,13 +85,15 @@ class _Look:
 
 
 class Reconciler:
-    """State: `_remembered` by model, `_breakers` by model and node, and `_busy`, models whose step is under way."""
+    """State: `_remembered` by model, `_breakers` by model and node, `_busy`, models whose step is under way, and
+    `_fence`, the term in which all that was remembered.
+    """
 
     def __init__(
         self,
         *,
         fleet: Fleet,
-        store: Store,
+        lease: Lease,
         sync: FleetSync,
         loads: Loading,
         unloads: Unloading,
@@ -92,7 +104,7 @@ class Reconciler:
         journal: Journal,
     ) -> None:
         self._fleet = fleet
-        self._store = store
+        self._lease = lease
         self._sync = sync
         self._loads = loads
         self._unloads = unloads
@@ -104,16 +116,17 @@ class Reconciler:
         self._remembered: dict[str, Remembered] = {}
         self._breakers: dict[str, dict[str, Breaker]] = {}
         self._busy: set[str] = set()
+        self._fence: Fence | None = None
 
     async def run(self) -> None:
         """Step for ever while this router leads; what is under way ends with this call."""
         await self._sync.known.wait()
         async with asyncio.TaskGroup() as steps:
             while True:
-                if await self._leads():
-                    for step in self.look():
-                        self._busy.add(_model_of(step))
-                        steps.create_task(self.carry_out(step))
+                fence = await self.term()
+                for step in self.look() if fence else ():
+                    self._busy.add(_model_of(step))
+                    steps.create_task(self.carry_out(step, fence))
                 await asyncio.sleep(_TICK_SECONDS)
 
     def look(self) -> list[Step]:
@@ -128,31 +141,40 @@ class Reconciler:
                 found.append(step)
         return found
 
-    async def carry_out(self, step: Step) -> None:
+    async def term(self) -> Fence | None:
+        """The term in which this router may act now, level with all that was written; None where it may not.
+
+        Taken before the fleet is read: what a leader decides on is never older than its term.
+        """
+        fence = self._lease.fence
+        if fence != self._fence:
+            self._remembered.clear()
+            self._breakers.clear()
+            self._fence = fence
+        try:
+            if fence is not None:
+                await self._sync.refresh()
+        except PartUnavailable:
+            return None
+        return fence
+
+    async def carry_out(self, step: Step, fence: Fence | None) -> None:
         """Do one step; what cannot be done is tried again when it is time."""
         model, kind = _model_of(step), type(step).__name__.lower()
         _log.info("reconciling", extra={"model": model, "step": kind, "why": step.reason})
         try:
             if isinstance(step, Grow):
-                await self._grow(step)
+                await self._grow(step, fence)
             else:
-                await self._shrink(step)
+                await self._shrink(step, fence)
+        except StaleLeader:
+            _log.warning("stale_leader_refused", extra={"model": model, "step": kind, "term": str(fence)})
         except WeftError as error:
             _log.warning("reconciling_interrupted", extra={"model": model, "error": str(error)})
         except Exception:  # noqa: BLE001 (outermost edge of the step's task: other models are not to blame)
             _log.exception("reconciling_broke", extra={"model": model})
         finally:
             self._busy.discard(model)
-
-    async def _leads(self) -> bool:
-        try:
-            leads = await self._store.try_lead("reconciler")
-        except PartUnavailable:
-            leads = False
-        if not leads:
-            self._remembered.clear()
-            self._breakers.clear()
-        return leads
 
     def _concerned(self, snapshot: Snapshot) -> Iterator[str]:
         """Models that something may have to be done for, less those for which something is being done."""
@@ -202,13 +224,13 @@ class Reconciler:
             self._note_failure(step, look, decision.reason, _NO_PLACE_COOLDOWN_SECONDS)
         return isinstance(decision, Placed | Evict) or (isinstance(decision, Wait) and step.may_evict)
 
-    async def _grow(self, step: Grow) -> None:
+    async def _grow(self, step: Grow, fence: Fence | None) -> None:
         model = self._fleet.models.get(step.model)
         node = self._fleet.nodes.get(step.node_id) if step.node_id else None
         if model is None or (step.node_id and node is None):
             return
         try:
-            await self._loads.add(model, node, _LOAD_SECONDS, may_evict=step.may_evict)
+            await self._loads.add(model, node, _LOAD_SECONDS, may_evict=step.may_evict, fence=fence)
             self._breakers.get(step.model, {}).pop(step.node_id or "", None)
         except ModelLoading:
             return
@@ -218,10 +240,10 @@ class Reconciler:
             self._note_failure(step, self._look(), error.message, pause)
             raise
 
-    async def _shrink(self, step: Shrink) -> None:
+    async def _shrink(self, step: Shrink, fence: Fence | None) -> None:
         replica = self._fleet.replicas.get(step.replica.id)
         if replica is not None and replica.state is ReplicaState.READY:
-            await self._unloads.unload([replica], force=False)
+            await self._unloads.unload([replica], force=False, fence=fence)
 
     def _note_failure(self, step: Grow, look: _Look, reason: str, cooldown_seconds: float) -> None:
         breakers = self._breakers.setdefault(step.model, {})

@@ -23,7 +23,7 @@ class RouterSettings(BaseSettings):
 
     listen: Annotated[HostPort, Field(description="host:port of the gRPC server.")]
     part_name: Annotated[
-        str, Field(description="What this process is called in events; empty: the host's name.")
+        str, Field(description="What this process is called in events and leases; empty: the host's name.")
     ] = ""
     postgres_url: Annotated[PostgresUrl, Field(description="postgresql:// URL of the durable state.")]
     nats_url: Annotated[NatsUrl, Field(description="nats:// URL of the bus, with credentials.")]
@@ -33,6 +33,14 @@ class RouterSettings(BaseSettings):
     mesh_secret: Annotated[SecretStr, Field(description="Key of tickets and internal calls, hexadecimal.")]
     registration_token: Annotated[SecretStr, Field(description="What a worker must present to join.")]
     models_path: Annotated[Path, Field(description="Folder of model files.")]
+    lease_ttl: Annotated[
+        Duration,
+        Field(
+            description="After how long without a word from the router that leads another one does.",
+            ge=timedelta(seconds=0.5),
+            le=timedelta(minutes=1),
+        ),
+    ] = timedelta(seconds=4)
     local_node_name: Annotated[
         str, Field(description="A node that needs no approval: the worker of this machine.")
     ] = ""
@@ -126,7 +134,7 @@ class RouterSettings(BaseSettings):
         return self
 
     def part(self) -> str:
-        """What this process is called in events."""
+        """What this process is called in events and leases."""
         return self.part_name or socket.gethostname()
 
     def health_limits(self) -> HealthLimits:

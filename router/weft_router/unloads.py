@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from weft_router.fleet.entities import Replica
 from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.lease import Fence
 from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
 from weft_router.loading.commands import Commands
 from weft_router.store.protocol import PlaceTaken, Store
@@ -23,22 +24,27 @@ class Unloads:
         self._sync = sync
         self._commands = commands
 
-    async def unload(self, replicas: list[Replica], *, force: bool) -> list[Replica]:
-        """Mark replicas as unloading and have their workers stop them; returns them as marked."""
+    async def unload(
+        self, replicas: list[Replica], *, force: bool, fence: Fence | None = None
+    ) -> list[Replica]:
+        """Mark replicas as unloading and have their workers stop them; returns them as marked.
+
+        A command follows a row that says the same: late or twice, it stops nothing else. Raises StaleLeader.
+        """
         asked = [
             replace(r, state=move_replica(r.state, ReplicaEvent.UNLOAD_ASKED, f"{r.id} of {r.model}"))
             for r in replicas
         ]
-        marked = [r for r in asked if await self._write(r)]
+        marked = [r for r in asked if await self._write(r, fence)]
         await self._sync.after_write()
         nodes = self._fleet.nodes
         await asyncio.gather(*(self._commands.stop(nodes.get(r.node_id), r, force=force) for r in marked))
         return marked
 
-    async def _write(self, replica: Replica) -> bool:
+    async def _write(self, replica: Replica, fence: Fence | None) -> bool:
         """Write what is asked of a replica, unless it is gone and another one has its place."""
         try:
-            await self._store.put_replica(replica)
+            await self._store.put_replica(replica, fence=fence)
         except PlaceTaken:
             _log.info("replica_gone_already", extra={"replica": replica.id})
             return False

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from tests.router.fake_leases import FakeLeases
 from weft_common.errors import PartUnavailable
 from weft_router.fleet.entities import Changes, Model, Node, Replica, ReplicaState
+from weft_router.fleet.lease import Fence
 from weft_router.fleet.load_job import LoadJob, LoadState
 from weft_router.fleet.policy import Policy
 from weft_router.store.protocol import LoadLost, NameTaken, NodeChanged, PlaceTaken
@@ -20,13 +22,11 @@ Rows = dict[str, tuple[int, Any]]
 class FakeStore:
     """Rows with their sequence; None in place of a value means gone.
 
-    `down` makes every call fail, and with `led` another router leads in everything. `skew_seconds` is how far
-    its clock goes before everybody else's.
+    `down` makes every call fail. `skew_seconds` is how far its clock goes before everybody else's.
     """
 
     sequence: int = 0
     down: bool = False
-    led: bool = False
     fleet_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     nodes: dict[str, tuple[int, Node | None]] = field(default_factory=dict)
     replicas: dict[str, tuple[int, Replica | None]] = field(default_factory=dict)
@@ -40,6 +40,7 @@ class FakeStore:
 
     def __post_init__(self) -> None:
         self.loads = FakeLoads(self)
+        self.leases = FakeLeases(self.reach, self.now)
 
     async def prepare(self) -> str:
         self.reach()
@@ -65,8 +66,9 @@ class FakeStore:
             gone_loads=tuple(k for k, v in jobs.items() if v is None),
         )
 
-    async def put_node(self, node: Node, *, seen: int | None = None) -> None:
+    async def put_node(self, node: Node, *, seen: int | None = None, fence: Fence | None = None) -> None:
         self.reach()
+        self.leases.require(fence)
         if seen is not None and self.nodes.get(node.id, (0, None))[0] > seen:
             raise NodeChanged(node.name)
         if any(n and n.id != node.id and n.name == node.name for _, n in self.nodes.values()):
@@ -92,8 +94,9 @@ class FakeStore:
         self.reach()
         return self.clock() + self.skew_seconds
 
-    async def put_replica(self, replica: Replica) -> None:
+    async def put_replica(self, replica: Replica, *, fence: Fence | None = None) -> None:
         self.reach()
+        self.leases.require(fence)
         self.put_at(replica, None)
 
     def put_at(self, replica: Replica, number: int | None) -> None:
@@ -108,7 +111,9 @@ class FakeStore:
             return
         self.replicas[replica.id] = (number or self.next(), replica)
 
-    async def remove_replicas(self, replica_ids: list[str]) -> None:
+    async def remove_replicas(self, replica_ids: list[str], *, fence: Fence | None = None) -> None:
+        self.reach()
+        self.leases.require(fence)
         self.drop_replicas(replica_ids, self.next())
 
     def drop_replicas(self, replica_ids: Sequence[str], number: int) -> None:
@@ -127,12 +132,12 @@ class FakeStore:
     async def remove_policy(self, model: str) -> None:
         _drop(self.policies, [model], self.next())
 
-    async def try_lead(self, name: str) -> bool:
+    async def purge(self, older_than: timedelta, *, fence: Fence | None = None) -> None:
         self.reach()
-        return not self.led
+        self.leases.require(fence)
 
-    async def purge(self, older_than: timedelta) -> None:
-        self.reach()
+    def now(self) -> float:
+        return self.clock()
 
     def next(self) -> int:
         self.reach()
@@ -151,7 +156,11 @@ class FakeLoads:
     store: FakeStore
     beats: dict[str, float] = field(default_factory=dict)
 
-    async def claim(self, job: LoadJob, *, orphan: timedelta, cooldown: timedelta) -> LoadJob:
+    async def claim(
+        self, job: LoadJob, *, orphan: timedelta, cooldown: timedelta, fence: Fence | None = None
+    ) -> LoadJob:
+        self.store.reach()
+        self.store.leases.require(fence)
         number = self.store.next()
         known = self._shared(job.model) if job.shared else None
         if known and not known.under_way:

@@ -2,10 +2,12 @@
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import pytest
 
 from tests.router.builders import GIB, a_fleet, a_model, a_node, a_replica
+from tests.router.fake_leases import FakeLeases
 from tests.router.fake_store import FakeStore
 from tests.router.fakes import FakeBus
 from weft_common.background import background
@@ -13,9 +15,11 @@ from weft_common.clock import ManualClock
 from weft_common.errors import LoadFailed, ModelLoading, NoCapacity, PartUnavailable, WeftError
 from weft_common.events import Journal
 from weft_router.fleet.entities import Changes, Model, Node, Replica, ReplicaState
+from weft_router.fleet.lease import Fence, LeaseRow
 from weft_router.fleet.load_job import LoadJob
 from weft_router.fleet.policy import Policy
 from weft_router.fleet.scaling import Grow, ScalingRules, Shrink, Step
+from weft_router.leases import Lease
 from weft_router.placement.rules import EvictionRules
 from weft_router.reconciler import Reconciler
 from weft_router.silence import Silence
@@ -26,14 +30,22 @@ TWO = (a_node("one"), a_node("two"))
 
 @dataclass
 class FakeLoads:
-    """Notes what was asked for, and fails with `error`."""
+    """Notes what was asked for, and fails with `error`; a former leader is refused."""
 
+    leases: FakeLeases
     error: Exception | None = None
     asked: list[tuple[str, str | None, bool]] = field(default_factory=list)
 
     async def add(
-        self, model: Model, node: Node | None, max_wait: float, *, may_evict: bool = True
+        self,
+        model: Model,
+        node: Node | None,
+        max_wait: float,
+        *,
+        may_evict: bool = True,
+        fence: Fence | None = None,
     ) -> Replica:
+        self.leases.require(fence)
         self.asked.append((model.name, node.name if node else None, may_evict))
         if self.error:
             raise self.error
@@ -42,10 +54,14 @@ class FakeLoads:
 
 @dataclass
 class FakeUnloads:
+    leases: FakeLeases
     unloaded: list[str] = field(default_factory=list)
 
-    async def unload(self, replicas: list[Replica], *, force: bool) -> list[Replica]:
+    async def unload(
+        self, replicas: list[Replica], *, force: bool, fence: Fence | None = None
+    ) -> list[Replica]:
         assert not force
+        self.leases.require(fence)
         self.unloaded += [r.id for r in replicas]
         return replicas
 
@@ -54,13 +70,17 @@ class World:
     def __init__(self, *things: Node | Replica | Model | Policy) -> None:
         self.clock, self.store = ManualClock(), FakeStore()
         self.journal = Journal("router", self.clock)
+        self.store.clock = self.clock.monotonic
         self.fleet = a_fleet(*things, now=0, heard=self.clock.now)
         self.sync = FleetSync(self.store, FakeBus(), self.fleet)  # type: ignore[arg-type]  # a fake bus
         self.sync.known.set()
-        self.loads, self.unloads = FakeLoads(), FakeUnloads()
+        self.loads, self.unloads = FakeLoads(self.store.leases), FakeUnloads(self.store.leases)
+        self.lease = Lease(
+            self.store.leases, "reconciler", holder="here", clock=self.clock, ttl=timedelta(seconds=4)
+        )
         self.reconciler = Reconciler(
             fleet=self.fleet,
-            store=self.store,
+            lease=self.lease,
             sync=self.sync,
             loads=self.loads,
             unloads=self.unloads,
@@ -74,11 +94,14 @@ class World:
     def look(self) -> list[Step]:
         return self.reconciler.look()
 
-    async def step(self) -> list[Step]:
+    async def step(self, fence: Fence | None = None) -> list[Step]:
         steps = self.look()
         for step in steps:
-            await self.reconciler.carry_out(step)
+            await self.reconciler.carry_out(step, fence)
         return steps
+
+    async def lead_elsewhere(self) -> LeaseRow:
+        return await self.store.leases.hold("reconciler", "elsewhere", ttl=timedelta(seconds=4))
 
     async def asked_after(self, seconds: float) -> int:
         """How many loads were asked for, a second at a time."""
@@ -258,11 +281,55 @@ async def test_so_many_steps_at_once_and_no_more() -> None:
 
 async def test_only_the_router_that_leads_does_anything() -> None:
     world = World(*TWO, a_model(), Policy("m", min_replicas=1))
-    world.store.led = True
-    async with asyncio.timeout(5), background(world.reconciler.run()):
-        await asyncio.sleep(0.05)
-        assert world.loads.asked == []
-    world.store.led = False
+    await world.lead_elsewhere()
+    await world.lease.renew()
+    assert await world.reconciler.term() is None
+    world.clock.advance(4)
+    await world.lease.renew()
     async with asyncio.timeout(5), background(world.reconciler.run()):
         while not world.loads.asked:
             await asyncio.sleep(0.01)
+
+
+async def test_nothing_is_decided_on_a_fleet_that_cannot_be_read() -> None:
+    world = World(*TWO, a_model(), Policy("m", min_replicas=1))
+    await world.lease.renew()
+    assert await world.reconciler.term() == Fence("reconciler", 1)
+    world.store.down = True
+    assert await world.reconciler.term() is None
+
+
+async def test_a_new_leader_reads_first_what_the_former_one_wrote() -> None:
+    world = World(*TWO, a_model(), Policy("m", min_replicas=1))
+    world.store.sequence = world.fleet.sequence
+    assert [type(step) for step in world.look()] == [Grow]
+    job = LoadJob(id="l-1", model="m", revision="rev1", shared=False, owner="elsewhere")
+    await world.store.loads.claim(job, orphan=timedelta(seconds=5), cooldown=timedelta(seconds=5))
+    await world.lease.renew()
+    await world.reconciler.term()
+    assert world.look() == []
+
+
+@pytest.mark.parametrize("policy", [Policy("m", min_replicas=2), Policy("m", {"zone": "nowhere"})])
+async def test_a_leader_that_slept_changes_nothing_and_is_counted(
+    policy: Policy, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(*TWO, a_model(), a_replica(), policy)
+    await world.lease.renew()
+    fence = await world.reconciler.term()
+    world.clock.advance(4)
+    await world.lead_elsewhere()
+    assert len(await world.step(fence)) == 1
+    assert (world.loads.asked, world.unloads.unloaded) == ([], [])
+    assert [row.refused_count for row in await world.store.leases.read()] == [1]
+    assert [r.message for r in caplog.records if r.levelname == "WARNING"] == ["stale_leader_refused"]
+
+
+async def test_what_a_former_term_gave_up_on_is_tried_anew() -> None:
+    world = World(*TWO, a_model(), Policy("m", min_replicas=1))
+    await world.lease.renew()
+    world.loads.error = LoadFailed("out of memory at layer 7")
+    assert await world.asked_after(60) == 3
+    await world.lease.renew()
+    await world.reconciler.term()
+    assert await world.asked_after(1) == 1

@@ -3,12 +3,17 @@
 import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import TypeAlias
 
 from weft_common.errors import BY_REASON, InternalError, WeftError
 from weft_router.fleet.entities import Replica
+from weft_router.fleet.lease import Fence
 from weft_router.fleet.load_job import LoadJob, LoadState
+from weft_router.store.protocol import StaleLeader
 
 _MAX_MESSAGE_CHARACTERS = 4_000
+
+Outcome: TypeAlias = Replica | WeftError | StaleLeader | None
 
 
 @dataclass(slots=True, eq=False)
@@ -16,10 +21,11 @@ class Flight:
     """State: `job`, which only the task that flies it changes, that `task`, and `lost`: another router has the load.
 
     `landing` gives the replica that was loaded, None where another router loaded it, or the error that all who wait
-    are told.
+    are told. `fence` is that of the leader who wanted it, until the load is begun.
     """
 
     job: LoadJob
+    fence: Fence | None = None
     task: "asyncio.Task[None] | None" = None
     lost: bool = False
     landing: "asyncio.Future[Replica | None]" = field(
@@ -30,11 +36,11 @@ class Flight:
         # Without a waiter the outcome is in the log; asyncio must not complain that nobody read it.
         self.landing.add_done_callback(lambda f: f.cancelled() or f.exception())
 
-    def land(self, outcome: Replica | WeftError | None) -> None:
+    def land(self, outcome: Outcome) -> None:
         """Tell all who wait; the first outcome holds."""
         if self.landing.done():
             return
-        if isinstance(outcome, WeftError):
+        if isinstance(outcome, Exception):
             self.landing.set_exception(outcome)
         else:
             self.landing.set_result(outcome)

@@ -20,15 +20,16 @@ from weft_common.errors import (
 from weft_common.events import Journal
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.lease import Fence
 from weft_router.fleet.load_job import LoadJob
 from weft_router.loading.bring_up import BringUp
 from weft_router.loading.commands import Commands
-from weft_router.loading.flight import Flight, error_of
+from weft_router.loading.flight import Flight, Outcome, error_of
 from weft_router.loading.loading import Loading
 from weft_router.loading.patience import still_loading
 from weft_router.loading.seats import Seats
 from weft_router.settings import RouterSettings
-from weft_router.store.protocol import LoadLost, Store
+from weft_router.store.protocol import LoadLost, StaleLeader, Store
 from weft_router.sync import FleetSync
 
 _BEAT_SECONDS = 1.0
@@ -87,11 +88,21 @@ class Loads:
         await self._wait(model, flight, max_wait)
 
     async def add(
-        self, model: Model, node: Node | None, max_wait: float, *, may_evict: bool = True
+        self,
+        model: Model,
+        node: Node | None,
+        max_wait: float,
+        *,
+        may_evict: bool = True,
+        fence: Fence | None = None,
     ) -> Replica:
-        """Load one more replica, on `node` if given, and wait for it as `ensure` does."""
+        """Load one more replica, on `node` if given, and wait for it as `ensure` does.
+
+        Raises StaleLeader where it is another leader's to begin; once begun, the load is fenced by itself.
+        """
         job = self._new_job(model, shared=False)
-        flight = Flight(replace(job, wanted_node_id=node.id if node else None, may_evict=may_evict))
+        job = replace(job, wanted_node_id=node.id if node else None, may_evict=may_evict)
+        flight = Flight(job, fence=fence)
         self._spawn(flight, model)
         replica = await self._wait(model, flight, max_wait)
         if replica is None:  # another router ended it, or the model changed
@@ -198,11 +209,14 @@ class Loads:
         try:
             if model is not None:
                 flight.job = await self._store.loads.claim(
-                    flight.job, orphan=self._orphan(), cooldown=self._settings.load_cooldown
+                    flight.job,
+                    orphan=self._orphan(),
+                    cooldown=self._settings.load_cooldown,
+                    fence=flight.fence,
                 )
                 await self._sync.after_write()
             self._land(flight, await self._to_the_end(flight))
-        except WeftError as error:
+        except (WeftError, StaleLeader) as error:
             self._land(flight, error)
         except Exception as error:  # noqa: BLE001 (outermost edge of the load's task: its waiters must hear of it)
             _log.exception("load_broke", extra={"model": flight.job.model})
@@ -211,7 +225,7 @@ class Loads:
             self._forget(flight)
             flight.landing.cancel()
 
-    def _land(self, flight: Flight, outcome: Replica | WeftError | None) -> None:
+    def _land(self, flight: Flight, outcome: Outcome) -> None:
         """Tell the waiters; whoever asks from now on starts a load of his own."""
         self._forget(flight)
         flight.land(outcome)

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import asyncpg
 
 from weft_router import convert
 from weft_router.fleet.entities import Replica
+from weft_router.fleet.lease import Fence
 from weft_router.fleet.load_job import LoadJob, LoadState
 from weft_router.store.protocol import LoadLost, PlaceTaken
 
-Writing: TypeAlias = Callable[[], AbstractAsyncContextManager[tuple[Any, int]]]
 Reading: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 
 # A report that was on its way when its replica went must not bring it back; that of a node that returns does.
@@ -53,6 +53,14 @@ UPDATE loads SET gone = true, sequence = $4 WHERE model = $1 AND shared AND NOT 
 """
 
 
+class Writing(Protocol):
+    """Opens a transaction that writes: its connection and its sequence."""
+
+    def __call__(self, fence: Fence | None = None) -> AbstractAsyncContextManager[tuple[Any, int]]:
+        """Raise StaleLeader for what a former leader would write."""
+        ...
+
+
 class LoadRows:
     """Every call raises PartUnavailable while the database cannot be reached."""
 
@@ -60,12 +68,14 @@ class LoadRows:
         self._writing = writing
         self._reading = reading
 
-    async def claim(self, job: LoadJob, *, orphan: timedelta, cooldown: timedelta) -> LoadJob:
+    async def claim(
+        self, job: LoadJob, *, orphan: timedelta, cooldown: timedelta, fence: Fence | None = None
+    ) -> LoadJob:
         """Make this load, or return the one that there is: another router's, or one that failed just now.
 
         One whose owner has been silent for longer than `orphan` is taken over.
         """
-        async with self._writing() as (connection, sequence):
+        async with self._writing(fence) as (connection, sequence):
             if job.shared:
                 await connection.execute(_OUTLIVED, job.model, job.revision, cooldown, sequence)
                 known = await connection.fetchrow(

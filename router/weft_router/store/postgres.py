@@ -15,15 +15,17 @@ import asyncpg
 from weft_common.errors import PartUnavailable
 from weft_router import convert
 from weft_router.fleet.entities import Changes, Model, Node, Replica
+from weft_router.fleet.lease import Fence
 from weft_router.fleet.policy import Policy
-from weft_router.store.leadership import Leadership
+from weft_router.store.leases import LeaseRows, refused
 from weft_router.store.loads import MOMENTS, LoadRows, load_of, put_replica
 from weft_router.store.migrate import migrate
-from weft_router.store.protocol import NameTaken, NodeChanged
+from weft_router.store.protocol import NameTaken, NodeChanged, StaleLeader
 
 _FLEET_LOCK = 0x57454655
 _CONNECT_SECONDS = 2.0
 _COMMAND_SECONDS = 5.0
+_LEASE_SECONDS = 1.5
 
 _PUT_NODE = """
 INSERT INTO nodes (id, name, state, approved, address, description, token_sha256, generation, sequence)
@@ -58,20 +60,26 @@ class PostgresStore:
     State: `_prepared`, whether the schema is known to be up to date.
     """
 
-    def __init__(self, pool: Any, leadership: Leadership) -> None:
+    def __init__(self, pool: Any, lease_pool: Any) -> None:
         self._pool = pool
-        self._leadership = leadership
+        self._lease_pool = lease_pool
         self._prepared = False
         self._loads = LoadRows(self._writing, self._connection)
+        self._leases = LeaseRows(self._lease_connection)
 
     @property
     def loads(self) -> LoadRows:
         """Loads as durable jobs."""
         return self._loads
 
+    @property
+    def leases(self) -> LeaseRows:
+        """Who leads in what."""
+        return self._leases
+
     async def prepare(self) -> str:
         """Bring the schema up to date; returns the fleet's id."""
-        async with self._connected() as connection:
+        async with _connected(self._pool) as connection:
             await migrate(connection)
             fleet_id = str(await connection.fetchval("SELECT id FROM fleet"))
         self._prepared = True
@@ -100,10 +108,10 @@ class PostgresStore:
             gone_loads=tuple(row["id"] for row in loads if row["gone"]),
         )
 
-    async def put_node(self, node: Node, *, seen: int | None = None) -> None:
+    async def put_node(self, node: Node, *, seen: int | None = None, fence: Fence | None = None) -> None:
         """Write a node, new or known, unless it was written after sequence `seen` or another one has its name."""
         raw = convert.node_pb(node).SerializeToString()
-        async with self._writing() as (connection, sequence):
+        async with self._writing(fence) as (connection, sequence):
             if seen is not None:
                 written = await connection.fetchval("SELECT sequence FROM nodes WHERE id = $1", node.id)
                 if (written or 0) > seen:
@@ -154,14 +162,14 @@ class PostgresStore:
             seconds: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
         return seconds
 
-    async def put_replica(self, replica: Replica) -> None:
+    async def put_replica(self, replica: Replica, *, fence: Fence | None = None) -> None:
         """Write a replica; raises PlaceTaken where another one has its node, model and index."""
-        async with self._writing() as (connection, sequence):
+        async with self._writing(fence) as (connection, sequence):
             await put_replica(connection, replica, sequence)
 
-    async def remove_replicas(self, replica_ids: list[str]) -> None:
+    async def remove_replicas(self, replica_ids: list[str], *, fence: Fence | None = None) -> None:
         """Mark replicas as gone; those that are gone already are left alone."""
-        async with self._writing() as (connection, sequence):
+        async with self._writing(fence) as (connection, sequence):
             await connection.execute(
                 "UPDATE replicas SET gone = true, sequence = $2, update_time = now()"
                 " WHERE id = ANY($1) AND NOT gone",
@@ -196,14 +204,9 @@ class PostgresStore:
                 sequence,
             )
 
-    async def try_lead(self, name: str) -> bool:
-        """Whether this router, and no other one, leads in `name` now."""
-        with _reaching():
-            return await self._leadership.try_lead(name)
-
-    async def purge(self, older_than: timedelta) -> None:
+    async def purge(self, older_than: timedelta, *, fence: Fence | None = None) -> None:
         """Forget what has been gone for so long that every router has read of it."""
-        async with self._connection() as connection:
+        async with self._writing(fence) as (connection, _):
             for table in ("replicas", "policies", "nodes"):
                 await connection.execute(
                     f"DELETE FROM {table} WHERE gone AND update_time < now() - $1::interval", older_than
@@ -214,46 +217,67 @@ class PostgresStore:
             )
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[tuple[Any, int]]:
+    async def _writing(self, fence: Fence | None = None) -> AsyncIterator[tuple[Any, int]]:
+        stale = False
         async with self._connection() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _FLEET_LOCK)
-            yield connection, await connection.fetchval("SELECT nextval('fleet_sequence')")
+            # A refusal is counted, so its transaction is one that ends well.
+            stale = fence is not None and await refused(connection, fence)
+            if not stale:
+                yield connection, await connection.fetchval("SELECT nextval('fleet_sequence')")
+        if stale:
+            raise StaleLeader(fence)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
+        self._require_prepared()
+        async with _connected(self._pool) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _lease_connection(self) -> AsyncIterator[Any]:
+        self._require_prepared()
+        async with _connected(self._lease_pool) as connection:
+            yield connection
+
+    def _require_prepared(self) -> None:
         if not self._prepared:
             raise PartUnavailable(
                 "The schema in PostgreSQL is not up to date yet; try again.",
                 retry_after=timedelta(seconds=1),
                 metadata={"part": "postgres"},
             )
-        async with self._connected() as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Any]:
-        with _reaching():
-            async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
-                yield connection
 
 
 @asynccontextmanager
 async def open_store(url: str) -> AsyncIterator[PostgresStore]:
-    """Open a pool that connects when it is first used, so that a router can start before its database."""
-    pool = await asyncpg.create_pool(
+    """Open pools that connect when they are first used, so that a router can start before its database."""
+    pool = await _pool(url, max_size=4, command_timeout=_COMMAND_SECONDS)
+    # Apart from the other one, all of whose connections may wait for the fleet's lock.
+    lease_pool = await _pool(url, max_size=2, command_timeout=_LEASE_SECONDS)
+    try:
+        yield PostgresStore(pool, lease_pool)
+    finally:
+        lease_pool.terminate()
+        pool.terminate()
+
+
+async def _pool(url: str, *, max_size: int, command_timeout: float) -> Any:
+    return await asyncpg.create_pool(
         url,
         min_size=0,
-        max_size=4,
+        max_size=max_size,
         timeout=_CONNECT_SECONDS,
-        command_timeout=_COMMAND_SECONDS,
+        command_timeout=command_timeout,
         server_settings=_SESSION,
     )
-    leadership = Leadership(url, timeout_seconds=_CONNECT_SECONDS)
-    try:
-        yield PostgresStore(pool, leadership)
-    finally:
-        leadership.close()
-        pool.terminate()
+
+
+@asynccontextmanager
+async def _connected(pool: Any) -> AsyncIterator[Any]:
+    with _reaching():
+        async with pool.acquire(timeout=_CONNECT_SECONDS) as connection:
+            yield connection
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from weft_router.fleet.entities import Changes, Model, Node, Replica
+from weft_router.fleet.lease import Fence, LeaseRow
 from weft_router.fleet.load_job import LoadJob
 from weft_router.fleet.policy import Policy
 
@@ -25,10 +26,31 @@ class LoadLost(Exception):
     """Another router has taken this load over, or it has ended; leave it alone."""
 
 
+class StaleLeader(Exception):
+    """Another router leads by now: nothing was written, and the refusal was counted; leave it to that one."""
+
+
+class LeaseStore(Protocol):
+    """Who leads in what; calls raise PartUnavailable while the database cannot be reached."""
+
+    async def hold(self, name: str, holder: str, *, ttl: timedelta) -> LeaseRow:
+        """Lead in `name` for `ttl` from now unless another router does; returns the lease as it is then."""
+        ...
+
+    async def give_back(self, fence: Fence) -> None:
+        """Lead no longer, if that term still runs."""
+
+    async def read(self) -> Sequence[LeaseRow]:
+        """All leases, by name."""
+        ...
+
+
 class LoadStore(Protocol):
     """Loads as durable jobs; calls raise PartUnavailable while the database cannot be reached."""
 
-    async def claim(self, job: LoadJob, *, orphan: timedelta, cooldown: timedelta) -> LoadJob:
+    async def claim(
+        self, job: LoadJob, *, orphan: timedelta, cooldown: timedelta, fence: Fence | None = None
+    ) -> LoadJob:
         """Make this load, or return the one that there is: another router's, or one that failed just now.
 
         One whose owner has been silent for longer than `orphan` is taken over.
@@ -73,8 +95,14 @@ class LoadStore(Protocol):
 class Store(Protocol):
     """Durable fleet state; every call raises PartUnavailable while it cannot be reached.
 
-    Each write gets a sequence above all earlier ones, and becomes readable in that order.
+    Each write gets a sequence above all earlier ones, and becomes readable in that order. One with a `fence` raises
+    StaleLeader, and writes nothing, once a later term has begun.
     """
+
+    @property
+    def leases(self) -> LeaseStore:
+        """Who leads in what."""
+        ...
 
     @property
     def loads(self) -> LoadStore:
@@ -89,7 +117,7 @@ class Store(Protocol):
         """Everything above a sequence; what is gone is named only."""
         ...
 
-    async def put_node(self, node: Node, *, seen: int | None = None) -> None:
+    async def put_node(self, node: Node, *, seen: int | None = None, fence: Fence | None = None) -> None:
         """Write a node, new or known, and nothing over what was written after sequence `seen`.
 
         Raises NodeChanged for that, and NameTaken where another node has its name.
@@ -115,18 +143,14 @@ class Store(Protocol):
     async def remove_policy(self, model: str) -> None:
         """Mark a model's scheduling policy as gone."""
 
-    async def put_replica(self, replica: Replica) -> None:
+    async def put_replica(self, replica: Replica, *, fence: Fence | None = None) -> None:
         """Write a replica; raises PlaceTaken where another one has its node, model and index."""
 
-    async def remove_replicas(self, replica_ids: list[str]) -> None:
+    async def remove_replicas(self, replica_ids: list[str], *, fence: Fence | None = None) -> None:
         """Mark replicas as gone; those that are gone already are left alone."""
 
     async def put_models(self, models: list[Model], gone: list[str]) -> None:
         """Write models and mark others as gone."""
 
-    async def try_lead(self, name: str) -> bool:
-        """Whether this router, and no other one, leads in `name` now; it does until it ends or loses the store."""
-        ...
-
-    async def purge(self, older_than: timedelta) -> None:
+    async def purge(self, older_than: timedelta, *, fence: Fence | None = None) -> None:
         """Forget what has been gone for so long that every router has read of it."""

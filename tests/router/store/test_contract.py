@@ -190,11 +190,6 @@ async def test_the_clock_of_the_database_goes_on(store: Store) -> None:
     assert 0 <= await store.wall_seconds() - before < 5
 
 
-async def test_who_leads_goes_on_leading(store: Store) -> None:
-    assert await store.try_lead("tests")
-    assert await store.try_lead("tests")
-
-
 async def test_what_went_just_now_is_not_brought_back_by_a_late_word(store: Store) -> None:
     await store.put_node(a_node())
     await store.put_replica(a_replica("r-1"))

@@ -1,0 +1,75 @@
+"""Leases in PostgreSQL, by its clock alone: routers' clocks may differ by anything."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+from weft_router.fleet.lease import Fence, LeaseRow
+
+Reading: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
+
+# clock_timestamp(), not now(): a statement that had to wait for a lock must not take a lease for the past. The same
+# rules as `next_epoch`.
+_HOLD = """
+INSERT INTO leases (name, holder, expire_time) VALUES ($1, $2, clock_timestamp() + $3::interval)
+ON CONFLICT (name) DO UPDATE SET holder = $2, expire_time = clock_timestamp() + $3::interval,
+    epoch = leases.epoch + CASE WHEN leases.expire_time > clock_timestamp() THEN 0 ELSE 1 END
+WHERE leases.holder = $2 OR leases.expire_time <= clock_timestamp()
+"""
+_ALL = """
+SELECT name, holder, epoch, refused_count,
+    greatest(extract(epoch FROM expire_time - clock_timestamp()), 0)::float8 AS remaining FROM leases
+"""
+
+
+class LeaseRows:
+    """Every call raises PartUnavailable while the database cannot be reached."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    async def hold(self, name: str, holder: str, *, ttl: timedelta) -> LeaseRow:
+        """Lead in `name` for `ttl` from now unless another router does; returns the lease as it is then."""
+        async with self._reading() as connection:
+            await connection.execute(_HOLD, name, holder, ttl)
+            return _lease(await connection.fetchrow(f"{_ALL} WHERE name = $1", name))
+
+    async def give_back(self, fence: Fence) -> None:
+        """Lead no longer, if that term still runs: another router may begin at once."""
+        async with self._reading() as connection:
+            await connection.execute(
+                "UPDATE leases SET expire_time = clock_timestamp() WHERE name = $1 AND epoch = $2"
+                " AND expire_time > clock_timestamp()",
+                fence.lease,
+                fence.epoch,
+            )
+
+    async def read(self) -> list[LeaseRow]:
+        """All leases, by name."""
+        async with self._reading() as connection:
+            return [_lease(row) for row in await connection.fetch(f"{_ALL} ORDER BY name")]
+
+
+async def refused(connection: Any, fence: Fence) -> bool:
+    """Whether an effect of that term comes too late; then the refusal is counted, and nothing else may be written.
+
+    Until the transaction ends no other term can begin, so nothing of an older term lands after a newer one began.
+    """
+    epoch = await connection.fetchval("SELECT epoch FROM leases WHERE name = $1 FOR SHARE", fence.lease)
+    if epoch == fence.epoch:
+        return False
+    await connection.execute(
+        "UPDATE leases SET refused_count = refused_count + 1 WHERE name = $1", fence.lease
+    )
+    return True
+
+
+def _lease(row: Any) -> LeaseRow:
+    return LeaseRow(
+        name=row["name"],
+        holder=row["holder"],
+        epoch=row["epoch"],
+        remaining_seconds=row["remaining"],
+        refused_count=row["refused_count"],
+    )
