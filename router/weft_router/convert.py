@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import weft_proto.weft.types.v1 as types
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2
 from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, policy_pb2, replica_pb2
+from weft_router.convert_warmth import put_warmth, warmth_of
 from weft_router.fleet.entities import Changes, Device, Model, Node, NodeState, Replica, ReplicaState, Share
 from weft_router.fleet.load_job import LoadJob, eta_seconds
 from weft_router.fleet.policy import Policy, RoutePolicy
@@ -202,7 +203,7 @@ def model_of(raw: bytes) -> Model:
 
 def policy_pb(policy: Policy) -> policy_pb2.Policy:
     """A scheduling policy as gateways, admins and the database see it."""
-    return policy_pb2.Policy(
+    message = policy_pb2.Policy(
         model_name=policy.model,
         node_selector=policy.node_selector,
         min_replicas=policy.min_replicas,
@@ -213,6 +214,8 @@ def policy_pb(policy: Policy) -> policy_pb2.Policy:
         balance_rel_threshold=policy.balance_rel_threshold,
         min_prefix_match=policy.min_prefix_match,
     )
+    put_warmth(message, policy)
+    return message
 
 
 def policy_message(policy: Policy) -> types.Policy:
@@ -233,6 +236,7 @@ def policy_of(raw: bytes) -> Policy:
         balance_abs_threshold=message.balance_abs_threshold,
         balance_rel_threshold=message.balance_rel_threshold,
         min_prefix_match=message.min_prefix_match,
+        **warmth_of(message),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from weft_common.errors import FieldViolation, InvalidRequest, NodeNotFound
 from weft_proto.pb.weft.scheduling.v1 import scheduling_service_pb2 as pb
 from weft_proto.pb.weft.types.v1 import node_pb2, policy_pb2
+from weft_router.convert_warmth import warmth_of
 from weft_router.fleet.entities import Device, Node, NodeState
 from weft_router.fleet.labels import labelled
 from weft_router.fleet.policy import PolicyEdit, edited, violations
@@ -134,4 +135,5 @@ def _edit(message: policy_pb2.Policy) -> PolicyEdit:
         balance_abs_threshold=message.balance_abs_threshold,
         balance_rel_threshold=message.balance_rel_threshold,
         min_prefix_match=message.min_prefix_match,
+        **warmth_of(message),
     )

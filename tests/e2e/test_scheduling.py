@@ -23,6 +23,7 @@ DEFAULTS = {
     "balance_abs_threshold": 0,
     "balance_rel_threshold": 0,
     "min_prefix_match": 0,
+    "warm_windows": [],
 }
 
 

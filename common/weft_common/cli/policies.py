@@ -10,6 +10,7 @@ from urllib.parse import quote
 import typer
 
 from weft_common.cli.client import CallFailed, Endpoint
+from weft_common.cli.keep_warm import kept_warm, read_keep_alive, read_window
 from weft_common.cli.options import HomeOption, JsonOption, KeyOption, Text, UrlOption
 
 _PATH = "/api/nodes/scheduling"
@@ -71,6 +72,16 @@ def set_policy(
         bool | None, typer.Option("--spread-all", help="One replica on every selected node.")
     ] = None,
     route: Annotated[Text, typer.Option("--route", help="round_robin or prefix_cache.")] = None,
+    keep_alive: Annotated[
+        Text, typer.Option("--keep-alive", help="How long it stays loaded when idle: 5m, 0, or -1 for ever.")
+    ] = None,
+    warm: Annotated[
+        list[str] | None,
+        typer.Option("--warm", help="'CRON for DURATION [in ZONE] [xN]': keep N loaded then; repeatable."),
+    ] = None,
+    prewarm: Annotated[
+        bool | None, typer.Option("--prewarm/--no-prewarm", help="Load it when it is likely to be asked for.")
+    ] = None,
     url: UrlOption = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
@@ -82,6 +93,9 @@ def set_policy(
         "max_replicas": most,
         "spread_all": spread_all,
         "route_policy": route,
+        "keep_alive": read_keep_alive(keep_alive),
+        "warm_windows": [read_window(text) for text in warm] if warm else None,
+        "prewarm": prewarm,
     }
     body = {"model_name": model, **{name: value for name, value in said.items() if value is not None}}
     answer: Any = _called(_endpoint(home, url, key), "POST", _PATH, body)
@@ -135,7 +149,7 @@ def _print(policies: Sequence[Mapping[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("model", "replicas", "nodes", "routing", box=None)
+    table = Table("model", "replicas", "nodes", "routing", "kept warm", box=None)
     for policy in policies:
         selector = ",".join(f"{k}={v}" for k, v in sorted(policy["node_selector"].items()))
         cells = (
@@ -143,6 +157,7 @@ def _print(policies: Sequence[Mapping[str, Any]]) -> None:
             _replicas(policy),
             selector or "any",
             policy["route_policy"] or "default",
+            kept_warm(policy),
         )
         table.add_row(*map(escape, cells))
     Console(highlight=False).print(table if policies else "No model has a policy.")

@@ -28,6 +28,8 @@ class _Index:
     # all has changed since the last one.
     dirty: dict[str, None] = field(default_factory=dict)
     changed: bool = True
+    # Minima that hold for now, beside those of policies.
+    floors: Mapping[str, int] = field(default_factory=dict)
     last: Snapshot = field(default_factory=Snapshot)
 
 
@@ -116,6 +118,16 @@ class Fleet:
         if replica is not None and replica.node_id in self.nodes:
             self._unstored.free(replica, self._measured(self.nodes[replica.node_id]).devices)
             self._touch(replica.node_id)
+
+    def hold(self, floors: Mapping[str, int]) -> None:
+        """Keep at least so many replicas of models from now on; what was said before holds no longer.
+
+        Decisions then see policies with these minima; `policies` stay as they were set.
+        """
+        if floors != self._index.floors:
+            self._index.floors = dict(floors)
+            self._index.catalog = self._catalog()
+            self._index.changed = True
 
     def snapshot(self) -> Snapshot:
         """The fleet at this moment; the same value as before while nothing has changed."""
@@ -211,9 +223,16 @@ class Fleet:
         names = (*(m.name for m in changes.models), *(p.model for p in changes.policies))
         touched = dict.fromkeys((*names, *changes.gone_models, *changes.gone_policies))
         if touched:
-            self._index.catalog = Catalog(self.models.copy(), self.policies.copy())
+            self._index.catalog = self._catalog()
         for name in touched:
             self._index.dirty.update((r.node_id, None) for r in self._index.of_model.get(name, ()))
+
+    def _catalog(self) -> Catalog:
+        policies = self.policies.copy()
+        for name, least in self._index.floors.items():
+            if name in policies and policies[name].min_replicas < least:
+                policies[name] = replace(policies[name], min_replicas=least)
+        return Catalog(self.models.copy(), policies)
 
     def _put_replica(self, replica: Replica, sequence: int, now: float) -> None:
         """A replica never changes its node or its model."""

@@ -6,6 +6,9 @@ from enum import StrEnum
 from math import inf
 
 from weft_router.fleet.text import text_problem
+from weft_router.fleet.windows import WarmWindow, window_problems
+
+_YEAR_SECONDS = 366 * 86400.0
 
 
 class RoutePolicy(StrEnum):
@@ -20,7 +23,8 @@ class RoutePolicy(StrEnum):
 class Policy:
     """A model's scheduling policy; the default one says nothing.
 
-    `min_replicas` 0 is no minimum and `max_replicas` 0 no maximum. Thresholds of 0 inherit the setting of the fleet.
+    `min_replicas` 0 is no minimum and `max_replicas` 0 no maximum. Thresholds of 0 inherit the setting of the fleet, and
+    so do None of `keep_alive_seconds` (infinite: for ever) and of `prewarm`.
     """
 
     model: str
@@ -32,11 +36,14 @@ class Policy:
     balance_abs_threshold: int = 0
     balance_rel_threshold: float = 0.0
     min_prefix_match: float = 0.0
+    keep_alive_seconds: float | None = None
+    warm_windows: tuple[WarmWindow, ...] = ()
+    prewarm: bool | None = None
 
     @property
     def scales(self) -> bool:
-        """Whether replicas come and go by themselves."""
-        return self.min_replicas > 0 or self.max_replicas > 0
+        """Whether replicas come and go by themselves; those that a window brought must go after it."""
+        return self.min_replicas > 0 or self.max_replicas > 0 or bool(self.warm_windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,9 @@ class PolicyEdit:
     balance_abs_threshold: int | None = None
     balance_rel_threshold: float | None = None
     min_prefix_match: float | None = None
+    keep_alive_seconds: float | None = None
+    warm_windows: tuple[WarmWindow, ...] | None = None
+    prewarm: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +85,15 @@ def violations(edit: PolicyEdit) -> tuple[Violation, ...]:
         "node_selector": _selector_problem(edit.node_selector or {}),
         "min_replicas": _minimum_problem(least, most),
         "max_replicas": "0 or more is needed" if most < 0 else "",
-        "spread_all": "cannot be combined with min_replicas or max_replicas"
-        if edit.spread_all and (least or most)
-        else "",
+        "spread_all": _spread_problem(edit, least, most) if edit.spread_all else "",
         "route_policy": _route_problem(edit.route_policy or ""),
         "balance_abs_threshold": "0 or more is needed" if (edit.balance_abs_threshold or 0) < 0 else "",
         "balance_rel_threshold": ""
         if relative == 0 or 1 <= relative < inf
         else "0, or 1 and more, is needed",
         "min_prefix_match": "" if 0 <= share <= 1 else "0 to 1 is needed",
+        "keep_alive": _keep_alive_problem(edit.keep_alive_seconds or 0.0),
+        **dict(window_problems(edit.warm_windows or (), most)),
     }
     return tuple(Violation(name, problem) for name, problem in found.items() if problem)
 
@@ -111,6 +121,20 @@ def _minimum_problem(least: int, most: int) -> str:
     if least < 0:
         return "0 or more is needed"
     return f"{least} is more than max_replicas {most}" if 0 < most < least else ""
+
+
+def _spread_problem(edit: PolicyEdit, least: int, most: int) -> str:
+    if least or most:
+        return "cannot be combined with min_replicas or max_replicas"
+    if edit.warm_windows or edit.prewarm or edit.keep_alive_seconds is not None:
+        return "cannot be combined with keep_alive, warm_windows or prewarm: its replicas always stay"
+    return ""
+
+
+def _keep_alive_problem(seconds: float) -> str:
+    return (
+        "" if seconds == inf or 0 <= seconds <= _YEAR_SECONDS else "at most a year, or less than 0, is needed"
+    )
 
 
 def _route_problem(value: str) -> str:

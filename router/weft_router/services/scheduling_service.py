@@ -14,6 +14,7 @@ from weft_proto.weft.scheduling.v1 import (
     SetPolicyResponse,
 )
 from weft_router import convert
+from weft_router.convert_warmth import keep_alive, window
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.policy import Policy, PolicyEdit, edited, violations
 from weft_router.paging import page
@@ -79,6 +80,9 @@ def _edit(message: SetPolicyRequest) -> PolicyEdit:
         balance_abs_threshold=message.balance_abs_threshold,
         balance_rel_threshold=message.balance_rel_threshold,
         min_prefix_match=message.min_prefix_match,
+        keep_alive_seconds=keep_alive(message.keep_alive),
+        warm_windows=tuple(window(each) for each in message.warm_windows),
+        prewarm=message.prewarm,
     )
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft_router.fleet.policy import Policy, PolicyEdit, RoutePolicy, edited, matches, violations
+from weft_router.fleet.windows import WarmWindow
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,14 @@ from weft_router.fleet.policy import Policy, PolicyEdit, RoutePolicy, edited, ma
         ({"max_replicas": -1}, "max_replicas"),
         ({"spread_all": True, "min_replicas": 1}, "spread_all"),
         ({"spread_all": True, "max_replicas": 1}, "spread_all"),
+        ({"spread_all": True, "keep_alive_seconds": 0.0}, "spread_all"),
+        ({"spread_all": True, "prewarm": True}, "spread_all"),
+        ({"spread_all": True, "warm_windows": (WarmWindow("* * * * *", 60),)}, "spread_all"),
+        ({"keep_alive_seconds": 367 * 86400.0}, "keep_alive"),
+        (
+            {"max_replicas": 2, "warm_windows": (WarmWindow("* * * * *", 60, 3),)},
+            "warm_windows.0.min_replicas",
+        ),
         ({"route_policy": "fastest"}, "route_policy"),
         ({"min_prefix_match": 1.1}, "min_prefix_match"),
         ({"min_prefix_match": -0.1}, "min_prefix_match"),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.router.fake_store import FakeStore
 from weft_router.fleet.entities import Changes, NodeState, ReplicaState, Share
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.policy import Policy, RoutePolicy
+from weft_router.fleet.windows import WarmWindow
 from weft_router.store.postgres import open_store
 from weft_router.store.protocol import NameTaken, NodeChanged, PlaceTaken, Store
 
@@ -122,9 +124,18 @@ async def test_a_store_keeps_its_identity(store: Store) -> None:
     assert await store.prepare() == first
 
 
-async def test_policies_come_and_go(store: Store) -> None:
+@pytest.mark.parametrize(("keep_alive", "prewarm"), [(None, None), (0.0, False), (2.5, True), (inf, None)])
+async def test_policies_come_and_go(store: Store, keep_alive: float | None, prewarm: bool | None) -> None:
     policy = Policy(
-        "m", {"zone": "a"}, 1, 2, route_policy=RoutePolicy.PREFIX_CACHE, balance_rel_threshold=1.3
+        "m",
+        {"zone": "a"},
+        1,
+        2,
+        route_policy=RoutePolicy.PREFIX_CACHE,
+        balance_rel_threshold=1.3,
+        keep_alive_seconds=keep_alive,
+        warm_windows=(WarmWindow("0 8 * * 1-5", 36000.0, 2, "Europe/Berlin"), WarmWindow("0 * * * *", 90.5)),
+        prewarm=prewarm,
     )
     await store.put_policy(Policy("m", spread_all=True))
     await store.put_policy(policy)
