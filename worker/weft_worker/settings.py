@@ -154,6 +154,31 @@ class WorkerSettings(BaseSettings):
     max_replicas_per_model: Annotated[
         int, Field(description="How many replicas of one model this node may run.", ge=1, le=64)
     ] = 1
+    max_active_backends: Annotated[
+        int, Field(description="How many replicas of any models this node may run; 0: no limit.", ge=0)
+    ] = 0
+    watchdog_idle: Annotated[
+        bool, Field(description="Unload what is idle for watchdog_idle_timeout, unless pinned or needed.")
+    ] = False
+    watchdog_idle_timeout: Annotated[
+        Duration, Field(description="How long a replica may be idle with watchdog_idle.", gt=timedelta(0))
+    ] = timedelta(minutes=15)
+    watchdog_busy: Annotated[
+        bool,
+        Field(description="Stop a replica by force that works on one request for watchdog_busy_timeout."),
+    ] = False
+    watchdog_busy_timeout: Annotated[
+        Duration,
+        Field(description="How long one request may hold a slot with watchdog_busy.", gt=timedelta(0)),
+    ] = timedelta(minutes=5)
+    memory_reclaimer: Annotated[
+        bool,
+        Field(description="Unload what is idle while more than memory_reclaimer_threshold is in use."),
+    ] = False
+    memory_reclaimer_threshold: Annotated[
+        float,
+        Field(description="Share of the memory for models (the GPUs', or else the machine's).", gt=0, le=1),
+    ] = 0.95
     heartbeat_interval: Annotated[
         Duration | None,
         Field(description="How often to report; unset: as the router says.", gt=timedelta(0)),
@@ -175,3 +200,18 @@ class WorkerSettings(BaseSettings):
         Duration,
         Field(description="How long a replica without its agent lives.", gt=timedelta(0)),
     ] = timedelta(seconds=120)
+
+    @property
+    def idle_limit(self) -> timedelta | None:
+        """How long a replica may be idle here; None is for ever."""
+        return self.watchdog_idle_timeout if self.watchdog_idle else None
+
+    @property
+    def busy_limit(self) -> timedelta | None:
+        """How long one request may hold a slot here; None is for ever."""
+        return self.watchdog_busy_timeout if self.watchdog_busy else None
+
+    @property
+    def memory_limit(self) -> float | None:
+        """Share of memory above which what is idle goes; None for no such share."""
+        return self.memory_reclaimer_threshold if self.memory_reclaimer else None

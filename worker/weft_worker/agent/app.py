@@ -28,6 +28,7 @@ from weft_worker.agent.launcher import BACKEND_COMMAND
 from weft_worker.agent.lease_server import serve_leases
 from weft_worker.agent.load_relay import LoadRelay
 from weft_worker.agent.membership import CurrentMembership
+from weft_worker.agent.memory_watch import MemoryWatch
 from weft_worker.agent.node_report import NodeReport
 from weft_worker.agent.records import ReplicaRecords
 from weft_worker.agent.roster import Roster
@@ -71,6 +72,7 @@ class _Parts:
     gpus: NvidiaGpus
     current: CurrentMembership
     relay: LoadRelay
+    memory_watch: MemoryWatch
     roster: Roster
     holdings: Holdings
     supervisor: Supervisor
@@ -98,7 +100,8 @@ def _build(
 ) -> _Parts:
     clock = SystemClock()
     news = asyncio.Event()
-    relay = LoadRelay(f"{settings.node_name}/{secrets.token_hex(6)}", clock)
+    memory_watch = MemoryWatch(settings.memory_limit)
+    relay = LoadRelay(f"{settings.node_name}/{secrets.token_hex(6)}", clock, lambda: memory_watch.use)
     records = ReplicaRecords(installation.folder.replicas)
     gpus = NvidiaGpus()
     moved = asyncio.Event()
@@ -117,6 +120,7 @@ def _build(
         gpus=gpus,
         current=CurrentMembership(installation.folder.membership),
         relay=relay,
+        memory_watch=memory_watch,
         roster=roster,
         holdings=Holdings(roster, gpus, moved=moved, tell=news.set),
         supervisor=Supervisor(installation, roster=roster, records=records, clock=clock, tasks=tasks),
@@ -134,7 +138,8 @@ async def _serve(parts: _Parts, server: RpcServer, channel: Any, stop: asyncio.E
     parts.note(PartState.STARTING)
     parts.supervisor.adopt(parts.current.value)
     await parts.holdings.measure()  # what was adopted is registered with what it holds
-    enrolment = _enrolment(parts, channel, stand)
+    report = _report(parts)
+    enrolment = _enrolment(parts, channel, report, stand)
     bus = follow_bus(
         parts.current,
         name=f"worker-{parts.settings.node_name}",
@@ -144,7 +149,13 @@ async def _serve(parts: _Parts, server: RpcServer, channel: Any, stop: asyncio.E
     await server.start()
     async with (
         serve_leases(parts.folder.socket(), parts.roster),
-        background(enrolment.stay(), bus, parts.supervisor.sweep(), parts.holdings.keep()),
+        background(
+            enrolment.stay(),
+            bus,
+            parts.supervisor.sweep(),
+            parts.holdings.keep(),
+            parts.memory_watch.keep(report),
+        ),
     ):
         await stop.wait()
         server.set_serving(False)
@@ -164,11 +175,24 @@ def _installation(
         drain_timeout=settings.drain_timeout,
         lease=settings.lease,
         orphan=settings.orphan,
+        busy_limit=settings.busy_limit,
         backend_command=backend_command,
     )
 
 
-def _enrolment(parts: _Parts, channel: Any, on_standing: Callable[[NodeState], None]) -> Enrolment:
+def _report(parts: _Parts) -> NodeReport:
+    return NodeReport(
+        budget=parts.settings.memory_budget,
+        gpus=parts.gpus,
+        disk=ModelsDisk(parts.settings.models_path),
+        roster=parts.roster,
+        holdings=parts.holdings,
+    )
+
+
+def _enrolment(
+    parts: _Parts, channel: Any, report: NodeReport, on_standing: Callable[[NodeState], None]
+) -> Enrolment:
     settings = parts.settings
     interval = settings.heartbeat_interval
     described = EnrolmentSettings(
@@ -177,6 +201,8 @@ def _enrolment(parts: _Parts, channel: Any, on_standing: Callable[[NodeState], N
         labels={**gpu_labels(parts.gpus.devices()), **settings.node_labels},
         engines=installed_engines(),
         max_replicas_per_model=settings.max_replicas_per_model,
+        max_replicas=settings.max_active_backends,
+        idle_limit=settings.idle_limit,
         registration_token=settings.registration_token.get_secret_value(),
         heartbeat_seconds=interval.total_seconds() if interval else None,
         nats_url=settings.nats_url.get_secret_value() if settings.nats_url else None,
@@ -187,13 +213,7 @@ def _enrolment(parts: _Parts, channel: Any, on_standing: Callable[[NodeState], N
         current=parts.current,
         supervisor=parts.supervisor,
         roster=parts.roster,
-        report=NodeReport(
-            budget=settings.memory_budget,
-            gpus=parts.gpus,
-            disk=ModelsDisk(settings.models_path),
-            roster=parts.roster,
-            holdings=parts.holdings,
-        ),
+        report=report,
         news=parts.news,
         on_standing=on_standing,
     )

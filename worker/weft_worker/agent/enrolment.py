@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
@@ -49,6 +50,8 @@ class EnrolmentSettings:
     registration_token: str
     heartbeat_seconds: float | None
     nats_url: str | None
+    max_replicas: int = 0
+    idle_limit: timedelta | None = None
 
 
 class Enrolment:
@@ -142,6 +145,8 @@ class Enrolment:
             replicas=facts.replicas,
             disk_total_bytes=facts.disk.total_bytes,
             disk_free_bytes=facts.disk.free_bytes,
+            max_replicas=self._settings.max_replicas,
+            idle_limit=self._settings.idle_limit,
         )
 
     async def _beat(self, membership: Membership) -> None:

@@ -27,6 +27,7 @@ class InstallationSettings:
     drain_timeout: timedelta
     lease: timedelta
     orphan: timedelta
+    busy_limit: timedelta | None = None
     backend_command: Sequence[str] = field(default=BACKEND_COMMAND)
 
 
@@ -52,6 +53,7 @@ def launch_document(
         lease_token=lease_token,
         lease_seconds=settings.lease.total_seconds(),
         orphan_seconds=settings.orphan.total_seconds(),
+        busy_limit_seconds=settings.busy_limit.total_seconds() if settings.busy_limit else None,
     )
 
 

@@ -36,8 +36,8 @@ class LoadBoard:
             return None
         return max(0.0, self._sent_at + COALESCE_SECONDS - now)
 
-    def compose(self, node_id: str, now: float) -> reports_pb2.LoadReport:
-        """Write the next report and begin to collect for the one after it."""
+    def compose(self, node_id: str, now: float, *, memory_use: float | None = None) -> reports_pb2.LoadReport:
+        """Write the next report and begin to collect for the one after it; see its `memory_use`."""
         self._sequence += 1
         self._sent_at = now
         report = reports_pb2.LoadReport(
@@ -46,6 +46,7 @@ class LoadBoard:
             agent_id=self._agent_id,
             replicas=[_replica_load(replica_id, load) for replica_id, load in self._told.items()],
             gone_replica_ids=self._gone,
+            memory_use=memory_use,
         )
         self._told, self._gone = {}, []
         return report
@@ -60,13 +61,17 @@ def _replica_load(replica_id: str, load: Load) -> reports_pb2.ReplicaLoad:
         reports_pb2.SeenPicks(gateway_id=seen.gateway_id, contiguous=seen.contiguous, beyond=seen.beyond)
         for seen in load.picks
     ]
-    return reports_pb2.ReplicaLoad(
+    message = reports_pb2.ReplicaLoad(
         replica_id=replica_id,
         in_flight_count=load.in_flight,
         queued_count=load.queued,
         picks=picks,
         works=[_principal_work(work) for work in load.works],
+        started_count=load.started,
     )
+    if load.keep_alive_seconds is not None:
+        message.keep_alive.FromMicroseconds(int(load.keep_alive_seconds * 1e6))
+    return message
 
 
 def _principal_work(work: Work) -> reports_pb2.PrincipalWork:

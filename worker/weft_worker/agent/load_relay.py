@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from weft_common.bus import Bus
 from weft_common.clock import Clock
@@ -16,9 +17,12 @@ _log = logging.getLogger(__name__)
 class LoadRelay:
     """What backends say, on its way to the gateways. State: the board, and `_news` while it holds something."""
 
-    def __init__(self, agent_id: str, clock: Clock) -> None:
+    def __init__(
+        self, agent_id: str, clock: Clock, memory_use: Callable[[], float | None] = lambda: None
+    ) -> None:
         self._board = LoadBoard(agent_id)
         self._clock = clock
+        self._memory_use = memory_use
         self._news = asyncio.Event()
 
     def tell(self, replica_id: str, load: Load) -> None:
@@ -42,6 +46,6 @@ class LoadRelay:
             elif wait > 0:
                 await asyncio.sleep(wait)
             elif await bus.wait_connected(_RECONNECT_SECONDS):
-                report = self._board.compose(node_id, self._clock.monotonic())
+                report = self._board.compose(node_id, self._clock.monotonic(), memory_use=self._memory_use())
                 if not await bus.publish(subject, report.SerializeToString()):
                     self._board.undelivered(report)

@@ -46,10 +46,16 @@ class NodeReport:
         """
         replicas, held_bytes = self._roster.messages(node_id), self._holdings.cpu_bytes()
         disk = await self._disk.room()
+        return NodeFacts(replicas, await self._devices(held_bytes), disk)
+
+    async def devices(self) -> list[Device]:
+        """Describe the devices alone."""
+        return await self._devices(self._holdings.cpu_bytes())
+
+    async def _devices(self, held_bytes: int) -> list[Device]:
         gpus = await asyncio.to_thread(self._gpus.devices)
         cpu = cpu_device(machine_memory(), self._budget, held_bytes)
-        devices = [_message(device) for device in (*within_budget(gpus, self._budget), cpu)]
-        return NodeFacts(replicas, devices, disk)
+        return [_message(device) for device in (*within_budget(gpus, self._budget), cpu)]
 
 
 def _message(device: DeviceFacts) -> Device:

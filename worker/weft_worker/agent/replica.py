@@ -118,6 +118,8 @@ class RunningReplica:
     """The state in which that was; what a model held while it was loading says nothing of what it holds now."""
     last_words: str = ""
     """Why it failed, as it said itself."""
+    busy_since: float | None = None
+    """When the request got its slot that has held one longest, by its last word; None where none did."""
 
     @property
     def id(self) -> str:

@@ -10,7 +10,7 @@ from weft_proto.weft.types.v1 import Replica, ReplicaState
 from weft_worker.agent.load_relay import LoadRelay
 from weft_worker.agent.records import ReplicaRecords
 from weft_worker.agent.replica import LeaseLink, ReplicaRecord, RunningReplica
-from weft_worker.backend.lease import Hello, LeaseState, Report, StateChange
+from weft_worker.backend.lease import Hello, LeaseState, Load, Report, StateChange
 from weft_worker.settings import Address
 
 MAX_ENDINGS = 64
@@ -125,6 +125,7 @@ class Roster:
         if replica is None or replica.link is not link:
             return
         if report.load is not None:
+            replica.busy_since = self._busy_since(report.load)
             self._relay.tell(replica_id, report.load)
         elif report.state is not None:
             self._take_state(replica, report.state)
@@ -135,6 +136,9 @@ class Roster:
         if replica is not None and replica.link is link:
             replica.link = None
             replica.unlinked_since = self._clock.monotonic()
+
+    def _busy_since(self, load: Load) -> float | None:
+        return self._clock.monotonic() - load.busy_seconds if load.in_flight else None
 
     def _take_state(self, replica: RunningReplica, change: StateChange) -> None:
         if change.state is LeaseState.FAILED:

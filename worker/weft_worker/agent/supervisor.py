@@ -29,6 +29,8 @@ _SWEEP_SECONDS = 1.0
 # How long a replica that is not needed any more still takes requests from gateways that do not know that yet.
 _LINGER_SECONDS = 5.0
 _TRIM_EVERY_SWEEPS = 10
+# A process whose busy watchdog barks ends within this time; one that hangs does not.
+_WATCHDOG_MARGIN_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -163,7 +165,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             for replica in self._roster.running:
-                if why := self._forsaken(replica):
+                if why := self._forsaken(replica) or self._overdue(replica):
                     replica.last_words = replica.last_words or why
                     self._begin_stop(replica, grace_seconds=0, wished=False)
             turn += 1
@@ -183,6 +185,14 @@ class Supervisor:
             size_bytes=replica.record.size_bytes,
         )
         return forsaken(standing, lease_seconds=self._settings.lease.total_seconds())
+
+    def _overdue(self, replica: RunningReplica) -> str:
+        """Why a replica goes whose own busy watchdog should have ended it by now, as its loop hangs, say."""
+        limit = self._settings.busy_limit
+        if limit is None or replica.busy_since is None:
+            return ""
+        late = self._clock.monotonic() - replica.busy_since - limit.total_seconds()
+        return "one request kept it busy for too long" if late > _WATCHDOG_MARGIN_SECONDS else ""
 
     async def _start(self, request: InstallBackendRequest, membership: Membership) -> None:
         """Bring a process up; the outcome is in the roster, so that nothing is raised into the task group."""

@@ -11,6 +11,7 @@ from weft_common.process import start_time
 from weft_common.rpc import RpcServer
 from weft_worker.backend.admission import Admission, Refusal
 from weft_worker.backend.backend_service import BackendService
+from weft_worker.backend.busy_watchdog import BusyWatchdog
 from weft_worker.backend.changes import Changes
 from weft_worker.backend.chat_service import chat_methods
 from weft_worker.backend.ending import Ending
@@ -25,6 +26,8 @@ from weft_worker.backend.replica import MakeEngine, Replica
 from weft_worker.backend.works import Works
 
 _ORPHAN_GRACE_SECONDS = 5.0
+# For the answers to requests that are not to blame.
+_WATCHDOG_GRACE_SECONDS = 1.0
 # For what must still be written after the grace; less than the agent waits then before it kills.
 _LAST_WORDS_SECONDS = 0.25
 # Gateways hear of a stop by way of a router: that takes them milliseconds.
@@ -46,13 +49,16 @@ class _Parts:
     changes: Changes
     clock: Clock
     ending: Ending
+    watchdog: BusyWatchdog
 
 
 async def serve(document: LaunchDocument, make_engine: MakeEngine, clock: Clock, ending: Ending) -> None:
     """Serve until somebody wishes the end, or the agent was gone for too long; then finish in order."""
     async with asyncio.TaskGroup() as tasks:
         parts = _build(document, make_engine, clock, ending, tasks)
-        inference = Inference(parts.replica, parts.admission, parts.picks_seen, clock, tasks)
+        inference = Inference(
+            parts.replica, parts.admission, parts.picks_seen, clock, tasks, watchdog=parts.watchdog
+        )
         service = BackendService(parts.replica, parts.admission, inference)
         async with RpcServer(
             services=[service],
@@ -89,6 +95,9 @@ def _build(
         changes=changes,
         clock=clock,
         ending=ending,
+        watchdog=BusyWatchdog(
+            document.busy_limit_seconds, clock, lambda: ending.wish("busy_watchdog", _WATCHDOG_GRACE_SECONDS)
+        ),
     )
 
 
@@ -185,4 +194,6 @@ def _load(parts: _Parts, works: Works) -> Load:
         works=works.snapshot(),
         started=admission.started_count,
         ended=admission.ended_count,
+        keep_alive_seconds=parts.replica.keep_alive_seconds,
+        busy_seconds=parts.watchdog.longest_seconds(),
     )

@@ -12,6 +12,7 @@ from weft_common.errors import EngineFailed, InternalError, ReplicaClosing, Weft
 from weft_common.rpc import CallContext
 from weft_worker.backend import deadline, picks
 from weft_worker.backend.admission import Admission
+from weft_worker.backend.busy_watchdog import BusyWatchdog
 from weft_worker.backend.deadline import Deadline, deadline_after, seconds_left
 from weft_worker.backend.picks import PicksSeen, parse_pick
 from weft_worker.backend.replica import Replica
@@ -38,8 +39,11 @@ class Inference:
         picks_seen: PicksSeen,
         clock: Clock,
         tasks: asyncio.TaskGroup,
+        *,
+        watchdog: BusyWatchdog | None = None,
     ) -> None:
         self.replica = replica
+        self._watchdog = watchdog or BusyWatchdog(None, clock, lambda: None)
         self.admission = admission
         self.picks_seen = picks_seen
         self.clock = clock
@@ -70,6 +74,11 @@ class Inference:
                 self._visit_count -= 1
                 if not self._visit_count:
                     self._left.set()
+
+    def wish_keep_alive(self, seconds: float | None) -> None:
+        """Note for how long the latest request that says so wishes the replica to stay; below 0 is for ever."""
+        if seconds is not None:
+            self.replica.keep_alive_seconds = seconds
 
     async def generate(
         self, call: CallContext, visit: Visit, generation: Generation
@@ -152,6 +161,7 @@ class Inference:
             stack.enter_context(self.works.counted(visit))
             await limit.within(stack.enter_async_context, self.admission.slot())
             visit.admitted = self.clock.monotonic()
+            stack.enter_context(self._watchdog.watch(run))
             events = await stack.enter_async_context(aclosing(self.replica.engine().generate(generation)))
             while (event := await limit.within(_next, events)) is not None:
                 visit.saw(event, self.clock.monotonic())

@@ -83,6 +83,10 @@ class Load(_Message):
     works: tuple[Work, ...] = ()
     started: int = 0
     ended: int = 0
+    keep_alive_seconds: float | None = None
+    """What the latest request that said so wished; below 0 is for ever."""
+    busy_seconds: float = 0.0
+    """How long the request has held its slot that has held it longest; 0 where none does."""
 
 
 class Stop(_Message):

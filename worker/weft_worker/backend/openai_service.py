@@ -46,6 +46,7 @@ class _OpenAI:
         call = current_call()
         with _openai_errors(call), self._inference.visit(call, "CreateChatCompletion") as visit:
             request = parse_chat_request(body.data)
+            self._inference.wish_keep_alive(request.keep_alive)
             if request.stream:
                 async with aclosing(self._stream(call, visit, request)) as frames:
                     async for frame in frames:

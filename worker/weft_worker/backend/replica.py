@@ -33,7 +33,7 @@ _logger = logging.getLogger(__name__)
 
 class Replica:
     """A model and its engine; state: `state`, `fraction`, `failure`, the memory that the process holds since the load
-    (0 where it is a GPU's), the engine, and the task that loads it.
+    (0 where it is a GPU's), the wish of requests how long it stays, the engine, and the task that loads it.
 
     `changes` is told of each change. The load is a task of `tasks`: no caller's leaving ends it.
     """
@@ -48,6 +48,7 @@ class Replica:
         self.fraction = 0.0
         self.failure = ""
         self.memory_bytes = 0
+        self.keep_alive_seconds: float | None = None
         self._make_engine = make_engine
         self._tasks = tasks
         self._changes = changes

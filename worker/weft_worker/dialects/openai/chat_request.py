@@ -15,6 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from weft_worker.dialects.invalid import FIELD, invalid_request
+from weft_worker.dialects.keep_alive import KeepAlive
 from weft_worker.engines.base import Generation, Message, Role, Sampling
 
 MAX_STOP_COUNT = 16  # OpenAI allows 4; local models are asked for more
@@ -124,7 +125,7 @@ class ResponseFormat(_Body):
 
 
 class ChatCompletionRequest(_Body):
-    """A request for a chat completion; `ignore_eos` is an extension."""
+    """A request for a chat completion; `ignore_eos` and `keep_alive` are extensions."""
 
     model: Annotated[str, Field(min_length=1)]
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
@@ -141,6 +142,7 @@ class ChatCompletionRequest(_Body):
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     ignore_eos: bool | None = None
+    keep_alive: KeepAlive = None
     n: Annotated[int, Field(ge=1, le=1)] | None = None
     user: str | None = None
     response_format: ResponseFormat | None = None

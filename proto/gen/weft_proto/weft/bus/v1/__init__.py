@@ -140,6 +140,12 @@ class LoadReport(betterproto2.Message):
     Replicas whose process ended since the last report: a hint that reaches gateways before the fleet's state does.
     """
 
+    memory_use: "float | None" = betterproto2.field(6, betterproto2.TYPE_DOUBLE, optional=True)
+    """
+    How much of the memory that models may use is in use, from 0 to 1, where that is more than its worker wants: what is
+    idle there shall go, least recently used first. Unset where it is not.
+    """
+
 
 default_message_pool.register_message("weft.bus.v1", "LoadReport", LoadReport)
 
@@ -254,6 +260,11 @@ class ReplicaLoad(betterproto2.Message):
     )
     """
     How long the request that has been worked on longest without a token has been without one; unset if there is none.
+    """
+
+    started_count: "int" = betterproto2.field(8, betterproto2.TYPE_UINT64)
+    """
+    Requests that were let in since its process began: one that is too short to be seen in flight is known by it.
     """
 
 

@@ -251,6 +251,18 @@ class RegisterNodeRequest(betterproto2.Message):
     What is free on that disk, in bytes.
     """
 
+    max_replicas: "int" = betterproto2.field(10, betterproto2.TYPE_UINT32)
+    """
+    How many replicas, of whatever models, it may run at once; 0 means any number.
+    """
+
+    idle_limit: "datetime.timedelta | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long a replica may be idle before it is unloaded, more than 0; unset means for ever.
+    """
+
 
 default_message_pool.register_message("weft.node.v1", "RegisterNodeRequest", RegisterNodeRequest)
 

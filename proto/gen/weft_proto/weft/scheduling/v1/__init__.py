@@ -242,6 +242,11 @@ class ExplainPlacementResponse(betterproto2.Message):
     Whether every replica that was asked for has a place.
     """
 
+    warmth: "list[str]" = betterproto2.field(7, betterproto2.TYPE_STRING, repeated=True)
+    """
+    What keeps the model loaded or will unload it: its minimum, warm windows, keep-alive, expected demand.
+    """
+
 
 default_message_pool.register_message(
     "weft.scheduling.v1", "ExplainPlacementResponse", ExplainPlacementResponse

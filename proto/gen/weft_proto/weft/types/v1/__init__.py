@@ -567,6 +567,18 @@ class Node(betterproto2.Message):
     looked up.
     """
 
+    max_replicas: "int" = betterproto2.field(23, betterproto2.TYPE_UINT32)
+    """
+    How many replicas, of whatever models, its worker allows on it at once; 0 means any number.
+    """
+
+    idle_limit: "datetime.timedelta | None" = betterproto2.field(
+        24, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long a replica may be idle there before it is unloaded, as its worker wishes; unset means for ever.
+    """
+
 
 default_message_pool.register_message("weft.types.v1", "Node", Node)
 

@@ -38,7 +38,7 @@ class PrincipalWork(_message.Message):
     def __init__(self, principal: _Optional[str] = ..., generated_token_count: _Optional[int] = ..., prompt_token_count: _Optional[int] = ..., finished_count: _Optional[int] = ..., slot_ms: _Optional[int] = ..., in_flight_count: _Optional[int] = ..., running_token_count: _Optional[int] = ...) -> None: ...
 
 class ReplicaLoad(_message.Message):
-    __slots__ = ("replica_id", "in_flight_count", "queued_count", "picks", "works", "keep_alive", "stalled")
+    __slots__ = ("replica_id", "in_flight_count", "queued_count", "picks", "works", "keep_alive", "stalled", "started_count")
     REPLICA_ID_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_COUNT_FIELD_NUMBER: _ClassVar[int]
     QUEUED_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,7 @@ class ReplicaLoad(_message.Message):
     WORKS_FIELD_NUMBER: _ClassVar[int]
     KEEP_ALIVE_FIELD_NUMBER: _ClassVar[int]
     STALLED_FIELD_NUMBER: _ClassVar[int]
+    STARTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     replica_id: str
     in_flight_count: int
     queued_count: int
@@ -53,21 +54,24 @@ class ReplicaLoad(_message.Message):
     works: _containers.RepeatedCompositeFieldContainer[PrincipalWork]
     keep_alive: _duration_pb2.Duration
     stalled: _duration_pb2.Duration
-    def __init__(self, replica_id: _Optional[str] = ..., in_flight_count: _Optional[int] = ..., queued_count: _Optional[int] = ..., picks: _Optional[_Iterable[_Union[SeenPicks, _Mapping]]] = ..., works: _Optional[_Iterable[_Union[PrincipalWork, _Mapping]]] = ..., keep_alive: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stalled: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    started_count: int
+    def __init__(self, replica_id: _Optional[str] = ..., in_flight_count: _Optional[int] = ..., queued_count: _Optional[int] = ..., picks: _Optional[_Iterable[_Union[SeenPicks, _Mapping]]] = ..., works: _Optional[_Iterable[_Union[PrincipalWork, _Mapping]]] = ..., keep_alive: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stalled: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., started_count: _Optional[int] = ...) -> None: ...
 
 class LoadReport(_message.Message):
-    __slots__ = ("node_id", "sequence", "replicas", "agent_id", "gone_replica_ids")
+    __slots__ = ("node_id", "sequence", "replicas", "agent_id", "gone_replica_ids", "memory_use")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     GONE_REPLICA_IDS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_USE_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     sequence: int
     replicas: _containers.RepeatedCompositeFieldContainer[ReplicaLoad]
     agent_id: str
     gone_replica_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, node_id: _Optional[str] = ..., sequence: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaLoad, _Mapping]]] = ..., agent_id: _Optional[str] = ..., gone_replica_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    memory_use: float
+    def __init__(self, node_id: _Optional[str] = ..., sequence: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaLoad, _Mapping]]] = ..., agent_id: _Optional[str] = ..., gone_replica_ids: _Optional[_Iterable[str]] = ..., memory_use: _Optional[float] = ...) -> None: ...
 
 class FleetChanged(_message.Message):
     __slots__ = ("sequence",)

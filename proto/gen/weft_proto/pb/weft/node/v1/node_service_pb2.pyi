@@ -13,7 +13,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RegisterNodeRequest(_message.Message):
-    __slots__ = ("name", "address", "labels", "devices", "engines", "max_replicas_per_model", "replicas", "disk_total_bytes", "disk_free_bytes")
+    __slots__ = ("name", "address", "labels", "devices", "engines", "max_replicas_per_model", "replicas", "disk_total_bytes", "disk_free_bytes", "max_replicas", "idle_limit")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,8 @@ class RegisterNodeRequest(_message.Message):
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
     DISK_TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     DISK_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    IDLE_LIMIT_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     labels: _containers.ScalarMap[str, str]
@@ -39,7 +41,9 @@ class RegisterNodeRequest(_message.Message):
     replicas: _containers.RepeatedCompositeFieldContainer[_replica_pb2.Replica]
     disk_total_bytes: int
     disk_free_bytes: int
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., devices: _Optional[_Iterable[_Union[_node_pb2.Device, _Mapping]]] = ..., engines: _Optional[_Iterable[str]] = ..., max_replicas_per_model: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ..., disk_total_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ...) -> None: ...
+    max_replicas: int
+    idle_limit: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., devices: _Optional[_Iterable[_Union[_node_pb2.Device, _Mapping]]] = ..., engines: _Optional[_Iterable[str]] = ..., max_replicas_per_model: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ..., disk_total_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., max_replicas: _Optional[int] = ..., idle_limit: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class RegisterNodeResponse(_message.Message):
     __slots__ = ("node", "node_token", "nats_url", "mesh_secret", "heartbeat_interval", "generation")

@@ -241,17 +241,19 @@ class Candidate(_message.Message):
     def __init__(self, node: _Optional[str] = ..., reason: _Optional[str] = ..., ranks: _Optional[_Iterable[float]] = ..., replicas: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ExplainPlacementResponse(_message.Message):
-    __slots__ = ("decisions", "candidates", "sequence", "need_bytes", "rank_names", "fits")
+    __slots__ = ("decisions", "candidates", "sequence", "need_bytes", "rank_names", "fits", "warmth")
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     NEED_BYTES_FIELD_NUMBER: _ClassVar[int]
     RANK_NAMES_FIELD_NUMBER: _ClassVar[int]
     FITS_FIELD_NUMBER: _ClassVar[int]
+    WARMTH_FIELD_NUMBER: _ClassVar[int]
     decisions: _containers.RepeatedCompositeFieldContainer[PlacementDecision]
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
     sequence: int
     need_bytes: int
     rank_names: _containers.RepeatedScalarFieldContainer[str]
     fits: bool
-    def __init__(self, decisions: _Optional[_Iterable[_Union[PlacementDecision, _Mapping]]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., sequence: _Optional[int] = ..., need_bytes: _Optional[int] = ..., rank_names: _Optional[_Iterable[str]] = ..., fits: _Optional[bool] = ...) -> None: ...
+    warmth: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, decisions: _Optional[_Iterable[_Union[PlacementDecision, _Mapping]]] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., sequence: _Optional[int] = ..., need_bytes: _Optional[int] = ..., rank_names: _Optional[_Iterable[str]] = ..., fits: _Optional[bool] = ..., warmth: _Optional[_Iterable[str]] = ...) -> None: ...

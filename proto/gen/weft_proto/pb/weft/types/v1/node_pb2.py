@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18weft/types/v1/node.proto\x12\rweft.types.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x01\n\x06\x44\x65vice\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n\x06vendor\x18\x03 \x01(\tR\x06vendor\x12,\n\x12total_memory_bytes\x18\x04 \x01(\x04R\x10totalMemoryBytes\x12*\n\x11\x66ree_memory_bytes\x18\x05 \x01(\x04R\x0f\x66reeMemoryBytes\"\xb3\n\n\x04Node\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x18.weft.types.v1.NodeStateR\x05state\x12\x18\n\x07\x61\x64\x64ress\x18\x04 \x01(\tR\x07\x61\x64\x64ress\x12\x37\n\x06labels\x18\x05 \x03(\x0b\x32\x1f.weft.types.v1.Node.LabelsEntryR\x06labels\x12/\n\x07\x64\x65vices\x18\x06 \x03(\x0b\x32\x15.weft.types.v1.DeviceR\x07\x64\x65vices\x12\x18\n\x07\x65ngines\x18\x07 \x03(\tR\x07\x65ngines\x12\x33\n\x16max_replicas_per_model\x18\x08 \x01(\rR\x13maxReplicasPerModel\x12;\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12O\n\x13last_heartbeat_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00R\x11lastHeartbeatTime\x88\x01\x01\x12J\n\rworker_labels\x18\x0b \x03(\x0b\x32%.weft.types.v1.Node.WorkerLabelsEntryR\x0cworkerLabels\x12G\n\x0c\x61\x64min_labels\x18\x0c \x03(\x0b\x32$.weft.types.v1.Node.AdminLabelsEntryR\x0b\x61\x64minLabels\x12(\n\x10\x64isk_total_bytes\x18\r \x01(\x04R\x0e\x64iskTotalBytes\x12&\n\x0f\x64isk_free_bytes\x18\x0e \x01(\x04R\rdiskFreeBytes\x12$\n\x0eleft_by_itself\x18\x0f \x01(\x08R\x0cleftByItself\x12\x1a\n\x08\x61pproved\x18\x10 \x01(\x08R\x08\x61pproved\x12\x43\n\x1c\x61\x64min_max_replicas_per_model\x18\x11 \x01(\rH\x01R\x18\x61\x64minMaxReplicasPerModel\x88\x01\x01\x12@\n\x1dworker_max_replicas_per_model\x18\x12 \x01(\rR\x19workerMaxReplicasPerModel\x12\x46\n\x0e\x64rain_deadline\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x02R\rdrainDeadline\x88\x01\x01\x12\x1f\n\x0bmodel_count\x18\x14 \x01(\rR\nmodelCount\x12&\n\x0fin_flight_count\x18\x15 \x01(\rR\rinFlightCount\x12-\n\x12\x61\x64vertised_address\x18\x16 \x01(\tR\x11\x61\x64vertisedAddress\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a?\n\x11WorkerLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a>\n\x10\x41\x64minLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x16\n\x14_last_heartbeat_timeB\x1f\n\x1d_admin_max_replicas_per_modelB\x11\n\x0f_drain_deadline*\xa2\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12NODE_STATE_PENDING\x10\x01\x12\x16\n\x12NODE_STATE_HEALTHY\x10\x02\x12\x18\n\x14NODE_STATE_UNHEALTHY\x10\x03\x12\x16\n\x12NODE_STATE_OFFLINE\x10\x04\x12\x17\n\x13NODE_STATE_DRAINING\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18weft/types/v1/node.proto\x12\rweft.types.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x01\n\x06\x44\x65vice\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n\x06vendor\x18\x03 \x01(\tR\x06vendor\x12,\n\x12total_memory_bytes\x18\x04 \x01(\x04R\x10totalMemoryBytes\x12*\n\x11\x66ree_memory_bytes\x18\x05 \x01(\x04R\x0f\x66reeMemoryBytes\"\xa4\x0b\n\x04Node\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x18.weft.types.v1.NodeStateR\x05state\x12\x18\n\x07\x61\x64\x64ress\x18\x04 \x01(\tR\x07\x61\x64\x64ress\x12\x37\n\x06labels\x18\x05 \x03(\x0b\x32\x1f.weft.types.v1.Node.LabelsEntryR\x06labels\x12/\n\x07\x64\x65vices\x18\x06 \x03(\x0b\x32\x15.weft.types.v1.DeviceR\x07\x64\x65vices\x12\x18\n\x07\x65ngines\x18\x07 \x03(\tR\x07\x65ngines\x12\x33\n\x16max_replicas_per_model\x18\x08 \x01(\rR\x13maxReplicasPerModel\x12;\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12O\n\x13last_heartbeat_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00R\x11lastHeartbeatTime\x88\x01\x01\x12J\n\rworker_labels\x18\x0b \x03(\x0b\x32%.weft.types.v1.Node.WorkerLabelsEntryR\x0cworkerLabels\x12G\n\x0c\x61\x64min_labels\x18\x0c \x03(\x0b\x32$.weft.types.v1.Node.AdminLabelsEntryR\x0b\x61\x64minLabels\x12(\n\x10\x64isk_total_bytes\x18\r \x01(\x04R\x0e\x64iskTotalBytes\x12&\n\x0f\x64isk_free_bytes\x18\x0e \x01(\x04R\rdiskFreeBytes\x12$\n\x0eleft_by_itself\x18\x0f \x01(\x08R\x0cleftByItself\x12\x1a\n\x08\x61pproved\x18\x10 \x01(\x08R\x08\x61pproved\x12\x43\n\x1c\x61\x64min_max_replicas_per_model\x18\x11 \x01(\rH\x01R\x18\x61\x64minMaxReplicasPerModel\x88\x01\x01\x12@\n\x1dworker_max_replicas_per_model\x18\x12 \x01(\rR\x19workerMaxReplicasPerModel\x12\x46\n\x0e\x64rain_deadline\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x02R\rdrainDeadline\x88\x01\x01\x12\x1f\n\x0bmodel_count\x18\x14 \x01(\rR\nmodelCount\x12&\n\x0fin_flight_count\x18\x15 \x01(\rR\rinFlightCount\x12-\n\x12\x61\x64vertised_address\x18\x16 \x01(\tR\x11\x61\x64vertisedAddress\x12!\n\x0cmax_replicas\x18\x17 \x01(\rR\x0bmaxReplicas\x12=\n\nidle_limit\x18\x18 \x01(\x0b\x32\x19.google.protobuf.DurationH\x03R\tidleLimit\x88\x01\x01\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a?\n\x11WorkerLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a>\n\x10\x41\x64minLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x16\n\x14_last_heartbeat_timeB\x1f\n\x1d_admin_max_replicas_per_modelB\x11\n\x0f_drain_deadlineB\r\n\x0b_idle_limit*\xa2\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12NODE_STATE_PENDING\x10\x01\x12\x16\n\x12NODE_STATE_HEALTHY\x10\x02\x12\x18\n\x14NODE_STATE_UNHEALTHY\x10\x03\x12\x16\n\x12NODE_STATE_OFFLINE\x10\x04\x12\x17\n\x13NODE_STATE_DRAINING\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,16 +39,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODE_WORKERLABELSENTRY']._serialized_options = b'8\001'
   _globals['_NODE_ADMINLABELSENTRY']._loaded_options = None
   _globals['_NODE_ADMINLABELSENTRY']._serialized_options = b'8\001'
-  _globals['_NODESTATE']._serialized_start=1572
-  _globals['_NODESTATE']._serialized_end=1734
-  _globals['_DEVICE']._serialized_start=77
-  _globals['_DEVICE']._serialized_end=235
-  _globals['_NODE']._serialized_start=238
-  _globals['_NODE']._serialized_end=1569
-  _globals['_NODE_LABELSENTRY']._serialized_start=1307
-  _globals['_NODE_LABELSENTRY']._serialized_end=1364
-  _globals['_NODE_WORKERLABELSENTRY']._serialized_start=1366
-  _globals['_NODE_WORKERLABELSENTRY']._serialized_end=1429
-  _globals['_NODE_ADMINLABELSENTRY']._serialized_start=1431
-  _globals['_NODE_ADMINLABELSENTRY']._serialized_end=1493
+  _globals['_NODESTATE']._serialized_start=1717
+  _globals['_NODESTATE']._serialized_end=1879
+  _globals['_DEVICE']._serialized_start=109
+  _globals['_DEVICE']._serialized_end=267
+  _globals['_NODE']._serialized_start=270
+  _globals['_NODE']._serialized_end=1714
+  _globals['_NODE_LABELSENTRY']._serialized_start=1437
+  _globals['_NODE_LABELSENTRY']._serialized_end=1494
+  _globals['_NODE_WORKERLABELSENTRY']._serialized_start=1496
+  _globals['_NODE_WORKERLABELSENTRY']._serialized_end=1559
+  _globals['_NODE_ADMINLABELSENTRY']._serialized_start=1561
+  _globals['_NODE_ADMINLABELSENTRY']._serialized_end=1623
 # @@protoc_insertion_point(module_scope)
