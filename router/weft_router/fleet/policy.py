@@ -23,8 +23,8 @@ class RoutePolicy(StrEnum):
 class Policy:
     """A model's scheduling policy; the default one says nothing.
 
-    `min_replicas` 0 is no minimum and `max_replicas` 0 no maximum. Thresholds of 0 inherit the setting of the fleet, and
-    so do None of `keep_alive_seconds` (infinite: for ever) and of `prewarm`.
+    `min_replicas` 0 is no minimum and `max_replicas` 0 no maximum. Thresholds of 0 inherit the setting of the fleet,
+    and so do None of `keep_alive_seconds` (infinite: for ever) and of `prewarm`.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""Ends the process when one request has held a slot for too long, where its node wants that: LocalAI's busy watchdog."""
+"""Ends the process when one request has held a slot for too long: LocalAI's busy watchdog, off by default."""
 
 import asyncio
 import logging
