@@ -63,6 +63,14 @@ EVENT_NAMES: Mapping[str, EventName] = {
         EventKind.REPLICA, "nobody can reach the node of a replica any more", "`state`, the one it was in"
     ),
     "replica_dead": EventName(EventKind.REPLICA, "nothing listens where a replica should", ""),
+    "leader_elected": EventName(
+        EventKind.LEADER, "a router leads in something from now on", "`lease`, `epoch`"
+    ),
+    "effect_refused": EventName(
+        EventKind.LEADER,
+        "a router that leads no longer tried to change something, and nothing was changed",
+        "`lease`, `epoch`, the one it led in",
+    ),
     "refused": EventName(
         EventKind.REFUSAL,
         "requests were turned away",

@@ -10,6 +10,8 @@ from datetime import timedelta
 
 from weft_common.clock import Clock
 from weft_common.errors import PartUnavailable
+from weft_common.events import Journal
+from weft_proto.weft.types.v1 import EventKind
 from weft_router.fleet.lease import Fence, LeaseRow
 from weft_router.store.protocol import LeaseStore
 
@@ -25,8 +27,18 @@ _log = logging.getLogger(__name__)
 class Lease:
     """One router's part in one lease. State: `_fence` and `_until`, when its term ends by this router's clock."""
 
-    def __init__(self, store: LeaseStore, name: str, *, holder: str, clock: Clock, ttl: timedelta) -> None:
+    def __init__(
+        self,
+        store: LeaseStore,
+        name: str,
+        *,
+        holder: str,
+        clock: Clock,
+        ttl: timedelta,
+        journal: Journal | None = None,
+    ) -> None:
         self._store = store
+        self._journal = journal or Journal(holder, clock)
         self._name = name
         self._holder = holder
         self._clock = clock
@@ -38,6 +50,13 @@ class Lease:
     def fence(self) -> Fence | None:
         """What effects carry that begin now; None while this router does not lead for sure."""
         return self._fence if self._clock.monotonic() < self._until else None
+
+    def note_refused(self, fence: Fence | None, effect: str) -> None:
+        """Tell that an effect of an earlier term was refused: the end of a step, and no failure."""
+        assert fence is not None, "only what carries a fence is refused"
+        _log.warning("effect_refused", extra={"lease": fence.lease, "epoch": fence.epoch, "effect": effect})
+        why = f"another router leads in {fence.lease} by now: {effect} is its to decide"
+        self._journal.tell(EventKind.LEADER, "effect_refused", why, lease=fence.lease, epoch=fence.epoch)
 
     async def keep(self) -> None:
         """Lead whenever nobody else does; for ever, and when that ends the lease is given back."""
@@ -67,6 +86,8 @@ class Lease:
     def _lead(self, row: LeaseRow, until: float) -> None:
         if row.fence != self._fence:
             _log.info("leader_elected", extra={"lease": row.name, "holder": row.holder, "epoch": row.epoch})
+            why = f"{row.holder} leads in {row.name}: nobody did"
+            self._journal.tell(EventKind.LEADER, "leader_elected", why, lease=row.name, epoch=row.epoch)
         self._fence, self._until = row.fence, until
 
     def _follow(self, row: LeaseRow) -> None:
@@ -86,25 +107,45 @@ class Lease:
 
 
 class Leases:
-    """Makes one lease for each loop that only one router may run, and keeps all of them. State: `_leases`, by name."""
+    """Makes one lease for each loop that only one router may run, and keeps all of them.
 
-    def __init__(self, store: LeaseStore, *, holder: str, clock: Clock, ttl: timedelta) -> None:
+    State: `_leases`, by name, and `_kept`, whether they are renewed already.
+    """
+
+    def __init__(
+        self,
+        store: LeaseStore,
+        *,
+        holder: str,
+        clock: Clock,
+        ttl: timedelta,
+        journal: Journal | None = None,
+    ) -> None:
         self._store = store
         self._holder = holder
         self._clock = clock
         self._ttl = ttl
+        self._journal = journal
         self._leases: dict[str, Lease] = {}
+        self._kept = False
 
     def of(self, name: str) -> Lease:
         """The lease of that name; all have to be made before they are kept."""
         if name not in self._leases:
+            assert not self._kept, f"nobody would renew {name}"
             self._leases[name] = Lease(
-                self._store, name, holder=self._holder, clock=self._clock, ttl=self._ttl
+                self._store,
+                name,
+                holder=self._holder,
+                clock=self._clock,
+                ttl=self._ttl,
+                journal=self._journal,
             )
         return self._leases[name]
 
     async def keep(self) -> None:
         """Renew all of them for ever, none of them waiting for another."""
+        self._kept = True
         async with asyncio.TaskGroup() as tasks:
             for lease in self._leases.values():
                 tasks.create_task(lease.keep())

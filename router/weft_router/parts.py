@@ -73,7 +73,13 @@ def make_base(
         sync=FleetSync(store, bus, fleet, clock),
         commands=Commands(bus, install_seconds=settings.install_timeout.total_seconds()),
         silence=Silence(fleet=fleet, clock=clock, seconds=settings.node_silence.total_seconds()),
-        leases=Leases(store.leases, holder=_identity(settings), clock=clock, ttl=settings.lease_ttl),
+        leases=Leases(
+            store.leases,
+            holder=_identity(settings),
+            clock=clock,
+            ttl=settings.lease_ttl,
+            journal=journal,
+        ),
     )
 
 

@@ -168,7 +168,7 @@ class Reconciler:
             else:
                 await self._shrink(step, fence)
         except StaleLeader:
-            _log.warning("stale_leader_refused", extra={"model": model, "step": kind, "term": str(fence)})
+            self._lease.note_refused(fence, f"to {kind} {model}")
         except WeftError as error:
             _log.warning("reconciling_interrupted", extra={"model": model, "error": str(error)})
         except Exception:  # noqa: BLE001 (outermost edge of the step's task: other models are not to blame)

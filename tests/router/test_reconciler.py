@@ -322,7 +322,7 @@ async def test_a_leader_that_slept_changes_nothing_and_is_counted(
     assert len(await world.step(fence)) == 1
     assert (world.loads.asked, world.unloads.unloaded) == ([], [])
     assert [row.refused_count for row in await world.store.leases.read()] == [1]
-    assert [r.message for r in caplog.records if r.levelname == "WARNING"] == ["stale_leader_refused"]
+    assert [r.message for r in caplog.records if r.levelname == "WARNING"] == ["effect_refused"]
 
 
 async def test_what_a_former_term_gave_up_on_is_tried_anew() -> None:

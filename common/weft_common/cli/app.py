@@ -247,3 +247,14 @@ def explain(
 
     endpoint = endpoint_of(home, url, key)
     raise typer.Exit(run_explain(endpoint, model, replicas=replicas, without=without or (), as_json=as_json))
+
+
+@app.command()
+def leases(
+    home: HomeOption, *, url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False
+) -> None:
+    """Say which router leads in what, and how much of what former leaders did was refused."""
+    from weft_common.cli.endpoint import endpoint_of
+    from weft_common.cli.leases import run_leases
+
+    raise typer.Exit(run_leases(endpoint_of(home, url, key), as_json=as_json))

@@ -1,5 +1,7 @@
 """Scheduling policies at an admin's word."""
 
+from datetime import timedelta
+
 from weft_common.errors import FieldViolation, InvalidRequest, PolicyNotFound
 from weft_common.rpc import current_call
 from weft_proto.weft.scheduling.v1 import (
@@ -7,6 +9,9 @@ from weft_proto.weft.scheduling.v1 import (
     DeletePolicyResponse,
     GetPolicyRequest,
     GetPolicyResponse,
+    Lease,
+    ListLeasesRequest,
+    ListLeasesResponse,
     ListPoliciesRequest,
     ListPoliciesResponse,
     SchedulingServiceBase,
@@ -16,6 +21,7 @@ from weft_proto.weft.scheduling.v1 import (
 from weft_router import convert
 from weft_router.convert_warmth import keep_alive, window
 from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.lease import LeaseRow
 from weft_router.fleet.policy import Policy, PolicyEdit, edited, violations
 from weft_router.paging import page
 from weft_router.store.protocol import Store
@@ -62,11 +68,24 @@ class SchedulingService(SchedulingServiceBase):
         current_call().set_initial_metadata([("x-weft-http-status", "204")])
         return DeletePolicyResponse()
 
+    async def list_leases(self, message: ListLeasesRequest) -> ListLeasesResponse:
+        return ListLeasesResponse(leases=[_lease(row) for row in await self._store.leases.read()])
+
     def _policy(self, model: str) -> Policy:
         policy = self._fleet.policies.get(model)
         if policy is None:
             raise PolicyNotFound(f"The model '{model}' has no scheduling policy.")
         return policy
+
+
+def _lease(row: LeaseRow) -> Lease:
+    return Lease(
+        name=row.name,
+        holder=row.holder if row.remaining_seconds > 0 else "",
+        epoch=row.epoch,
+        remaining=timedelta(seconds=row.remaining_seconds),
+        refused_count=row.refused_count,
+    )
 
 
 def _edit(message: SetPolicyRequest) -> PolicyEdit:

@@ -1,5 +1,6 @@
 """Scheduling policies: set, read, listed and deleted, and refused by the field that is wrong."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from weft_common.rpc import CallContext, call_scope
 from weft_proto.weft.scheduling.v1 import (
     DeletePolicyRequest,
     GetPolicyRequest,
+    ListLeasesRequest,
     ListPoliciesRequest,
     SetPolicyRequest,
 )
@@ -119,3 +121,16 @@ async def test_a_policy_of_another_router_is_kept_in_mind() -> None:
     other = World(world.store)
     await world.set(route_policy="round_robin")
     assert await other.set(min_replicas=1) == Policy("m", min_replicas=1, route_policy="round_robin")
+
+
+async def test_leases_are_listed_with_nobody_where_a_term_is_over() -> None:
+    world = World()
+    await world.store.leases.hold("reconciler", "router-0-ab", ttl=timedelta(seconds=60))
+    await world.store.leases.hold("health", "router-0-ab", ttl=timedelta(0))
+    answer = await world.service.list_leases(ListLeasesRequest())
+    assert [(one.name, one.holder, one.epoch) for one in answer.leases] == [
+        ("health", "", 1),
+        ("reconciler", "router-0-ab", 1),
+    ]
+    assert answer.leases[0].remaining == timedelta(0)
+    assert timedelta(seconds=50) < answer.leases[1].remaining <= timedelta(seconds=60)
