@@ -50,8 +50,8 @@ EVENT_NAMES: Mapping[str, EventName] = {
         "a replica has to make room",
         "`for_model`, `for_replica`, `idle_seconds`, `forced`",
     ),
-    "scaled_up": EventName(EventKind.SCALING, "the reconciler adds a replica", ""),
-    "scaled_down": EventName(EventKind.SCALING, "the reconciler takes a replica away", ""),
+    "scaled_up": EventName(EventKind.SCALING, "the reconciler added a replica", ""),
+    "scaled_down": EventName(EventKind.SCALING, "the reconciler took a replica away", ""),
     "scaling_gave_up": EventName(
         EventKind.SCALING, "the reconciler pauses: what is asked for cannot be had", "`wanted`"
     ),

@@ -102,6 +102,7 @@ def _services(parts: Parts) -> list[ServiceBase]:
             loads=parts.loads,
             unloads=parts.unloads,
             settings=base.settings,
+            journal=base.journal,
         ),
         SchedulingService(fleet=base.fleet, store=base.store, sync=base.sync),
     ]

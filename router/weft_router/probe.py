@@ -15,6 +15,7 @@ from weft_common.clock import Clock
 from weft_common.errors import InternalError, WeftError
 from weft_common.events import Journal
 from weft_common.rpc import open_channel
+from weft_proto.weft.types.v1 import EventKind
 from weft_router.fleet.entities import Replica
 from weft_router.fleet.fleet import Fleet
 from weft_router.settings import RouterSettings
@@ -116,6 +117,15 @@ class Probe:
         if finding is Finding.DEAD:
             _log.info("replica_dead", extra={"replica": replica.id, "model": replica.model})
             await self._store.remove_replicas([replica.id])
+            node = self._fleet.nodes.get(replica.node_id)
+            self._journal.tell(
+                EventKind.REPLICA,
+                "replica_dead",
+                "a gateway could not reach it, and nothing listens where it should",
+                model=replica.model,
+                node=node.name if node else "",
+                replica_id=replica.id,
+            )
             await self._sync.after_write()
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from weft_common.clock import Clock
 from weft_common.errors import ModelLoading, NoCapacity, PartUnavailable, WeftError
 from weft_common.events import Journal
+from weft_proto.weft.types.v1 import EventKind
 from weft_router.fleet.breaker import Breaker, after_failure, circumstances_of, may_try, nodes_mark
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
@@ -176,6 +177,18 @@ class Reconciler:
         finally:
             self._busy.discard(model)
 
+    def _tell(self, what: str, step: Step, replica: Replica | None) -> None:
+        """Tell of a step once it has had its effect: one of a former leader's has none."""
+        node = self._fleet.nodes.get(replica.node_id) if replica else None
+        self._journal.tell(
+            EventKind.SCALING,
+            what,
+            step.reason,
+            model=_model_of(step),
+            node=node.name if node else "",
+            replica_id=replica.id if replica else "",
+        )
+
     def _concerned(self, snapshot: Snapshot) -> Iterator[str]:
         """Models that something may have to be done for, less those for which something is being done."""
         policies = (p.model for p in snapshot.catalog.policies.values() if p.scales or p.spread_all)
@@ -230,10 +243,11 @@ class Reconciler:
         if model is None or (step.node_id and node is None):
             return
         try:
-            await self._loads.add(model, node, _LOAD_SECONDS, may_evict=step.may_evict, fence=fence)
+            replica = await self._loads.add(model, node, _LOAD_SECONDS, may_evict=step.may_evict, fence=fence)
+            self._tell("scaled_up", step, replica)
             self._breakers.get(step.model, {}).pop(step.node_id or "", None)
         except ModelLoading:
-            return
+            self._tell("scaled_up", step, None)
         except WeftError as error:
             passing = isinstance(error, NoCapacity | PartUnavailable)
             pause = _NO_PLACE_COOLDOWN_SECONDS if passing else _LOAD_COOLDOWN_SECONDS
@@ -243,7 +257,8 @@ class Reconciler:
     async def _shrink(self, step: Shrink, fence: Fence | None) -> None:
         replica = self._fleet.replicas.get(step.replica.id)
         if replica is not None and replica.state is ReplicaState.READY:
-            await self._unloads.unload([replica], force=False, fence=fence)
+            for marked in await self._unloads.unload([replica], force=False, fence=fence):
+                self._tell("scaled_down", step, marked)
 
     def _note_failure(self, step: Grow, look: _Look, reason: str, cooldown_seconds: float) -> None:
         breakers = self._breakers.setdefault(step.model, {})
@@ -257,6 +272,9 @@ class Reconciler:
         if breaker.gave_up:
             _log.warning(
                 "reconciling_gave_up", extra={"model": step.model, "want": step.reason, "why": reason}
+            )
+            self._journal.tell(
+                EventKind.SCALING, "scaling_gave_up", reason, model=step.model, wanted=step.reason
             )
 
 

@@ -4,8 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+from weft_common.clock import Clock
 from weft_common.errors import LoadFailed, PartUnavailable
+from weft_common.event_names import EVENT_NAMES
+from weft_common.events import Journal
 from weft_common.rpc import RpcServer
 from weft_proto.weft.backend.v1 import BackendServiceBase, LoadModelRequest, LoadModelResponse
 from weft_proto.weft.bus.v1 import (
@@ -14,7 +18,7 @@ from weft_proto.weft.bus.v1 import (
     StopBackendRequest,
     StopBackendResponse,
 )
-from weft_proto.weft.types.v1 import Replica, ReplicaState
+from weft_proto.weft.types.v1 import EventKind, Replica, ReplicaState
 
 
 @dataclass
@@ -113,3 +117,20 @@ async def a_worker(bus: FakeBus, node_id: str = "n-one", *, failure: str = "") -
         worker = FakeWorker(bus, node_id, f"127.0.0.1:{port}", backend)
         worker.listen()
         yield worker
+
+
+class CheckedJournal(Journal):
+    """A journal that knows no other events than those of the table."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__("router", clock)
+
+    def tell(self, kind: EventKind, what: str, why: str, **about: Any) -> None:
+        assert EVENT_NAMES[what].kind is kind
+        assert why
+        super().tell(kind, what, why, **about)
+
+    @property
+    def told(self) -> list[tuple[str, str, str, str]]:
+        """What, model, node and replica of all events, oldest first."""
+        return [(e.what, e.model, e.node, e.replica_id) for e in self.waiting]

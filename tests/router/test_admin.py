@@ -40,6 +40,7 @@ async def an_admin() -> AsyncIterator[tuple[World, NodeAdminService]]:
                 loads=world.loads,
                 unloads=unloads,
                 settings=settings(),
+                journal=world.journal,
             ),
         )
 

@@ -10,11 +10,10 @@ import pytest
 
 from tests.router.builders import a_node, a_replica
 from tests.router.fake_store import FakeStore
-from tests.router.fakes import FakeBus
+from tests.router.fakes import CheckedJournal, FakeBus
 from tests.router.loading.worlds import settings
 from weft_common.clock import ManualClock
 from weft_common.errors import InternalError, PartUnavailable
-from weft_common.events import Journal
 from weft_common.rpc import RpcServer
 from weft_router.fleet.fleet import Fleet
 from weft_router.probe import Finding, Probe, look_at
@@ -46,7 +45,7 @@ class World:
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self.clock, self.store, self.fleet, self.look = ManualClock(), FakeStore(), Fleet(), FakeLook()
         self.look.gate.set()
-        self.journal = Journal("router", self.clock)
+        self.journal = CheckedJournal(self.clock)
         self.sync = FleetSync(self.store, FakeBus(), self.fleet)  # type: ignore[arg-type]  # a fake bus
         self.probe = Probe(
             settings=settings(),

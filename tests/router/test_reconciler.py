@@ -9,11 +9,10 @@ import pytest
 from tests.router.builders import GIB, a_fleet, a_model, a_node, a_replica
 from tests.router.fake_leases import FakeLeases
 from tests.router.fake_store import FakeStore
-from tests.router.fakes import FakeBus
+from tests.router.fakes import CheckedJournal, FakeBus
 from weft_common.background import background
 from weft_common.clock import ManualClock
 from weft_common.errors import LoadFailed, ModelLoading, NoCapacity, PartUnavailable, WeftError
-from weft_common.events import Journal
 from weft_router.fleet.entities import Changes, Model, Node, Replica, ReplicaState
 from weft_router.fleet.lease import Fence, LeaseRow
 from weft_router.fleet.load_job import LoadJob
@@ -69,8 +68,8 @@ class FakeUnloads:
 class World:
     def __init__(self, *things: Node | Replica | Model | Policy) -> None:
         self.clock, self.store = ManualClock(), FakeStore()
-        self.journal = Journal("router", self.clock)
         self.store.clock = self.clock.monotonic
+        self.journal = CheckedJournal(self.clock)
         self.fleet = a_fleet(*things, now=0, heard=self.clock.now)
         self.sync = FleetSync(self.store, FakeBus(), self.fleet)  # type: ignore[arg-type]  # a fake bus
         self.sync.known.set()

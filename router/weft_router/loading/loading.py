@@ -8,6 +8,7 @@ from dataclasses import replace
 from weft_common.clock import Clock
 from weft_common.errors import LoadFailed, ModelNotFound, NoCapacity, PartUnavailable, WeftError
 from weft_common.events import Journal
+from weft_proto.weft.types.v1 import EventKind
 from weft_router.fleet.entities import Model, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.load_job import LoadJob, LoadState
@@ -116,12 +117,29 @@ class Loading:
             except (ProcessGone, WorkerUnreachable) as error:
                 if isinstance(error, ProcessGone):
                     failure, search.returns = error, 0
+                job = flight.job
                 await self._leave(search, seat)
+                self._tell(job, seat, "load_moved", error.message)
         if not self._is_current(model):
             raise _Superseded
         await self._finish(flight, loaded)
         _log.info("model_loaded", extra={"model": model.name, "node": seat.node.name, "replica": loaded.id})
+        self._tell(
+            flight.job, seat, "load_done", "its engine is ready", seconds=round(loaded.load_seconds, 2)
+        )
         return loaded
+
+    def _tell(self, job: LoadJob, seat: Seat | None, what: str, why: str, **details: object) -> None:
+        self._journal.tell(
+            EventKind.LOAD,
+            what,
+            why,
+            model=job.model,
+            node=seat.node.name if seat else "",
+            replica_id=seat.replica.id if seat else "",
+            load=job.id,
+            **details,
+        )
 
     async def _leave(self, search: Search, seat: Seat) -> None:
         """Give a place up whose worker or process is gone, and look for one on another node."""
@@ -184,6 +202,10 @@ class Loading:
             await self._commands.stop(self._fleet.nodes.get(replica.node_id), replica, force=True)
         try:
             await self._store.loads.fail(ended)
+            if ended.state is LoadState.FAILED:
+                node = self._fleet.nodes.get(ended.node_id)
+                seat = Seat(node, replica) if node and replica else None
+                self._tell(ended, seat, "load_failed", ended.message, reason=ended.reason)
             await self._sync.after_write()
         except PartUnavailable as error:
             _log.warning("load_end_not_written", extra={"model": ended.model, "error": str(error)})

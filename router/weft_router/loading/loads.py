@@ -18,6 +18,7 @@ from weft_common.errors import (
     WeftError,
 )
 from weft_common.events import Journal
+from weft_proto.weft.types.v1 import EventKind
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.lease import Fence
@@ -165,7 +166,21 @@ class Loads:
             taken = await self._store.loads.take_over(job.id, self._owner, orphan=self._orphan())
             if taken is not None:
                 _log.info("load_taken_over", extra={"model": job.model, "load": job.id, "epoch": taken.epoch})
+                self._tell_taken(taken)
                 self._adopt(taken)
+
+    def _tell_taken(self, job: LoadJob) -> None:
+        node = self._fleet.nodes.get(job.node_id)
+        self._journal.tell(
+            EventKind.LOAD,
+            "load_taken_over",
+            "the router that began it has been silent for too long",
+            model=job.model,
+            node=node.name if node else "",
+            replica_id=job.replica_id,
+            load=job.id,
+            epoch=job.epoch,
+        )
 
     def _adopt(self, job: LoadJob) -> None:
         """Go on with a load; whoever waited for it here as another router's waits for it still."""

@@ -18,6 +18,7 @@ from weft_router.fleet.load_job import LoadState
 from weft_router.fleet.views import may_begin
 from weft_router.loading.commands import Commands
 from weft_router.loading.flight import Flight
+from weft_router.loading.told import tell_place
 from weft_router.placement.decide import decide
 from weft_router.placement.decision import Decision, Evict, Join, Placed, Refuse, Serve, Wait
 from weft_router.placement.request import Request, request_for
@@ -179,7 +180,9 @@ class Seats:
             node_id=decision.node.id,
             message=_awaits(decision),
         )
+        snapshot, now = self._fleet.snapshot(), self._clock.monotonic()
         await self._store.loads.reserve(job, replica, leaving, seen=decision.explanation.revision)
+        tell_place(self._journal, job, decision, replica, snapshot=snapshot, now=now)
         search.flight.job = job
         await self._sync.after_write()
         return Seat(decision.node, replica)

@@ -9,6 +9,7 @@ import logging
 
 from weft_common.errors import PartUnavailable
 from weft_common.events import Journal
+from weft_proto.weft.types.v1 import EventKind
 from weft_router.fleet.entities import Node, NodeState, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.node_life import HealthLimits, aged
@@ -64,6 +65,7 @@ class Health:
         if gone:
             _log.info("replicas_unreachable", extra={"replicas": gone})
             await self._store.remove_replicas(gone)
+            self._tell_lost(gone)
         if gone or any(changed):
             await self._sync.after_write()
 
@@ -82,7 +84,34 @@ class Health:
             "node_state",
             extra={"node": node.name, "state": after.state, "before": node.state, "age": _shown(seconds)},
         )
+        self._tell_state(node, after, seconds)
         return True
+
+    def _tell_state(self, before: Node, after: Node, seconds: float) -> None:
+        silent = f"not heard for {seconds:.0f} s" if self._is_silent(seconds) else "heard again"
+        self._journal.tell(
+            EventKind.NODE,
+            "node_state",
+            silent if after.token_sha256 else "its worker has left",
+            node=after.name,
+            state=after.state.value,
+            before=before.state.value,
+            age_seconds=_shown(seconds) or "",
+        )
+
+    def _tell_lost(self, replica_ids: list[str]) -> None:
+        for replica in (self._fleet.replicas[i] for i in replica_ids if i in self._fleet.replicas):
+            node = self._fleet.nodes.get(replica.node_id)
+            why = "its worker has left" if node and not node.token_sha256 else "nobody can reach its node"
+            self._journal.tell(
+                EventKind.REPLICA,
+                "replica_lost",
+                why if node else "its node was removed",
+                model=replica.model,
+                node=node.name if node else "",
+                replica_id=replica.id,
+                state=replica.state.value,
+            )
 
     def _is_silent(self, seconds: float) -> bool:
         return seconds >= self._limits.late_seconds

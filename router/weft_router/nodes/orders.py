@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from weft_common.errors import LabelNotFound, NodeStateError
 from weft_common.events import Journal
+from weft_proto.weft.types.v1 import EventKind
 from weft_router.fleet.entities import Node, NodeState, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.labels import bounded, labelled
@@ -53,7 +54,7 @@ class NodeOrders:
                 return node
             return approved(node, self._ages.age(node), self._limits)
 
-        return await self._changed(node_id, "node_approved", edit)
+        return await self._changed(node_id, "node_approved", "an admin let it in", edit)
 
     async def drain(self, node_id: str, timeout: timedelta, *, by_itself: bool) -> Node:
         """Have a node finish what is in flight and take nothing new; a worker changes nothing of an admin's drain."""
@@ -68,7 +69,8 @@ class NodeOrders:
             asked = replace(drained(node, by_itself=by_itself), generation=node.generation + 1)
             return replace(asked, drain_deadline=deadline)
 
-        return await self._changed(node_id, "node_drained", edit)
+        why = "its worker stops" if by_itself else "an admin asked for it"
+        return await self._changed(node_id, "node_drained", why, edit)
 
     async def resume(self, node_id: str, *, by_itself: bool) -> Node:
         """Call a drain off; a worker can only call its own off."""
@@ -83,13 +85,15 @@ class NodeOrders:
                 return node
             return replace(resumed(node, self._ages.age(node), self._limits), drain_deadline=None)
 
-        return await self._changed(node_id, "node_resumed", edit)
+        why = "its worker goes on" if by_itself else "an admin asked for it"
+        return await self._changed(node_id, "node_resumed", why, edit)
 
     async def label(self, node_id: str, edit: Callable[[Mapping[str, str]], Mapping[str, str]]) -> Node:
         """Change what admins say of a node."""
         return await self._changed(
             node_id,
             "node_labelled",
+            "an admin changed its labels",
             lambda node: labelled(replace(node, admin_labels=dict(edit(node.admin_labels)))),
         )
 
@@ -106,7 +110,10 @@ class NodeOrders:
     async def bound(self, node_id: str, max_replicas: int | None) -> Node:
         """Set how many replicas of one model a node may run; None leaves that to its worker."""
         return await self._changed(
-            node_id, "node_bounded", lambda node: bounded(replace(node, admin_max_replicas=max_replicas))
+            node_id,
+            "node_bounded",
+            "an admin bounded it" if max_replicas else "an admin left it to its worker",
+            lambda node: bounded(replace(node, admin_max_replicas=max_replicas)),
         )
 
     async def leave(self, node_id: str) -> None:
@@ -116,7 +123,7 @@ class NodeOrders:
             gone = left(node)
             return gone if gone.state is NodeState.DRAINING else replace(gone, drain_deadline=None)
 
-        await self._changed(node_id, "node_left", edit)
+        await self._changed(node_id, "node_left", "its worker said goodbye", edit)
         replicas = [r.id for r in self._fleet.replicas_on(node_id)]
         if replicas:
             await self._store.remove_replicas(replicas)
@@ -133,11 +140,30 @@ class NodeOrders:
         await self._store.remove_node(node_id)
         await self._sync.after_write()
         _log.info("node_removed", extra={"node": node.name})
+        self._journal.tell(EventKind.NODE, "node_removed", "an admin removed it", node=node.name)
 
-    async def _changed(self, node_id: str, event: str, edit: Callable[[Node], Node]) -> Node:
-        node = await self._nodes.change(node_id, edit)
-        _log.info(event, extra={"node": node.name, "state": node.state})
+    async def _changed(self, node_id: str, what: str, why: str, edit: Callable[[Node], Node]) -> Node:
+        before: Node | None = None
+
+        def seen(node: Node) -> Node:
+            nonlocal before
+            before = node
+            return edit(node)
+
+        node = await self._nodes.change(node_id, seen)
+        _log.info(what, extra={"node": node.name, "state": node.state})
+        if node != before:
+            self._journal.tell(EventKind.NODE, what, why, node=node.name, **_shown(what, node))
         return node
+
+
+def _shown(what: str, node: Node) -> Mapping[str, str]:
+    """What an event says of the node beside its name."""
+    if what == "node_labelled":
+        return {"labels": ",".join(f"{k}={v}" for k, v in sorted(node.admin_labels.items()))}
+    if what == "node_bounded":
+        return {"max_replicas": str(node.max_replicas_per_model)}
+    return {"state": node.state.value}
 
 
 def _require(node: Node, event: NodeEvent, what: str) -> None:

@@ -16,6 +16,7 @@ from weft_common.clock import Clock
 from weft_common.errors import InvalidRequest, InvalidToken, NodeStateError, PartUnavailable
 from weft_common.events import Journal
 from weft_proto.weft.node.v1 import HeartbeatRequest, RegisterNodeRequest
+from weft_proto.weft.types.v1 import EventKind
 from weft_router import convert
 from weft_router.fleet.entities import Node, NodeState, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
@@ -143,9 +144,20 @@ class Registry:
                 await self._store.put_node(node, seen=seen)
             except (NameTaken, NodeChanged):
                 continue
+            self._tell_registered(node, known)
             await self._sync.after_write()
             return node
         raise too_busy(f"Node '{request.name}'")
+
+    def _tell_registered(self, node: Node, known: Node | None) -> None:
+        about = {"node": node.name, "state": node.state.value, "address": node.address}
+        if known is None:
+            waits = node.state is NodeState.PENDING
+            why = "its worker registered" + (", and waits for an admin's approval" if waits else "")
+            self._journal.tell(EventKind.NODE, "node_joined", why, **about)
+        else:
+            why = "its worker registered again"
+            self._journal.tell(EventKind.NODE, "node_returned", why, before=known.state.value, **about)
 
     def _require_free(self, known: Node | None, request: RegisterNodeRequest, address: str) -> None:
         """Refuse a name that a worker on another machine lives under: the two would void each other's tokens for ever.
@@ -210,11 +222,19 @@ class Registry:
             # Before its state can be read, or another router calls it offline again by an age of old.
             await self._ages.tell()
 
+        before = node.state
+
         def edit(known: Node) -> Node:
+            nonlocal before
+            before = known.state
             same = known.token_sha256 == node.token_sha256
             return aged(replace(known, address=address), 0.0, self._limits) if same else known
 
-        return await self._nodes.change(node.id, edit)
+        node = await self._nodes.change(node.id, edit)
+        if node.state is not before:
+            about = {"node": node.name, "state": node.state.value, "before": before.value}
+            self._journal.tell(EventKind.NODE, "node_state", "heard again", **about, age_seconds=0)
+        return node
 
     async def _address(self, node: Node) -> str:
         """What the address that the worker advertises stands for now; what cannot be looked up is as it was."""
@@ -244,9 +264,23 @@ class Registry:
         if plan.gone:
             await self._store.remove_replicas(list(plan.gone))
             _log.info("replicas_gone", extra={"replicas": plan.gone})
+            self._tell_gone(node, plan.gone)
         if plan.write or plan.gone:
             await self._sync.after_write()
         return plan.stop
+
+    def _tell_gone(self, node: Node, replica_ids: Sequence[str]) -> None:
+        for replica in (self._fleet.replicas[i] for i in replica_ids if i in self._fleet.replicas):
+            asked = replica.state is ReplicaState.UNLOADING
+            self._journal.tell(
+                EventKind.REPLICA,
+                "replica_gone",
+                "it has unloaded" if asked else "its worker runs it no longer, and nobody had asked for that",
+                model=replica.model,
+                node=node.name,
+                replica_id=replica.id,
+                state=replica.state.value,
+            )
 
     def _plan(self, node: Node, reported: Sequence[Replica], young: frozenset[str]) -> Reconciled:
         known = self._fleet.replicas

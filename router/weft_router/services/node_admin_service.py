@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from weft_common.errors import FieldViolation, InvalidRequest, ModelNotFound
+from weft_common.events import Journal
 from weft_common.rpc import current_call
 from weft_proto.weft.admin.v1 import (
     ApproveNodeRequest,
@@ -36,8 +37,9 @@ from weft_proto.weft.admin.v1 import (
     UnloadModelRequest,
     UnloadModelResponse,
 )
+from weft_proto.weft.types.v1 import EventKind
 from weft_router import convert
-from weft_router.fleet.entities import Model, Node, ReplicaState
+from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.loading.loads import Loads
 from weft_router.nodes import description
@@ -65,6 +67,7 @@ class NodeAdminService(NodeAdminServiceBase):
         loads: Loads,
         unloads: Unloads,
         settings: RouterSettings,
+        journal: Journal,
     ) -> None:
         self._fleet = fleet
         self._nodes = nodes
@@ -73,6 +76,7 @@ class NodeAdminService(NodeAdminServiceBase):
         self._loads = loads
         self._unloads = unloads
         self._settings = settings
+        self._journal = journal
 
     async def get_node(self, message: GetNodeRequest) -> GetNodeResponse:
         return GetNodeResponse(node=self._portraits.node(self._nodes.find(message.id)))
@@ -158,7 +162,21 @@ class NodeAdminService(NodeAdminServiceBase):
             if r.state is ReplicaState.READY and node in (None, self._fleet.nodes.get(r.node_id))
         ]
         marked = await self._unloads.unload(there, force=message.force)
+        for replica in marked:
+            self._tell_unloaded(replica, forced=message.force)
         return UnloadModelResponse(replicas=[convert.replica_message(r) for r in marked])
+
+    def _tell_unloaded(self, replica: Replica, *, forced: bool) -> None:
+        node = self._fleet.nodes.get(replica.node_id)
+        self._journal.tell(
+            EventKind.REPLICA,
+            "replica_unloaded",
+            "an admin asked for it",
+            model=replica.model,
+            node=node.name if node else "",
+            replica_id=replica.id,
+            forced=forced,
+        )
 
     def _model(self, name: str) -> Model:
         model = self._fleet.models.get(name)

@@ -12,6 +12,7 @@ from weft_router.fleet.entities import Model, Replica
 from weft_router.fleet.fleet import Fleet
 from weft_router.loading.loads import Loads
 from weft_router.probe import Probe
+from weft_router.refusals import telling_refusals
 from weft_router.settings import RouterSettings
 from weft_router.sync import FleetSync
 
@@ -41,6 +42,10 @@ class RoutingService:
         self._journal = journal
 
     async def route(self, request: pb.RouteRequest) -> pb.RouteResponse:
+        with telling_refusals(self._journal, request.model):
+            return await self._routed(request)
+
+    async def _routed(self, request: pb.RouteRequest) -> pb.RouteResponse:
         model = self._fleet.models.get(request.model)
         if model is None:
             self._require_known()

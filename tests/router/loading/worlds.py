@@ -8,9 +8,8 @@ from typing import Any
 
 from tests.router.builders import a_model, a_node
 from tests.router.fake_store import FakeStore
-from tests.router.fakes import FakeBus
+from tests.router.fakes import CheckedJournal, FakeBus
 from weft_common.clock import ManualClock
-from weft_common.events import Journal
 from weft_router.fleet.fleet import Fleet
 from weft_router.loading.commands import Commands
 from weft_router.loading.loads import make_loads
@@ -45,7 +44,7 @@ class World:
     ) -> None:
         self.store, self.bus, self.fleet = store or FakeStore(), bus or FakeBus(), Fleet()
         self.clock = ManualClock()
-        self.journal = Journal("router", self.clock)
+        self.journal = CheckedJournal(self.clock)
         self.sync = FleetSync(self.store, self.bus, self.fleet, self.clock)  # type: ignore[arg-type]  # a fake bus
         self.commands = Commands(self.bus, install_seconds=5)  # type: ignore[arg-type]
         self.loads = make_loads(

@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 from tests.router.builders import a_model
 from tests.router.fake_store import FakeStore
-from tests.router.fakes import FakeBus
+from tests.router.fakes import CheckedJournal, FakeBus
 from tests.router.loading.worlds import settings
 from weft_common.clock import ManualClock
-from weft_common.events import Journal
 from weft_common.rpc.context import CallContext, call_scope
 from weft_proto.weft.node.v1 import (
     HeartbeatRequest,
@@ -47,7 +46,7 @@ class Router:
         self.sync = FleetSync(store, bus, self.fleet, clock)  # type: ignore[arg-type]  # a fake bus
         commands = Commands(bus, install_seconds=1)  # type: ignore[arg-type]
         parts: dict[str, Any] = {"fleet": self.fleet, "store": store, "sync": self.sync}
-        self.journal = Journal("router", clock)
+        self.journal = CheckedJournal(clock)
         told = {"clock": clock, "journal": self.journal}
         self.loads = make_loads(**parts, **told, settings=self.settings, commands=commands, tasks=tasks)
         self.unloads = Unloads(**parts, commands=commands)
@@ -66,6 +65,7 @@ class Router:
             loads=self.loads,
             unloads=self.unloads,
             settings=self.settings,
+            journal=self.journal,
         )
         self.lists = NodeListService(fleet=self.fleet, sync=self.sync, portraits=self.keep.portraits)
 
