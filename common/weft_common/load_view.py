@@ -38,6 +38,11 @@ class LoadView:
         """Forget a pick that will never reach the replica."""
         self._uncovered.pop(number, None)
 
+    def forget_picks(self, before: float) -> None:
+        """Take own picks that are older than a moment as ended."""
+        while self._uncovered and next(iter(self._uncovered.values())) < before:
+            del self._uncovered[next(iter(self._uncovered))]
+
     @property
     def uncovered(self) -> KeysView[int]:
         """Own picks that no report has covered, oldest first."""
@@ -66,6 +71,5 @@ class LoadView:
         """Requests that are there or on their way; own picks alone while reports are missing."""
         if now - self._report_time <= STALE_SECONDS:
             return self._reported_count + len(self._uncovered)
-        while self._uncovered and now - next(iter(self._uncovered.values())) > _FORGET_SECONDS:
-            del self._uncovered[next(iter(self._uncovered))]
+        self.forget_picks(now - _FORGET_SECONDS)
         return len(self._uncovered)

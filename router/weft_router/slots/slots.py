@@ -1,0 +1,296 @@
+"""Those who wait for a slot at this router, and the hands that give them one: the shell around the fair queue."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from weft_common.clock import Clock
+from weft_common.errors import QueueFull, WaitTooLong
+from weft_proto.pb.weft.bus.v1 import reports_pb2
+from weft_router.fleet.entities import Node, Replica
+from weft_router.fleet.fleet import Fleet
+from weft_router.slots.core.fair_queue import Claim, FairQueue, Wait
+from weft_router.slots.core.tally import Tally, Told
+from weft_router.slots.metrics import SlotMetrics
+from weft_router.slots.replicas import Candidate, Grant, Granting
+
+# Until something was measured; a caller that comes back too early is told better.
+_UNKNOWN_RETRY_SECONDS = 1.0
+_LATEST_RETRY_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRules:
+    """How many may wait, for one model and for all, and for how many seconds at most."""
+
+    model_limit: int
+    total_limit: int
+    wait_seconds: float
+    silent_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A slot, and what it took to get it: how many were ahead at first, and seconds."""
+
+    grant: Grant
+    position: int
+    waited: float
+
+
+@dataclass(slots=True)
+class ModelSlots:
+    """One model: who waits, who works, what is handed out. State: all of it; `answers` are those to whom waits."""
+
+    granting: Granting
+    queue: FairQueue = field(default_factory=FairQueue)
+    tally: Tally = field(default_factory=Tally)
+    answers: dict[Wait, asyncio.Future[Grant | None]] = field(default_factory=dict)
+
+    def under_way(self, principal: str) -> tuple[int, float]:
+        """What a principal has at replicas or on its way there."""
+        count, running = self.tally.in_flight(principal)
+        return count + self.granting.uncovered_count(principal), running
+
+    def note(self, principal: str) -> None:
+        """Tell the queue of it."""
+        self.queue.note(principal, self.under_way(principal))
+
+
+class Slots:
+    """Hands slots out, woken by reports and by changes of the fleet.
+
+    State: `_models`, `_count` of all who wait, and `changed`, set whenever somebody begins or ends to wait.
+    """
+
+    def __init__(
+        self, *, fleet: Fleet, clock: Clock, router_id: str, rules: QueueRules, metrics: SlotMetrics
+    ) -> None:
+        self.router_id = router_id
+        self.changed = asyncio.Event()
+        self._fleet = fleet
+        self._clock = clock
+        self._rules = rules
+        self._metrics = metrics
+        self._models: dict[str, ModelSlots] = {}
+        self._numbers = itertools.count(1)
+        self._count = 0
+        self._sequence = -1
+
+    async def acquire(self, model: str, claim: Claim, max_wait: float) -> Served | None:
+        """Wait for a slot; None where no replica is ready any more. Leaving ends the wait, also at the last moment.
+
+        Raises QueueFull and WaitTooLong.
+        """
+        began = self._clock.monotonic()
+        slots = self._model(model)
+        max_wait = min(max_wait, self._rules.wait_seconds)
+        wait, position = self._enter(model, slots, claim, max_wait)
+        answer = slots.answers[wait] = asyncio.get_running_loop().create_future()
+        try:
+            self._hand_out(model, slots)
+            grant = await self._answered(answer, max_wait, model, claim)
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                self._give_back(model, slots, answer.result())
+            raise
+        finally:
+            del slots.answers[wait]
+            slots.queue.remove(wait)
+            self._told_count(model, slots)
+        if grant is None:
+            return None
+        waited = self._clock.monotonic() - began
+        self._metrics.granted(model, waited)
+        return Served(grant, position, waited)
+
+    def report(self, report: reports_pb2.LoadReport) -> None:
+        """Take a worker's word on what its replicas do, and hand out what has become free."""
+        touched = {}
+        for entry in report.replicas:
+            replica = self._fleet.replicas.get(entry.replica_id)
+            if replica is not None:
+                touched[replica.model] = slots = self._model(replica.model)
+                self._take(slots, entry)
+        for model, slots in touched.items():
+            self._hand_out(model, slots)
+
+    def stir(self) -> None:
+        """Look again at what the fleet has, for those who wait."""
+        if self._sequence != self._fleet.sequence:
+            self._sequence = self._fleet.sequence
+            self._forget()
+        for model in [name for name, slots in self._models.items() if len(slots.queue)]:
+            self._hand_out(model, self._models[model])
+
+    def waiting(self) -> dict[str, int]:
+        """How many wait, by model."""
+        return {model: len(slots.queue) for model, slots in self._models.items() if len(slots.queue)}
+
+    def queues(self) -> Iterator[tuple[str, FairQueue, int]]:
+        """The queues of models that somebody waits for, with the slots that there are."""
+        for model, slots in self._models.items():
+            if len(slots.queue):
+                yield model, slots.queue, sum(replica.slot_count for replica, _ in self._places(model))
+
+    def forecast(self, model: str, claim: Claim) -> float:
+        """Seconds until a newcomer is likely to have a slot."""
+        slot_count = sum(replica.slot_count for replica, _ in self._places(model))
+        seconds = self._model(model).queue.forecast(claim, slot_count).seconds
+        return _UNKNOWN_RETRY_SECONDS if seconds is None else seconds
+
+    def _model(self, name: str) -> ModelSlots:
+        found = self._models.get(name)
+        if found is None:
+            found = self._models[name] = ModelSlots(Granting(self.router_id))
+        return found
+
+    def _enter(self, model: str, slots: ModelSlots, claim: Claim, max_wait: float) -> tuple[Wait, int]:
+        """Take a place in the queue, or refuse at once what would be refused in the end."""
+        free = not len(slots.queue) and any(c.in_flight_count < c.limit for c in self._candidates(model, slots))
+        position = 0
+        if not free:
+            slot_count = sum(replica.slot_count for replica, _ in self._places(model))
+            forecast = slots.queue.forecast(claim, slot_count)
+            position = forecast.position
+            if forecast.seconds is not None and forecast.seconds > max_wait:
+                raise self._too_long(model, forecast.seconds, forecast.seconds - max_wait)
+            self._make_room(model, slots, claim)
+        wait = slots.queue.add(
+            claim, next(self._numbers), self._clock.monotonic(), slots.under_way(claim.principal)
+        )
+        self._told_count(model, slots, come=1)
+        return wait, position
+
+    def _make_room(self, model: str, slots: ModelSlots, claim: Claim) -> None:
+        """Where the queue is full, the newest request of whoever waits with most goes, or the newcomer itself."""
+        crowded = []
+        if len(slots.queue) >= self._rules.model_limit:
+            crowded = [slots]
+        elif self._count >= self._rules.total_limit:
+            crowded = [s for s in self._models.values() if len(s.queue)]
+        if not crowded:
+            return
+        last = max(crowded, key=_heaviest)
+        victim = last.queue.giving_way()
+        order = (-claim.priority, slots.queue.crowd(claim))
+        if victim is None or _heaviest(last) <= order:
+            raise self._full(model, claim)
+        answer = last.answers.get(victim)
+        last.queue.remove(victim)
+        if answer is not None and not answer.done():
+            answer.set_exception(self._full(model, victim.claim))
+
+    async def _answered(
+        self, answer: asyncio.Future[Grant | None], max_wait: float, model: str, claim: Claim
+    ) -> Grant | None:
+        try:
+            async with asyncio.timeout(max_wait):
+                return await asyncio.shield(answer)
+        except TimeoutError:
+            if answer.done():
+                return answer.result()
+            seconds = self.forecast(model, claim)
+            raise self._too_long(model, seconds, seconds) from None
+
+    def _take(self, slots: ModelSlots, entry: reports_pb2.ReplicaLoad) -> None:
+        own = next((p for p in entry.picks if p.gateway_id == self.router_id), None)
+        seen = (own.contiguous, own.beyond) if own else (0, ())
+        busy = entry.in_flight_count + entry.queued_count
+        principals = slots.granting.report(entry.replica_id, busy, seen, self._clock.monotonic())
+        for step in slots.tally.take(entry.replica_id, map(_told, entry.works)):
+            slots.queue.settle(step.principal, step.work, step.finished, step.slot_seconds)
+            principals.add(step.principal)
+        for principal in principals:
+            slots.note(principal)
+
+    def _hand_out(self, model: str, slots: ModelSlots) -> None:
+        """Give free slots to those whose turn it is; where no replica is ready, tell everybody."""
+        if not len(slots.queue):
+            return
+        candidates = self._candidates(model, slots)
+        if not candidates:
+            for wait, answer in list(slots.answers.items()):
+                slots.queue.remove(wait)
+                _tell(answer, None)
+            return
+        now = self._clock.monotonic()
+        while len(slots.queue) and any(c.in_flight_count < c.limit for c in candidates):
+            wait = slots.queue.take()
+            principal = wait.claim.principal
+            _tell(slots.answers[wait], slots.granting.grant(candidates, principal, now))
+            slots.note(principal)
+
+    def _give_back(self, model: str, slots: ModelSlots, grant: Grant | None) -> None:
+        if grant is not None:
+            slots.granting.give_back(grant)
+            self._hand_out(model, slots)
+
+    def _candidates(self, model: str, slots: ModelSlots) -> list[Candidate]:
+        return slots.granting.candidates(
+            self._places(model), slots.queue.service.value, self._clock.monotonic()
+        )
+
+    def _places(self, model: str) -> list[tuple[Replica, Node]]:
+        """Ready replicas on nodes that were heard from lately; all of them where none was."""
+        places = [(r, self._fleet.nodes[r.node_id]) for r in self._fleet.ready_replicas(model)]
+        since = self._clock.monotonic() - self._rules.silent_seconds
+        heard = self._fleet.heard
+        return [p for p in places if heard.get(p[1].id, since) >= since] or places
+
+    def _forget(self) -> None:
+        """Drop what belongs to replicas and models that are gone."""
+        for model, slots in list(self._models.items()):
+            for replica_id in slots.granting.forget_others(self._fleet.replicas):
+                for principal in slots.tally.forget(replica_id):
+                    slots.note(principal)
+            if model not in self._fleet.models and not slots.answers:
+                del self._models[model]
+                self._metrics.forget(model)
+
+    def _told_count(self, model: str, slots: ModelSlots, come: int = 0) -> None:
+        self._count = sum(len(s.queue) for s in self._models.values())
+        self._metrics.waiting(model, len(slots.queue))
+        self.changed.set()
+
+    def _too_long(self, model: str, seconds: float, retry_seconds: float) -> WaitTooLong:
+        self._metrics.refused(model, WaitTooLong.reason)
+        text = f"'{model}' is busy: about {seconds:.0f} s until it is this request's turn; try again later."
+        return WaitTooLong(text, retry_after=_retry(retry_seconds))
+
+    def _full(self, model: str, claim: Claim) -> QueueFull:
+        self._metrics.refused(model, QueueFull.reason)
+        count = len(self._model(model).queue)
+        text = f"{count} requests wait for '{model}' already; try again later."
+        return QueueFull(text, retry_after=_retry(self.forecast(model, claim)))
+
+
+def _heaviest(slots: ModelSlots) -> tuple[int, float]:
+    """How much the request that would give way ought to: the lowest priority first, then the largest crowd."""
+    wait = slots.queue.giving_way()
+    if wait is None:
+        return (-(1 << 31), 0.0)
+    return (-wait.claim.priority, slots.queue.crowd(wait.claim) - 1 / wait.claim.weight)
+
+
+def _tell(answer: asyncio.Future[Grant | None], grant: Grant | None) -> None:
+    if not answer.done():
+        answer.set_result(grant)
+
+
+def _told(work: reports_pb2.PrincipalWork) -> Told:
+    return Told(
+        principal=work.principal,
+        generated=work.generated_token_count,
+        prompt=work.prompt_token_count,
+        finished=work.finished_count,
+        slot_seconds=work.slot_ms / 1000,
+        in_flight=work.in_flight_count,
+        running=work.running_token_count,
+    )
+
+
+def _retry(seconds: float) -> timedelta:
+    return timedelta(seconds=min(max(seconds, 0.001), _LATEST_RETRY_SECONDS))
