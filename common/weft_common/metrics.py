@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
-from weft_common.urls import split_host_port
-
 # From a request that found a slot at once to the longest wait that is sensible, in seconds.
 WAIT_BUCKETS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -34,8 +32,8 @@ async def serving_metrics(listen: str, registry: CollectorRegistry) -> AsyncIter
     if not listen:
         yield ""
         return
-    host, port = split_host_port(listen)
-    server, thread = start_http_server(port, host, registry)
+    host, _, port = listen.rpartition(":")
+    server, thread = start_http_server(int(port), host.strip("[]"), registry)
     address = f"{host}:{server.server_port}"
     _log.info("metrics_served", extra={"address": address})
     try:

@@ -72,3 +72,4 @@ def _check_secret_postgres(url: SecretStr) -> SecretStr:
 NatsUrl = Annotated[SecretStr, AfterValidator(_check_secret_nats)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_check_secret_postgres)]
 HostPort = Annotated[str, AfterValidator(check_host_port)]
+OptionalHostPort = Annotated[str, AfterValidator(lambda text: text and check_host_port(text))]

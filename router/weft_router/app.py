@@ -12,10 +12,11 @@ from weft_common.bus import open_bus
 from weft_common.clock import SystemClock
 from weft_common.errors import PartUnavailable
 from weft_common.event_stream import open_journal
+from weft_common.metrics import serving_metrics
 from weft_common.rpc import Method, RpcServer, upb_stream, upb_unary
 from weft_proto.pb.weft.admin.v1.node_admin_service_pb2 import ListNodesRequest, ListReplicasRequest
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
-from weft_proto.pb.weft.scheduling.v1.scheduling_service_pb2 import ExplainPlacementRequest
+from weft_proto.pb.weft.scheduling.v1.scheduling_service_pb2 import ExplainPlacementRequest, ListQueuesRequest
 from weft_router.catalog import Catalog
 from weft_router.liveness import follow_loads
 from weft_router.parts import Parts, make_base, make_parts
@@ -27,7 +28,9 @@ from weft_router.services.node_list_service import NodeListService
 from weft_router.services.node_service import NodeService
 from weft_router.services.routing_service import RoutingService
 from weft_router.services.scheduling_service import SchedulingService
+from weft_router.services.slot_service import SlotService
 from weft_router.settings import RouterSettings
+from weft_router.slots.waiting_reports import stir_slots, tell_waiting
 from weft_router.store.postgres import open_store
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
@@ -51,7 +54,7 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
     ):
         base = make_base(settings, store, bus, journal, tasks)
         parts = make_parts(base)
-        async with _server(parts) as server:
+        async with serving_metrics(settings.metrics_listen, base.registry), _server(parts) as server:
             async with background(*_loops(parts, server)):
                 await stop.wait()
             base.sync.close()
@@ -69,7 +72,9 @@ def _loops(parts: Parts, server: RpcServer) -> tuple[Coroutine[Any, Any, None], 
         parts.loads.keep(),
         *parts.nodes.loops(),
         _reconcile(parts.catalog, parts.reconciler),
-        follow_loads(base.bus, base.fleet, base.clock, base.sync.pulse.beat),
+        follow_loads(base.bus, base.fleet, base.clock, base.sync.pulse.beat, parts.slots.report),
+        tell_waiting(base.bus, parts.slots),
+        stir_slots(base.sync.pulse, parts.slots),
         purge(base.store, base.leases.of("retention")),
         base.leases.keep(),
     )
@@ -120,7 +125,16 @@ def _routing(parts: Parts) -> list[Method]:
         clock=base.clock,
         journal=base.journal,
     )
+    slots = SlotService(
+        routing=routing,
+        fleet=base.fleet,
+        slots=parts.slots,
+        clock=base.clock,
+        wait=base.settings.queue_wait,
+    )
     return [
+        upb_unary(f"{_SERVICE}AcquireSlot", slots.acquire_slot, pb.AcquireSlotRequest),
+        upb_unary(f"{_SCHEDULING}ListQueues", slots.list_queues, ListQueuesRequest),
         upb_unary(f"{_SERVICE}Route", routing.route, pb.RouteRequest),
         upb_stream(f"{_SERVICE}WatchFleet", routing.watch_fleet, pb.WatchFleetRequest),
         upb_unary(f"{_SERVICE}GetLoadStatus", routing.get_load_status, pb.GetLoadStatusRequest),

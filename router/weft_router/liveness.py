@@ -19,8 +19,17 @@ _LOADS = "weft.load.*"
 _log = logging.getLogger(__name__)
 
 
-async def follow_loads(bus: Bus, fleet: Fleet, clock: Clock, stir: Callable[[], None]) -> None:
-    """Hear nodes and their replicas by their load reports, for ever; `stir` wakes who waits for an idle replica."""
+async def follow_loads(
+    bus: Bus,
+    fleet: Fleet,
+    clock: Clock,
+    stir: Callable[[], None],
+    hear: Callable[[reports_pb2.LoadReport], None] = lambda report: None,
+) -> None:
+    """Hear nodes and their replicas by their load reports, for ever.
+
+    `stir` wakes who waits for an idle replica, and `hear` gets each report once the fleet has it.
+    """
 
     async def take(payload: bytes) -> None:
         try:
@@ -33,6 +42,7 @@ async def follow_loads(bus: Bus, fleet: Fleet, clock: Clock, stir: Callable[[], 
             fleet.hear(report.node_id, now)
             busy = {r.replica_id: r.in_flight_count + r.queued_count for r in report.replicas}
             fleet.report(report.node_id, busy, now)
+            hear(report)
             if not all(busy.values()):
                 stir()
 

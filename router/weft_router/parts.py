@@ -4,9 +4,12 @@ import asyncio
 from dataclasses import dataclass
 from uuid import uuid4
 
+from prometheus_client import CollectorRegistry
+
 from weft_common.bus import Bus
 from weft_common.clock import Clock, SystemClock
 from weft_common.events import Journal
+from weft_common.metrics import new_registry
 from weft_router.catalog import Catalog
 from weft_router.fleet.fleet import Fleet
 from weft_router.leases import Leases
@@ -17,6 +20,8 @@ from weft_router.probe import Probe
 from weft_router.reconciler import Reconciler
 from weft_router.settings import RouterSettings
 from weft_router.silence import Silence
+from weft_router.slots.metrics import SlotMetrics
+from weft_router.slots.slots import Slots
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
 from weft_router.unloads import Unloads
@@ -37,6 +42,7 @@ class Base:
     commands: Commands
     silence: Silence
     leases: Leases
+    registry: CollectorRegistry
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class Parts:
     probe: Probe
     nodes: NodeParts
     reconciler: Reconciler
+    slots: Slots
 
     def close(self) -> None:
         """Leave what is under way to other routers."""
@@ -80,6 +87,7 @@ def make_base(
             ttl=settings.lease_ttl,
             journal=journal,
         ),
+        registry=new_registry(),
     )
 
 
@@ -126,6 +134,13 @@ def make_parts(base: Base) -> Parts:
             journal=base.journal,
         ),
         reconciler=_reconciler(base, loads, unloads),
+        slots=Slots(
+            fleet=fleet,
+            clock=clock,
+            router_id=f"r-{uuid4().hex[:12]}",
+            rules=settings.queue_rules(),
+            metrics=SlotMetrics(base.registry),
+        ),
     )
 
 

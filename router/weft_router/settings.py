@@ -9,11 +9,12 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weft_common.duration import Duration
-from weft_common.urls import HostPort, NatsUrl, PostgresUrl
+from weft_common.urls import HostPort, NatsUrl, OptionalHostPort, PostgresUrl
 from weft_router.fleet.load_job import LoadLimits
 from weft_router.fleet.node_life import HealthLimits
 from weft_router.fleet.scaling import ScalingRules
 from weft_router.placement.rules import EvictionRules
+from weft_router.slots.rules import QueueRules
 
 
 class RouterSettings(BaseSettings):
@@ -68,6 +69,19 @@ class RouterSettings(BaseSettings):
             ge=timedelta(0),
         ),
     ] = timedelta(minutes=10)
+    queue_wait: Annotated[
+        Duration, Field(description="How long a request waits for a slot at most.", gt=timedelta(0))
+    ] = timedelta(seconds=60)
+    queue_limit: Annotated[
+        int, Field(description="How many requests may wait for slots of one model.", ge=1, le=1_000_000)
+    ] = 2_000
+    queue_limit_total: Annotated[
+        int, Field(description="How many requests may wait for slots of all models.", ge=1, le=1_000_000)
+    ] = 8_000
+    metrics_listen: Annotated[
+        OptionalHostPort,
+        Field(description="host:port of Prometheus metrics, at /metrics; empty: none are served."),
+    ] = ""
     load_wait: Annotated[
         Duration, Field(description="How long a request waits for a load at most.", gt=timedelta(0))
     ] = timedelta(seconds=60)
@@ -149,6 +163,15 @@ class RouterSettings(BaseSettings):
             residency_seconds=self.min_residency.total_seconds(),
             patience_seconds=self.eviction_patience.total_seconds(),
             force=self.force_eviction,
+        )
+
+    def queue_rules(self) -> QueueRules:
+        """How many may wait for slots, and for how long."""
+        return QueueRules(
+            model_limit=self.queue_limit,
+            total_limit=self.queue_limit_total,
+            wait_seconds=self.queue_wait.total_seconds(),
+            silent_seconds=self.node_silence.total_seconds(),
         )
 
     def scaling_rules(self) -> ScalingRules:

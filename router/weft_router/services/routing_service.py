@@ -46,19 +46,24 @@ class RoutingService:
             return await self._routed(request)
 
     async def _routed(self, request: pb.RouteRequest) -> pb.RouteResponse:
-        model = self._fleet.models.get(request.model)
-        if model is None:
-            self._require_known()
-            raise ModelNotFound(f"The model '{request.model}' does not exist")
+        model = self.model(request.model)
         over = self._clock.monotonic() + self._patience(request)
         await self._probe.forget_dead(list(request.suspect_replica_ids))
-        replicas = await self._ready(model, over)
+        replicas = await self.ready(model, over)
         if not replicas:
             raise PartUnavailable(
                 f"Model '{model.name}' was loaded and is gone again; try again.",
                 retry_after=timedelta(seconds=1),
             )
         return self._answer(replicas)
+
+    def model(self, name: str) -> Model:
+        """The model of that name; raises ModelNotFound, and PartUnavailable where nothing is known yet."""
+        model = self._fleet.models.get(name)
+        if model is None:
+            self._require_known()
+            raise ModelNotFound(f"The model '{name}' does not exist")
+        return model
 
     def _answer(self, replicas: list[Replica]) -> pb.RouteResponse:
         nodes = [self._fleet.nodes[i] for i in dict.fromkeys(r.node_id for r in replicas)]
@@ -68,7 +73,7 @@ class RoutingService:
             nodes=[convert.node_pb(n) for n in nodes],
         )
 
-    async def _ready(self, model: Model, over: float) -> list[Replica]:
+    async def ready(self, model: Model, over: float) -> list[Replica]:
         """Ready replicas; a model file that changes during the load has the new content loaded, a few times.
 
         All of them share the caller's patience: it ends at `over`, by the clock.
@@ -81,10 +86,7 @@ class RoutingService:
         return self._fleet.ready_replicas(model.name)
 
     async def get_load_status(self, request: pb.GetLoadStatusRequest) -> pb.GetLoadStatusResponse:
-        model = self._fleet.models.get(request.model)
-        if model is None:
-            self._require_known()
-            raise ModelNotFound(f"The model '{request.model}' does not exist")
+        model = self.model(request.model)
         job = await self._loads.status(model.name)
         if job is None:
             raise NotLoading(f"'{model.name}' is not being loaded.")

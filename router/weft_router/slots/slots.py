@@ -15,20 +15,11 @@ from weft_router.slots.core.fair_queue import Claim, FairQueue, Wait
 from weft_router.slots.core.tally import Tally, Told
 from weft_router.slots.metrics import SlotMetrics
 from weft_router.slots.replicas import Candidate, Grant, Granting
+from weft_router.slots.rules import QueueRules
 
 # Until something was measured; a caller that comes back too early is told better.
 _UNKNOWN_RETRY_SECONDS = 1.0
 _LATEST_RETRY_SECONDS = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class QueueRules:
-    """How many may wait, for one model and for all, and for how many seconds at most."""
-
-    model_limit: int
-    total_limit: int
-    wait_seconds: float
-    silent_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +90,8 @@ class Slots:
         finally:
             del slots.answers[wait]
             slots.queue.remove(wait)
-            self._told_count(model, slots)
+            self._count -= 1
+            self._tell_count(model, slots)
         if grant is None:
             return None
         waited = self._clock.monotonic() - began
@@ -149,7 +141,9 @@ class Slots:
 
     def _enter(self, model: str, slots: ModelSlots, claim: Claim, max_wait: float) -> tuple[Wait, int]:
         """Take a place in the queue, or refuse at once what would be refused in the end."""
-        free = not len(slots.queue) and any(c.in_flight_count < c.limit for c in self._candidates(model, slots))
+        free = not len(slots.queue) and any(
+            c.in_flight_count < c.limit for c in self._candidates(model, slots)
+        )
         position = 0
         if not free:
             slot_count = sum(replica.slot_count for replica, _ in self._places(model))
@@ -161,27 +155,29 @@ class Slots:
         wait = slots.queue.add(
             claim, next(self._numbers), self._clock.monotonic(), slots.under_way(claim.principal)
         )
-        self._told_count(model, slots, come=1)
+        self._count += 1
+        self._tell_count(model, slots)
         return wait, position
 
     def _make_room(self, model: str, slots: ModelSlots, claim: Claim) -> None:
         """Where the queue is full, the newest request of whoever waits with most goes, or the newcomer itself."""
-        crowded = []
+        crowded: dict[str, ModelSlots] = {}
         if len(slots.queue) >= self._rules.model_limit:
-            crowded = [slots]
+            crowded = {model: slots}
         elif self._count >= self._rules.total_limit:
-            crowded = [s for s in self._models.values() if len(s.queue)]
+            crowded = {name: found for name, found in self._models.items() if len(found.queue)}
         if not crowded:
             return
-        last = max(crowded, key=_heaviest)
+        heaviest = max(crowded, key=lambda name: _weight(crowded[name]))
+        last = crowded[heaviest]
         victim = last.queue.giving_way()
-        order = (-claim.priority, slots.queue.crowd(claim))
-        if victim is None or _heaviest(last) <= order:
+        if victim is None or _weight(last) <= (-claim.priority, slots.queue.crowd(claim)):
             raise self._full(model, claim)
-        answer = last.answers.get(victim)
+        refusal = self._full(heaviest, victim.claim)
         last.queue.remove(victim)
+        answer = last.answers.get(victim)
         if answer is not None and not answer.done():
-            answer.set_exception(self._full(model, victim.claim))
+            answer.set_exception(refusal)
 
     async def _answered(
         self, answer: asyncio.Future[Grant | None], max_wait: float, model: str, claim: Claim
@@ -250,8 +246,7 @@ class Slots:
                 del self._models[model]
                 self._metrics.forget(model)
 
-    def _told_count(self, model: str, slots: ModelSlots, come: int = 0) -> None:
-        self._count = sum(len(s.queue) for s in self._models.values())
+    def _tell_count(self, model: str, slots: ModelSlots) -> None:
         self._metrics.waiting(model, len(slots.queue))
         self.changed.set()
 
@@ -267,7 +262,7 @@ class Slots:
         return QueueFull(text, retry_after=_retry(self.forecast(model, claim)))
 
 
-def _heaviest(slots: ModelSlots) -> tuple[int, float]:
+def _weight(slots: ModelSlots) -> tuple[int, float]:
     """How much the request that would give way ought to: the lowest priority first, then the largest crowd."""
     wait = slots.queue.giving_way()
     if wait is None:

@@ -1,0 +1,88 @@
+"""Slots for gateways, and who waits for them, for admins."""
+
+from datetime import timedelta
+
+from weft_common.clock import Clock
+from weft_common.errors import InvalidRequest, PartUnavailable
+from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
+from weft_proto.pb.weft.scheduling.v1 import scheduling_service_pb2 as scheduling_pb
+from weft_router import convert
+from weft_router.fleet.fleet import Fleet
+from weft_router.services.routing_service import RoutingService
+from weft_router.slots.core.fair_queue import Claim, FairQueue
+from weft_router.slots.slots import Served, Slots
+
+_MOST_PRINCIPALS = 100
+_MOST_ATTEMPTS = 3
+
+
+class SlotService:
+    """AcquireSlot of weft.routing.v1.RoutingService and ListQueues of weft.scheduling.v1.SchedulingService."""
+
+    def __init__(
+        self, *, routing: RoutingService, fleet: Fleet, slots: Slots, clock: Clock, wait: timedelta
+    ) -> None:
+        self._routing = routing
+        self._fleet = fleet
+        self._slots = slots
+        self._clock = clock
+        self._wait_seconds = wait.total_seconds()
+
+    async def acquire_slot(self, request: pb.AcquireSlotRequest) -> pb.AcquireSlotResponse:
+        began = self._clock.monotonic()
+        model = self._routing.model(request.model)
+        over = began + self._patience(request)
+        for _ in range(_MOST_ATTEMPTS):
+            await self._routing.ready(model, over)
+            left = max(over - self._clock.monotonic(), 0.0)
+            served = await self._slots.acquire(model.name, _claim(request), left)
+            if served is not None:
+                return self._answer(served, self._clock.monotonic() - began)
+        # Replicas came and went meanwhile, each time before it was this request's turn.
+        raise PartUnavailable(
+            f"Model '{model.name}' was loaded and is gone again; try again.", retry_after=timedelta(seconds=1)
+        )
+
+    async def list_queues(self, request: scheduling_pb.ListQueuesRequest) -> scheduling_pb.ListQueuesResponse:
+        now = self._clock.monotonic()
+        queues = sorted(self._slots.queues(), key=lambda q: (-len(q[1]), q[0]))
+        return scheduling_pb.ListQueuesResponse(queues=[_queue_pb(*queue, now) for queue in queues])
+
+    def _patience(self, request: pb.AcquireSlotRequest) -> float:
+        if not request.HasField("max_wait"):
+            return self._wait_seconds
+        return min(self._wait_seconds, request.max_wait.ToTimedelta().total_seconds())
+
+    def _answer(self, served: Served, waited: float) -> pb.AcquireSlotResponse:
+        grant = served.grant
+        replicas = [grant.replica] if grant.fallback is None else [grant.replica, grant.fallback]
+        nodes = [self._fleet.nodes.get(i) for i in dict.fromkeys(r.node_id for r in replicas)]
+        answer = pb.AcquireSlotResponse(
+            replica=convert.replica_pb(grant.replica),
+            nodes=[convert.node_pb(node) for node in nodes if node is not None],
+            pick=f"{self._slots.router_id}/{grant.number}",
+            position=served.position,
+            sequence=self._fleet.sequence,
+        )
+        if grant.fallback is not None:
+            answer.fallback.CopyFrom(convert.replica_pb(grant.fallback))
+        answer.waited.FromMicroseconds(int(waited * 1e6))
+        return answer
+
+
+def _claim(request: pb.AcquireSlotRequest) -> Claim:
+    weight = request.weight or 1.0
+    if not 0 < weight < float("inf"):
+        raise InvalidRequest("weight: a number above 0 is needed")
+    return Claim(request.principal, weight, request.priority, float(request.max_token_count))
+
+
+def _queue_pb(model: str, queue: FairQueue, slot_count: int, now: float) -> scheduling_pb.Queue:
+    message = scheduling_pb.Queue(model=model, waiting_count=len(queue), slot_count=slot_count)
+    if queue.service.value is not None:
+        message.service_time.FromMicroseconds(int(queue.service.value * 1e6))
+    crowds = sorted(queue.waits(), key=lambda crowd: (-len(crowd[1]), crowd[0]))
+    for principal, waits in crowds[:_MOST_PRINCIPALS]:
+        line = message.principals.add(principal=principal, waiting_count=len(waits))
+        line.longest.FromMicroseconds(int((now - waits[0].since) * 1e6))
+    return message
