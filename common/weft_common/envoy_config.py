@@ -25,7 +25,7 @@ _IS_RPC = (
 # Of our own typed API, whose errors are google.rpc.Status; the transcoder has replaced the path by the rpc's.
 _IS_API = (
     "('x-envoy-original-path' in request.headers ? request.headers['x-envoy-original-path'] : request.path)"
-    ".matches('^/api/(node|models/)')"
+    ".matches('^/api/(node|models/|leases|queues|events)')"
 )
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 

@@ -21,6 +21,9 @@ _SHUN_SECONDS = 5.0
 # Before all of them are asked again, while none can be reached: three seconds in all.
 _PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.5, 0.0)
 
+# A router that hangs tells nothing new and refuses nothing: its watchers go to another one.
+_SILENCE_SECONDS = 4.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -93,6 +96,6 @@ async def open_routers(addresses: Sequence[str], mesh_secret: str, clock: Clock)
     async with AsyncExitStack() as stack:
         clients = []
         for address in addresses:
-            channel = await stack.enter_async_context(open_channel(address))
+            channel = await stack.enter_async_context(open_channel(address, silence_seconds=_SILENCE_SECONDS))
             clients.append((address, RpcClient(channel, metadata=mesh_metadata(mesh_secret))))
         yield Routers(clients, clock)

@@ -32,6 +32,9 @@ _EXACT: Mapping[str, Route] = {
     "/weft.dialect.v1.OpenAIService/ListModels": Route.GATEWAY,
     "/weft.dialect.v1.OpenAIService/GetModel": Route.GATEWAY,
     "/api/nodes": Route.ADMIN,
+    "/api/leases": Route.ADMIN,
+    "/api/queues": Route.ADMIN,
+    "/api/events": Route.ADMIN,
     # The one rpc of its service that is not for gateways alone.
     "/weft.routing.v1.RoutingService/GetLoadStatus": Route.ADMIN,
 }

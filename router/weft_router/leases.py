@@ -73,7 +73,7 @@ class Lease:
         # Of the moment before: the database's clock cannot have begun to count any earlier.
         until = self._clock.monotonic() + self._ttl.total_seconds()
         try:
-            row = await self._store.hold(self._name, self._holder, ttl=self._ttl)
+            row = await self._store.hold(self._name, self._holder, ttl=self._ttl, fence=self._fence)
         except PartUnavailable as error:
             _log.debug("lease_not_renewed", extra={"lease": self._name, "error": str(error)})
             return pause

@@ -17,13 +17,15 @@ class FakeLeases:
     rows: dict[str, LeaseRow] = field(default_factory=dict)
     ends: dict[str, float] = field(default_factory=dict)
 
-    async def hold(self, name: str, holder: str, *, ttl: timedelta) -> LeaseRow:
+    async def hold(self, name: str, holder: str, *, ttl: timedelta, fence: Fence | None = None) -> LeaseRow:
         self.reach()
         known = self._read(name)
         epoch = next_epoch(known, holder)
         if epoch is not None:
             self.ends[name] = self.now() + ttl.total_seconds()
             self.rows[name] = LeaseRow(name, holder, epoch, 0.0, known.refused_count if known else 0)
+        elif fence is not None:
+            self._count(name)
         row = self._read(name)
         assert row is not None
         return row
@@ -44,8 +46,12 @@ class FakeLeases:
         row = self.rows.get(fence.lease)
         if row is None or row.epoch != fence.epoch:
             if row is not None:
-                self.rows[fence.lease] = replace(row, refused_count=row.refused_count + 1)
+                self._count(fence.lease)
             raise StaleLeader(fence)
+
+    def _count(self, name: str) -> None:
+        row = self.rows[name]
+        self.rows[name] = replace(row, refused_count=row.refused_count + 1)
 
     def _read(self, name: str) -> LeaseRow | None:
         row = self.rows.get(name)

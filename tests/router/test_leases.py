@@ -51,9 +51,9 @@ async def test_a_term_counts_from_before_its_renewal_was_sent() -> None:
     world = World()
     hold = world.store.leases.hold
 
-    async def slowly(name: str, holder: str, *, ttl: timedelta) -> LeaseRow:
+    async def slowly(name: str, holder: str, *, ttl: timedelta, fence: Fence | None = None) -> LeaseRow:
         world.clock.advance(3)
-        return await hold(name, holder, ttl=ttl)
+        return await hold(name, holder, ttl=ttl, fence=fence)
 
     world.store.leases.hold = slowly  # type: ignore[method-assign]  # an answer that takes three seconds
     await world.first.renew()
@@ -82,6 +82,16 @@ async def test_who_slept_too_long_follows_and_may_lead_again_later() -> None:
     world.clock.advance(10)
     await world.first.renew()
     assert world.first.fence == Fence("tests", 3)
+
+
+async def test_what_a_leader_that_slept_asks_for_first_is_counted_once() -> None:
+    world = World()
+    await world.first.renew()
+    world.clock.advance(10)
+    await world.second.renew()
+    for _ in range(3):
+        await world.first.renew()
+    assert [row.refused_count for row in await world.store.leases.read()] == [1]
 
 
 async def test_a_router_that_stops_gives_its_leases_back() -> None:

@@ -21,9 +21,6 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     # A part that restarts on its port is used again within a second; grpc's default lets two minutes pass.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # Notices a peer that is stopped or unplugged, also during a long silent stream.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     # Parts reach each other directly; a proxy in the user's environment is for the internet.
     ("grpc.enable_http_proxy", 0),
@@ -31,13 +28,21 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 @asynccontextmanager
-async def open_channel(target: str, *, connect_seconds: float = 1.0) -> AsyncIterator[grpc.aio.Channel]:
+async def open_channel(
+    target: str, *, connect_seconds: float = 1.0, silence_seconds: float = 15.0
+) -> AsyncIterator[grpc.aio.Channel]:
     """Open a channel to `host:port` or `unix:path`; leaving the block ends its calls with PartUnavailable.
 
-    An attempt to connect fails after `connect_seconds` at the earliest; a busy machine may need most of a second.
+    An attempt to connect fails after `connect_seconds` at the earliest; a busy machine may need most of a second. A
+    peer that is stopped or unplugged is noticed within `silence_seconds`, also during a long silent stream.
     """
-    # Beside its name, this one is the least time that an attempt to connect gets.
-    options = (*_OPTIONS, ("grpc.min_reconnect_backoff_ms", int(connect_seconds * 1_000)))
+    options = (
+        *_OPTIONS,
+        # Beside its name, this one is the least time that an attempt to connect gets.
+        ("grpc.min_reconnect_backoff_ms", int(connect_seconds * 1_000)),
+        ("grpc.keepalive_time_ms", int(silence_seconds * 2_000 / 3)),
+        ("grpc.keepalive_timeout_ms", int(silence_seconds * 1_000 / 3)),
+    )
     async with grpc.aio.insecure_channel(target, options=options) as channel:
         yield channel
 

@@ -17,6 +17,9 @@ ON CONFLICT (name) DO UPDATE SET holder = $2, expire_time = clock_timestamp() + 
     epoch = leases.epoch + CASE WHEN leases.expire_time > clock_timestamp() THEN 0 ELSE 1 END
 WHERE leases.holder = $2 OR leases.expire_time <= clock_timestamp()
 """
+_COUNT_RENEWAL = """
+UPDATE leases SET refused_count = refused_count + 1 WHERE name = $1 AND epoch > $2 AND holder <> $3
+"""
 _ALL = """
 SELECT name, holder, epoch, refused_count,
     greatest(extract(epoch FROM expire_time - clock_timestamp()), 0)::float8 AS remaining FROM leases
@@ -29,10 +32,15 @@ class LeaseRows:
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
 
-    async def hold(self, name: str, holder: str, *, ttl: timedelta) -> LeaseRow:
-        """Lead in `name` for `ttl` from now unless another router does; returns the lease as it is then."""
+    async def hold(self, name: str, holder: str, *, ttl: timedelta, fence: Fence | None = None) -> LeaseRow:
+        """Lead in `name` for `ttl` from now unless another router does; returns the lease as it is then.
+
+        With `fence` it renews that term, which is refused and counted like any effect once another one began.
+        """
         async with self._reading() as connection:
             await connection.execute(_HOLD, name, holder, ttl)
+            if fence is not None:
+                await connection.execute(_COUNT_RENEWAL, name, fence.epoch, holder)
             return _lease(await connection.fetchrow(f"{_ALL} WHERE name = $1", name))
 
     async def give_back(self, fence: Fence) -> None:

@@ -33,8 +33,11 @@ class StaleLeader(Exception):
 class LeaseStore(Protocol):
     """Who leads in what; calls raise PartUnavailable while the database cannot be reached."""
 
-    async def hold(self, name: str, holder: str, *, ttl: timedelta) -> LeaseRow:
-        """Lead in `name` for `ttl` from now unless another router does; returns the lease as it is then."""
+    async def hold(self, name: str, holder: str, *, ttl: timedelta, fence: Fence | None = None) -> LeaseRow:
+        """Lead in `name` for `ttl` from now unless another router does; returns the lease as it is then.
+
+        With `fence` it renews that term, which is refused and counted like any effect once another one began.
+        """
         ...
 
     async def give_back(self, fence: Fence) -> None:

@@ -71,6 +71,15 @@ async def test_a_term_that_ran_out_is_not_gone_on_with_even_by_its_own_holder(st
     assert (await store.leases.hold(NAME, "a", ttl=LONG)).epoch == 2
 
 
+async def test_a_term_that_another_one_followed_cannot_be_renewed_and_that_is_counted(store: Store) -> None:
+    old = (await store.leases.hold(NAME, "a", ttl=OVER)).fence
+    await store.leases.hold(NAME, "b", ttl=LONG)
+    row = await store.leases.hold(NAME, "a", ttl=LONG, fence=old)
+    assert (row.holder, row.epoch, row.refused_count) == ("b", 2, 1)
+    row = await store.leases.hold(NAME, "b", ttl=LONG, fence=row.fence)
+    assert (row.holder, row.epoch, row.refused_count) == ("b", 2, 1)
+
+
 async def test_leases_of_different_names_are_apart(store: Store) -> None:
     await store.leases.hold(NAME, "a", ttl=LONG)
     await store.leases.hold("health", "b", ttl=LONG)
