@@ -63,6 +63,11 @@ EVENT_NAMES: Mapping[str, EventName] = {
         EventKind.REPLICA, "nobody can reach the node of a replica any more", "`state`, the one it was in"
     ),
     "replica_dead": EventName(EventKind.REPLICA, "nothing listens where a replica should", ""),
+    "replica_hung": EventName(EventKind.REPLICA, "a replica's process lives and is of no use", ""),
+    "replica_recovered": EventName(
+        EventKind.REPLICA, "a replica that hung is of use again", "`before`, what was wrong"
+    ),
+    "replica_replaced": EventName(EventKind.REPLICA, "a replica that hangs is stopped by force", ""),
     "leader_elected": EventName(
         EventKind.LEADER, "a router leads in something from now on", "`lease`, `epoch`"
     ),

@@ -262,6 +262,7 @@ class FleetView:
                 and replica.revision == model.revision
                 and replica.state == replica_pb2.REPLICA_STATE_READY
                 and replica.id not in self._gone
+                and not replica.problem
                 and node is not None
                 and node.state in _SERVING
                 and all(node.labels.get(key) == value for key, value in selector)

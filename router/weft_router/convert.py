@@ -77,6 +77,7 @@ def replica_pb(replica: Replica) -> replica_pb2.Replica:
             replica_pb2.DeviceShare(device_id=s.device_id, size_bytes=s.size_bytes) for s in replica.shares
         ],
         awaits_memory=not replica.begun,
+        problem=replica.problem,
     )
     if replica.load_seconds:
         message.load_duration.FromMicroseconds(int(replica.load_seconds * 1e6))
@@ -103,6 +104,7 @@ def replica(message: types.Replica | replica_pb2.Replica, node_id: str) -> Repli
         max_queue_count=message.max_queue_count,
         memory_bytes=message.memory_bytes,
         pid=message.pid,
+        problem=message.problem,
     )
 
 

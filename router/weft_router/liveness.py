@@ -41,10 +41,14 @@ async def follow_loads(
             now = clock.monotonic()
             fleet.hear(report.node_id, now)
             busy = {r.replica_id: r.in_flight_count + r.queued_count for r in report.replicas}
-            fleet.report(report.node_id, busy, now)
+            fleet.report(report.node_id, busy, now, stalled=_stalled(report))
             hear(report)
             if not all(busy.values()):
                 stir()
 
     async with bus.subscribe(_LOADS, take):
         await asyncio.Event().wait()
+
+
+def _stalled(report: reports_pb2.LoadReport) -> dict[str, float]:
+    return {r.replica_id: r.stalled.ToMilliseconds() / 1000 for r in report.replicas if r.HasField("stalled")}

@@ -12,6 +12,7 @@ from weft_common.events import Journal
 from weft_common.metrics import new_registry
 from weft_router.catalog import Catalog
 from weft_router.fleet.fleet import Fleet
+from weft_router.health_monitor import HealthMonitor
 from weft_router.leases import Leases
 from weft_router.loading.commands import Commands
 from weft_router.loading.loads import Loads, make_loads
@@ -56,6 +57,7 @@ class Parts:
     probe: Probe
     nodes: NodeParts
     reconciler: Reconciler
+    monitor: HealthMonitor
     slots: Slots
 
     def close(self) -> None:
@@ -110,20 +112,21 @@ def make_parts(base: Base) -> Parts:
         tasks=base.tasks,
     )
     unloads = Unloads(fleet=fleet, store=store, sync=sync, commands=base.commands)
+    probe = Probe(
+        settings=settings,
+        fleet=fleet,
+        store=store,
+        sync=sync,
+        clock=clock,
+        journal=base.journal,
+        tasks=base.tasks,
+    )
     return Parts(
         base=base,
         catalog=Catalog(settings.models_path, store=store, sync=sync, fleet=fleet, clock=clock),
         loads=loads,
         unloads=unloads,
-        probe=Probe(
-            settings=settings,
-            fleet=fleet,
-            store=store,
-            sync=sync,
-            clock=clock,
-            journal=base.journal,
-            tasks=base.tasks,
-        ),
+        probe=probe,
         nodes=make_nodes(
             settings=settings,
             fleet=fleet,
@@ -134,6 +137,7 @@ def make_parts(base: Base) -> Parts:
             journal=base.journal,
         ),
         reconciler=_reconciler(base, loads, unloads),
+        monitor=_monitor(base, probe, unloads),
         slots=Slots(
             fleet=fleet,
             clock=clock,
@@ -155,5 +159,18 @@ def _reconciler(base: Base, loads: Loads, unloads: Unloads) -> Reconciler:
         scaling=base.settings.scaling_rules(),
         eviction=base.settings.eviction_rules(),
         silence=base.silence,
+        journal=base.journal,
+    )
+
+
+def _monitor(base: Base, probe: Probe, unloads: Unloads) -> HealthMonitor:
+    return HealthMonitor(
+        fleet=base.fleet,
+        lease=base.leases.of("health"),
+        sync=base.sync,
+        probe=probe,
+        unloads=unloads,
+        clock=base.clock,
+        rules=base.settings.checkup_rules(),
         journal=base.journal,
     )

@@ -1,4 +1,4 @@
-"""Is a replica that somebody could not reach really dead? One health check tells.
+"""Does a replica answer? One health check tells, whoever asks: a request's router, or the health monitor.
 
 Refused or reset means dead; a timeout means busy, and busy is alive.
 """
@@ -6,16 +6,16 @@ Refused or reset means dead; a timeout means busy, and busy is alive.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from enum import Enum, auto
 
 import grpc
 from grpc_health.v1 import health_pb2
 
 from weft_common.clock import Clock
-from weft_common.errors import InternalError, WeftError
+from weft_common.errors import InternalError
 from weft_common.events import Journal
 from weft_common.rpc import open_channel
 from weft_proto.weft.types.v1 import EventKind
+from weft_router.fleet.checkups import Finding
 from weft_router.fleet.entities import Replica
 from weft_router.fleet.fleet import Fleet
 from weft_router.settings import RouterSettings
@@ -23,24 +23,17 @@ from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
 
 _PROBE_SECONDS = 2.0
-_REMEMBER_SECONDS = 30.0
+_SPARE = 100
 _CHECK = "/grpc.health.v1.Health/Check"
 
 _log = logging.getLogger(__name__)
 
 
-class Finding(Enum):
-    """What one check tells."""
-
-    SERVES = auto()
-    BUSY = auto()
-    DEAD = auto()
-
-
 class Probe:
-    """Checks suspects inside `tasks` and forgets the dead; concurrent checks of one replica are one.
+    """Checks replicas inside `tasks`; concurrent checks of one replica are one.
 
-    State: `_flights`, the checks under way, and `_served`, when a replica answered well.
+    Good answers are remembered for `probe_interval`, others never. State: `_flights`, the checks under way, and
+    `_served`, when a replica answered well.
     """
 
     def __init__(
@@ -62,32 +55,70 @@ class Probe:
         self._clock = clock
         self._journal = journal
         self._silent_seconds = settings.node_silence.total_seconds()
+        self._memory_seconds = settings.probe_interval.total_seconds()
         self._tasks = tasks
-        self._flights: dict[str, asyncio.Future[None]] = {}
+        self._flights: dict[str, asyncio.Future[Finding]] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._forgetting = asyncio.Lock()
         self._served: dict[str, float] = {}
 
     async def forget_dead(self, replica_ids: list[str]) -> None:
-        """Drop those replicas that no longer listen; raises PartUnavailable where that cannot be written down."""
-        suspects = [self._fleet.replicas[i] for i in replica_ids if i in self._fleet.replicas]
-        flights = [self._flights.get(r.id) or self._start(r) for r in suspects if not self._served_lately(r)]
-        for flight in flights:
-            await asyncio.shield(flight)
+        """Drop those replicas that no longer listen; raises PartUnavailable where that cannot be written down.
+
+        Only replicas that would serve are looked at: one that its model's selector or revision no longer takes is no
+        hope for any request.
+        """
+        known = self._fleet.replicas
+        suspects = [known[i] for i in replica_ids if i in known and self._fleet.would_serve(known[i])]
+        flights = {r.id: self._flight(r) for r in suspects if not self._reported_well(r)}
+        dead = [i for i, flight in flights.items() if await asyncio.shield(flight) is Finding.DEAD]
+        async with self._forgetting:
+            dead = [i for i in dead if i in known]
+            if dead:
+                await self._forget(dead)
+
+    async def _forget(self, dead: list[str]) -> None:
+        _log.info("replicas_dead", extra={"replicas": dead})
+        rows = [self._fleet.replicas[i] for i in dead]
+        await self._store.remove_replicas(dead)
+        for row in rows:
+            node = self._fleet.nodes.get(row.node_id)
+            self._journal.tell(
+                EventKind.REPLICA,
+                "replica_dead",
+                "its port refuses connections, and a gateway had found it gone or silent",
+                model=row.model,
+                node=node.name if node else row.node_id,
+                replica_id=row.id,
+            )
+        await self._sync.after_write()
+
+    async def ask(self, replica: Replica, *, anew: bool = False) -> Finding:
+        """Check one replica, or tell what a good check of lately found unless it is to be asked `anew`."""
+        if not anew and self.served_lately(replica.id):
+            return Finding.SERVES
+        return await asyncio.shield(self._flight(replica))
+
+    def served_lately(self, replica_id: str) -> bool:
+        """Whether a good answer is still remembered."""
+        served = self._served.get(replica_id, float("-inf"))
+        return self._clock.monotonic() - served <= self._memory_seconds
 
     def close(self) -> None:
         """End every check; whoever asks next checks again."""
         for task in self._running:
             task.cancel()
 
-    def _served_lately(self, replica: Replica) -> bool:
+    def _reported_well(self, replica: Replica) -> bool:
         """Whether an answer from before still counts; not where a worker reports, who may know better by now."""
-        now = self._clock.monotonic()
         heard = self._fleet.heard.get(replica.node_id, float("-inf"))
-        served = self._served.get(replica.id, float("-inf"))
-        return now - heard > self._silent_seconds and now - served <= _REMEMBER_SECONDS
+        return self._clock.monotonic() - heard > self._silent_seconds and self.served_lately(replica.id)
 
-    def _start(self, replica: Replica) -> asyncio.Future[None]:
-        flight: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def _flight(self, replica: Replica) -> asyncio.Future[Finding]:
+        return self._flights.get(replica.id) or self._start(replica)
+
+    def _start(self, replica: Replica) -> asyncio.Future[Finding]:
+        flight: asyncio.Future[Finding] = asyncio.get_running_loop().create_future()
         # Whoever asked may have left; asyncio must not complain that nobody read the outcome.
         flight.add_done_callback(lambda f: f.cancelled() or f.exception())
         self._flights[replica.id] = flight
@@ -96,13 +127,12 @@ class Probe:
         task.add_done_callback(self._running.discard)
         return flight
 
-    async def _fly(self, replica: Replica, flight: asyncio.Future[None]) -> None:
+    async def _fly(self, replica: Replica, flight: asyncio.Future[Finding]) -> None:
         """Check one replica and tell whoever waits; nothing escapes to the task group."""
         try:
-            await self._judge(replica, await self._look(replica.address))
-            flight.set_result(None)
-        except WeftError as error:
-            flight.set_exception(error)
+            finding = await self._look(replica.address)
+            self._note(replica, finding)
+            flight.set_result(finding)
         except Exception as error:  # noqa: BLE001 (outermost edge of the check's task: its waiters must hear of it)
             _log.exception("probe_broke", extra={"replica": replica.id})
             flight.set_exception(InternalError(f"Looking at a replica of '{replica.model}' broke: {error}"))
@@ -110,23 +140,13 @@ class Probe:
             del self._flights[replica.id]
             flight.cancel()
 
-    async def _judge(self, replica: Replica, finding: Finding) -> None:
+    def _note(self, replica: Replica, finding: Finding) -> None:
         if finding is Finding.SERVES:
-            known = {i: served for i, served in self._served.items() if i in self._fleet.replicas}
-            self._served = known | {replica.id: self._clock.monotonic()}
-        if finding is Finding.DEAD:
-            _log.info("replica_dead", extra={"replica": replica.id, "model": replica.model})
-            await self._store.remove_replicas([replica.id])
-            node = self._fleet.nodes.get(replica.node_id)
-            self._journal.tell(
-                EventKind.REPLICA,
-                "replica_dead",
-                "a gateway could not reach it, and nothing listens where it should",
-                model=replica.model,
-                node=node.name if node else "",
-                replica_id=replica.id,
-            )
-            await self._sync.after_write()
+            self._served[replica.id] = self._clock.monotonic()
+        else:
+            self._served.pop(replica.id, None)
+        if len(self._served) > 2 * len(self._fleet.replicas) + _SPARE:
+            self._served = {i: moment for i, moment in self._served.items() if i in self._fleet.replicas}
 
 
 async def look_at(address: str) -> Finding:

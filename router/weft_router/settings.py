@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weft_common.duration import Duration
 from weft_common.urls import HostPort, NatsUrl, OptionalHostPort, PostgresUrl
+from weft_router.fleet.checkups import CheckupRules
 from weft_router.fleet.load_job import LoadLimits
 from weft_router.fleet.node_life import HealthLimits
 from weft_router.fleet.scaling import ScalingRules
@@ -141,6 +142,24 @@ class RouterSettings(BaseSettings):
         ),
     ] = timedelta(minutes=5)
 
+    probe_interval: Annotated[
+        Duration,
+        Field(
+            description="How often a ready replica is asked whether it serves; a good answer is remembered as long.",
+            ge=timedelta(seconds=1),
+        ),
+    ] = timedelta(seconds=30)
+    probe_retry: Annotated[
+        Duration,
+        Field(
+            description="How soon a replica that did not answer well is asked again.", ge=timedelta(seconds=1)
+        ),
+    ] = timedelta(seconds=5)
+    probe_misses: Annotated[
+        int,
+        Field(description="After how many refused connections in a row a replica counts as gone.", ge=1),
+    ] = 3
+
     @model_validator(mode="after")
     def _in_order(self) -> "RouterSettings":
         if not self.heartbeat_interval < self.node_silence < self.node_lost:
@@ -172,6 +191,14 @@ class RouterSettings(BaseSettings):
             total_limit=self.queue_limit_total,
             wait_seconds=self.queue_wait.total_seconds(),
             silent_seconds=self.node_silence.total_seconds(),
+        )
+
+    def checkup_rules(self) -> CheckupRules:
+        """How replicas are checked."""
+        return CheckupRules(
+            interval_seconds=self.probe_interval.total_seconds(),
+            retry_seconds=self.probe_retry.total_seconds(),
+            miss_count=self.probe_misses,
         )
 
     def scaling_rules(self) -> ScalingRules:

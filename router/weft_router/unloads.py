@@ -41,6 +41,15 @@ class Unloads:
         await asyncio.gather(*(self._commands.stop(nodes.get(r.node_id), r, force=force) for r in marked))
         return marked
 
+    async def give_up(self, replica: Replica, *, fence: Fence | None = None) -> None:
+        """Forget a replica that nobody can reach, and have its worker end what may be left of its process.
+
+        Raises StaleLeader.
+        """
+        await self._store.remove_replicas([replica.id], fence=fence)
+        await self._sync.after_write()
+        await self._commands.stop(self._fleet.nodes.get(replica.node_id), replica, force=True)
+
     async def _write(self, replica: Replica, fence: Fence | None) -> bool:
         """Write what is asked of a replica, unless it is gone and another one has its place."""
         try:

@@ -105,7 +105,10 @@ class FakeStore:
 
         if any(r and r.id != replica.id and place(r) == place(replica) for _, r in self.replicas.values()):
             raise PlaceTaken(replica.id)
-        if self.replicas.get(replica.id, (0, replica))[1] is None and (
+        known = self.replicas.get(replica.id, (0, replica))[1]
+        if known and known.state is ReplicaState.UNLOADING and replica.state is ReplicaState.READY:
+            return
+        if known is None and (
             replica.state is ReplicaState.UNLOADING or self.clock() - self.gone_since[replica.id] < 5
         ):
             return

@@ -4,19 +4,21 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from tests.router.builders import a_node, a_replica
+from tests.router.builders import a_model, a_node, a_replica
 from tests.router.fake_store import FakeStore
 from tests.router.fakes import CheckedJournal, FakeBus
 from tests.router.loading.worlds import settings
 from weft_common.clock import ManualClock
 from weft_common.errors import InternalError, PartUnavailable
 from weft_common.rpc import RpcServer
+from weft_router.fleet.checkups import Finding
 from weft_router.fleet.fleet import Fleet
-from weft_router.probe import Finding, Probe, look_at
+from weft_router.fleet.policy import Policy
+from weft_router.probe import Probe, look_at
 from weft_router.sync import FleetSync
 
 REPLICA = a_replica()
@@ -67,6 +69,7 @@ async def a_world() -> AsyncIterator[World]:
     async with asyncio.TaskGroup() as tasks:
         world = World(tasks)
         await world.store.put_node(a_node())
+        await world.store.put_models([a_model()], [])
         await world.store.put_replica(REPLICA)
         await world.sync.refresh()
         yield world
@@ -120,6 +123,44 @@ async def test_checks_at_the_same_time_are_one_and_outlive_whoever_asked_first()
         world.look.gate.set()
         await asyncio.gather(*others)
         assert world.look.looked == [REPLICA.address]
+
+
+async def test_a_request_and_the_monitor_share_a_check() -> None:
+    async with a_world() as world, asyncio.TaskGroup() as tasks:
+        world.look.gate.clear()
+        world.look.finding = Finding.DEAD
+        of_request, of_monitor = tasks.create_task(world.ask()), tasks.create_task(world.probe.ask(REPLICA))
+        await asyncio.sleep(0)
+        world.look.gate.set()
+        await of_request
+        assert (await of_monitor, world.look.looked) == (Finding.DEAD, [REPLICA.address])
+
+
+async def test_a_good_answer_is_good_for_all_until_somebody_wants_a_new_one() -> None:
+    async with a_world() as world:
+        await world.ask()
+        world.look.finding = Finding.BUSY
+        assert await world.probe.ask(REPLICA) is Finding.SERVES
+        assert await world.probe.ask(REPLICA, anew=True) is Finding.BUSY
+        assert await world.probe.ask(REPLICA) is Finding.BUSY
+        assert len(world.look.looked) == 3
+
+
+@pytest.mark.parametrize("change", [{"revision": "rev0"}, {"problem": "it hangs"}])
+async def test_what_cannot_serve_the_request_is_not_asked(change: dict[str, str]) -> None:
+    async with a_world() as world:
+        await world.store.put_replica(replace(REPLICA, **change))  # type: ignore[arg-type]  # of strings
+        await world.sync.refresh()
+        await world.ask()
+        assert world.look.looked == []
+
+
+async def test_what_its_selector_no_longer_takes_is_not_asked() -> None:
+    async with a_world() as world:
+        await world.store.put_policy(Policy("m", {"zone": "eu"}))
+        await world.sync.refresh()
+        await world.ask()
+        assert world.look.looked == []
 
 
 @pytest.mark.parametrize(

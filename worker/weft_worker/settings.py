@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from weft_common.duration import Duration
 from weft_common.urls import NatsUrl
+from weft_worker.agent.hung import HungLimits
 
 _UNITS = {"": 1, "%": 0, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -200,6 +201,21 @@ class WorkerSettings(BaseSettings):
         Duration,
         Field(description="How long a replica without its agent lives.", gt=timedelta(0)),
     ] = timedelta(seconds=120)
+    hung_after: Annotated[
+        Duration,
+        Field(
+            description="After how long of silence a loaded replica that computes nothing counts as hung.",
+            ge=timedelta(seconds=2),
+        ),
+    ] = timedelta(seconds=20)
+    stuck_after: Annotated[
+        Duration,
+        Field(
+            description="After how long without a token for any of its requests, or of silence while it computes, "
+            "a replica counts as hung.",
+            ge=timedelta(seconds=2),
+        ),
+    ] = timedelta(minutes=5)
 
     @property
     def idle_limit(self) -> timedelta | None:
@@ -215,3 +231,9 @@ class WorkerSettings(BaseSettings):
     def memory_limit(self) -> float | None:
         """Share of memory above which what is idle goes; None for no such share."""
         return self.memory_reclaimer_threshold if self.memory_reclaimer else None
+
+    def hung_limits(self) -> HungLimits:
+        """When a replica whose process lives counts as hung."""
+        return HungLimits(
+            silent_seconds=self.hung_after.total_seconds(), stuck_seconds=self.stuck_after.total_seconds()
+        )

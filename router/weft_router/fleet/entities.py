@@ -92,7 +92,8 @@ class Replica:
     """One backend process that serves one revision of a model on a node.
 
     `shares` is what placement set aside for it, and `memory_bytes` what was measured when it became ready (0: not
-    yet). A load that has not `begun` waits until the memory that it was promised is free.
+    yet). A load that has not `begun` waits until the memory that it was promised is free. With a `problem`, in its
+    worker's words, it is ready and of no use.
     """
 
     id: str
@@ -109,6 +110,7 @@ class Replica:
     shares: tuple[Share, ...] = ()
     begun: bool = True
     load_seconds: float = 0.0
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class _Index:
     of_node: dict[str, dict[str, None]] = field(default_factory=dict)
     model_ids: dict[str, dict[str, None]] = field(default_factory=dict)
     of_model: Mapping[str, tuple[Replica, ...]] = field(default_factory=dict)
+    troubled: dict[str, None] = field(default_factory=dict)
     catalog: Catalog = field(default_factory=Catalog)
     views: dict[str, NodeView] = field(default_factory=dict)
     # Nodes whose view is out of date, in order, so that equal histories give equal snapshots; and whether anything at
@@ -75,15 +76,28 @@ class Fleet:
         """Note that a node was heard from."""
         self.heard[node_id] = now
 
-    def report(self, node_id: str, busy: Mapping[str, int], now: float) -> None:
-        """Take a worker's word on how many requests are at its replicas; those it leaves out are as they were."""
+    def report(
+        self,
+        node_id: str,
+        busy: Mapping[str, int],
+        now: float,
+        *,
+        stalled: Mapping[str, float] | None = None,
+    ) -> None:
+        """Take a worker's word on how many requests are at its replicas; those it leaves out are as they were.
+
+        `stalled` is how many seconds the request that is served worst has been without a token; who is left out there
+        has none such.
+        """
         self._unstored.load_heard[node_id] = now
         self._index.changed = True
         if self._unstored.settle(node_id, now):
             self._index.dirty[node_id] = None
         for replica_id, count in busy.items():
-            if replica_id in self.replicas and self._unstored.use(replica_id, count, now):
-                self._index.dirty[node_id] = None
+            if replica_id in self.replicas:
+                if self._unstored.use(replica_id, count, now):
+                    self._index.dirty[node_id] = None
+                self._unstored.stall(replica_id, (stalled or {}).get(replica_id))
 
     def measure(
         self,
@@ -190,6 +204,19 @@ class Fleet:
         """Replicas on a node that a load under way, of any router, answers for."""
         return frozenset(j.replica_id for j in self.loads.values() if j.under_way and j.node_id == node_id)
 
+    def troubled(self) -> list[Replica]:
+        """Replicas with a problem, in any state."""
+        return [self.replicas[i] for i in self._index.troubled]
+
+    def stalled_seconds(self, replica_id: str) -> float:
+        """How long the request that a replica serves worst has been without a token, as its last report says."""
+        return self._unstored.stalled.get(replica_id, 0.0)
+
+    def would_serve(self, replica: Replica) -> bool:
+        """Whether a replica may serve its model, or might if its node's heartbeats were not late."""
+        snapshot = self.snapshot()
+        return replica in snapshot.serving(replica.model) or replica in snapshot.serving_late(replica.model)
+
     def ready_replicas(self, model: str) -> list[Replica]:
         """Replicas that may serve the model: ready, of its current revision, on a healthy node that it may use.
 
@@ -242,7 +269,11 @@ class Fleet:
         if replica.state is ReplicaState.READY:
             self._unstored.ready_since.setdefault(replica.id, now)
             self._unstored.learn(replica)
-        self._unstored.stories.note(replica.id, f"#{sequence} {replica.state}")
+        if replica.problem:
+            self._index.troubled[replica.id] = None
+        else:
+            self._index.troubled.pop(replica.id, None)
+        self._unstored.stories.note(replica.id, f"#{sequence} {replica.state} {replica.problem}".rstrip())
         self._touch(replica.node_id)
 
     def _drop_replica(self, replica_id: str, now: float) -> tuple[str, ...]:
@@ -253,6 +284,7 @@ class Fleet:
         node = self.nodes.get(replica.node_id)
         if node is not None:
             self._unstored.linger(replica, self._measured(node).devices, now)
+        self._index.troubled.pop(replica_id, None)
         _leave(self._index.of_node, replica.node_id, replica_id)
         _leave(self._index.model_ids, replica.model, replica_id)
         self._unstored.forget_replica(replica_id)

@@ -71,5 +71,8 @@ def _merged(row: Replica | None, report: Replica) -> Replica | None:
             memory_bytes=report.memory_bytes,
             pid=report.pid,
             begun=True,
+            problem=report.problem,
         )
-    return row if row.state is ReplicaState.LOADING else replace(row, address=report.address)
+    if row.state is ReplicaState.LOADING:
+        return row
+    return replace(row, address=report.address, problem=report.problem)

@@ -27,6 +27,7 @@ class Unstored:
     """State by replica or node id; times are seconds of the router's monotonic clock."""
 
     activity: dict[str, Activity] = field(default_factory=dict)
+    stalled: dict[str, float] = field(default_factory=dict)
     ready_since: dict[str, float] = field(default_factory=dict)
     aside: dict[str, tuple[Share, ...]] = field(default_factory=dict)
     # A node's devices as its last heartbeat measured them.
@@ -51,6 +52,13 @@ class Unstored:
             return False
         self.activity[replica_id] = Activity(in_flight_count, now)
         return True
+
+    def stall(self, replica_id: str, seconds: float | None) -> None:
+        """Note how long a request has waited for a token, or that none does."""
+        if seconds is None:
+            self.stalled.pop(replica_id, None)
+        else:
+            self.stalled[replica_id] = seconds
 
     def measure(
         self, node_id: str, devices: tuple[Device, ...], reported: Iterable[Replica], disk: Disk | None
@@ -116,7 +124,7 @@ class Unstored:
 
     def forget_replica(self, replica_id: str) -> None:
         """Drop what was known of a replica that is gone."""
-        for known in (self.activity, self.ready_since, self.aside):
+        for known in (self.activity, self.stalled, self.ready_since, self.aside):
             known.pop(replica_id, None)
         self.stories.forget(replica_id)
 

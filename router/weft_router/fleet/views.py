@@ -133,12 +133,13 @@ class Snapshot:
             and (view := self.by_id.get(r.node_id)) is not None
             and view.node.state is NodeState.UNHEALTHY
             and r.id not in view.strays
+            and not r.problem
         )
 
     def counts(self, replica: Replica) -> bool:
         """Whether a replica serves its model, or will once it is loaded."""
         view = self.by_id.get(replica.node_id)
-        return view is not None and view.healthy and replica.id not in view.strays
+        return view is not None and view.healthy and not replica.problem and replica.id not in view.strays
 
 
 def node_view(

@@ -28,6 +28,7 @@ from weft_router.nodes import description
 from weft_router.nodes.addresses import resolve, same_host
 from weft_router.nodes.ages import Ages
 from weft_router.nodes.nodes import Nodes, too_busy
+from weft_router.nodes.troubles import tell_troubles
 from weft_router.settings import RouterSettings
 from weft_router.store.protocol import NameTaken, NodeChanged, PlaceTaken, Store
 from weft_router.sync import FleetSync
@@ -261,6 +262,7 @@ class Registry:
                 await self._store.put_replica(replica)
             except PlaceTaken:
                 _log.warning("replica_without_place", extra={"replica": replica.id, "model": replica.model})
+        tell_troubles(self._journal, node, plan.write, self._fleet.replicas)
         if plan.gone:
             await self._store.remove_replicas(list(plan.gone))
             _log.info("replicas_gone", extra={"replicas": plan.gone})

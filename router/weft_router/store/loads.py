@@ -15,12 +15,13 @@ from weft_router.store.protocol import LoadLost, PlaceTaken
 
 Reading: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 
-# A report that was on its way when its replica went must not bring it back; that of a node that returns does.
+# A report that was on its way when its replica went must not bring it back; that of a node that returns does. Nothing
+# makes a replica serve again that somebody has asked to unload.
 PUT_REPLICA = """
 INSERT INTO replicas (id, model, replica_index, revision, node_id, state, description, sequence)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (id) DO UPDATE SET state = $6, description = $7, sequence = $8, gone = false, update_time = now()
-WHERE NOT replicas.gone
+WHERE (NOT replicas.gone AND (replicas.state <> 'unloading' OR EXCLUDED.state <> 'ready'))
     OR (EXCLUDED.state <> 'unloading' AND replicas.update_time < now() - interval '5 seconds')
 """
 MOMENTS = (

@@ -1,3 +1,5 @@
+from google.protobuf.duration_pb2 import Duration
+
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_worker.agent.load_board import COALESCE_SECONDS, MAX_GONE, LoadBoard
 from weft_worker.backend.lease import Load, PicksOfGateway, Work
@@ -10,7 +12,8 @@ def load(in_flight: int = 1) -> Load:
 def test_a_report_says_what_backends_told() -> None:
     board = LoadBoard("agent-1")
     picks = PicksOfGateway(gateway_id="g-1", contiguous=7, beyond=(9, 11))
-    board.tell("r-1", Load(in_flight=2, queued=1, picks=(picks,)))
+    board.tell("r-1", Load(in_flight=2, queued=1, picks=(picks,), stalled_seconds=1.5))
+    stalled = Duration(seconds=1, nanos=500_000_000)
     assert board.compose("n-1", 0.0) == reports_pb2.LoadReport(
         node_id="n-1",
         sequence=1,
@@ -21,6 +24,7 @@ def test_a_report_says_what_backends_told() -> None:
                 in_flight_count=2,
                 queued_count=1,
                 picks=[reports_pb2.SeenPicks(gateway_id="g-1", contiguous=7, beyond=[9, 11])],
+                stalled=stalled,
             )
         ],
     )

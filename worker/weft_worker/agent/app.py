@@ -34,6 +34,7 @@ from weft_worker.agent.records import ReplicaRecords
 from weft_worker.agent.roster import Roster
 from weft_worker.agent.state_folder import StateFolder, open_state_folder
 from weft_worker.agent.supervisor import Supervisor
+from weft_worker.agent.vigil import Vigil
 from weft_worker.settings import Address, WorkerSettings
 
 # With the kill's margin and the farewell below the 2.5 s that `weft up` gives to its workers.
@@ -76,6 +77,7 @@ class _Parts:
     roster: Roster
     holdings: Holdings
     supervisor: Supervisor
+    vigil: Vigil
     news: asyncio.Event
 
     def note(self, state: PartState) -> None:
@@ -124,6 +126,7 @@ def _build(
         roster=roster,
         holdings=Holdings(roster, gpus, moved=moved, tell=news.set),
         supervisor=Supervisor(installation, roster=roster, records=records, clock=clock, tasks=tasks),
+        vigil=Vigil(roster, settings.hung_limits()),
         news=news,
     )
 
@@ -155,6 +158,7 @@ async def _serve(parts: _Parts, server: RpcServer, channel: Any, stop: asyncio.E
             parts.supervisor.sweep(),
             parts.holdings.keep(),
             parts.memory_watch.keep(report),
+            parts.vigil.keep(),
         ),
     ):
         await stop.wait()

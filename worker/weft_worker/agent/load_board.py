@@ -61,7 +61,7 @@ def _replica_load(replica_id: str, load: Load) -> reports_pb2.ReplicaLoad:
         reports_pb2.SeenPicks(gateway_id=seen.gateway_id, contiguous=seen.contiguous, beyond=seen.beyond)
         for seen in load.picks
     ]
-    message = reports_pb2.ReplicaLoad(
+    told = reports_pb2.ReplicaLoad(
         replica_id=replica_id,
         in_flight_count=load.in_flight,
         queued_count=load.queued,
@@ -70,8 +70,10 @@ def _replica_load(replica_id: str, load: Load) -> reports_pb2.ReplicaLoad:
         started_count=load.started,
     )
     if load.keep_alive_seconds is not None:
-        message.keep_alive.FromMicroseconds(int(load.keep_alive_seconds * 1e6))
-    return message
+        told.keep_alive.FromMicroseconds(int(load.keep_alive_seconds * 1e6))
+    if load.stalled_seconds is not None:
+        told.stalled.FromMilliseconds(int(load.stalled_seconds * 1000))
+    return told
 
 
 def _principal_work(work: Work) -> reports_pb2.PrincipalWork:

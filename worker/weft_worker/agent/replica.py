@@ -50,6 +50,8 @@ class ReplicaRecord(BaseModel):
     """The port that was given out for it; 0 if the kernel drew one."""
     log: str
     lease_token: str = Field(repr=False)
+    problem: str = ""
+    """Why it is of no use although its process lives; empty where nothing is wrong."""
     mesh_digest: str
     """Tells whether tickets of the present mesh would be accepted."""
 
@@ -116,6 +118,10 @@ class RunningReplica:
     """What it held when it was last measured, of the GPUs' memory or of the machine's."""
     measured_in: LeaseState | None = None
     """The state in which that was; what a model held while it was loading says nothing of what it holds now."""
+    word_count: int = 0
+    """How often it has said anything over its lease."""
+    stuck_seconds: float | None = None
+    """For how long its engine has given nothing to those it works on, as it said last."""
     last_words: str = ""
     """Why it failed, as it said itself."""
     busy_since: float | None = None
@@ -146,4 +152,5 @@ class RunningReplica:
             max_queue_count=self.record.max_queue_count,
             memory_bytes=self.memory_bytes if self.measured_in is self.record.replica_state else 0,
             pid=self.record.pid,
+            problem=self.record.problem,
         )

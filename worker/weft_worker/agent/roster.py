@@ -124,11 +124,20 @@ class Roster:
         replica = self._running.get(replica_id)
         if replica is None or replica.link is not link:
             return
+        replica.word_count += 1
         if report.load is not None:
             replica.busy_since = self._busy_since(report.load)
+            replica.stuck_seconds = report.load.stuck_seconds
             self._relay.tell(replica_id, report.load)
         elif report.state is not None:
             self._take_state(replica, report.state)
+
+    def note_problem(self, replica: RunningReplica, problem: str) -> None:
+        """Write down why a backend is of no use, or that it is again; the fleet is told at once."""
+        if problem != replica.record.problem:
+            known = {"replica": replica.id, "problem": problem, "before": replica.record.problem}
+            _log.warning("replica_hung" if problem else "replica_recovered", extra=known)
+            self._write(replica, replica.record.model_copy(update={"problem": problem}))
 
     def unlink(self, replica_id: str, link: LeaseLink) -> None:
         """Note that a backend's connection ended; its process may live and come back."""

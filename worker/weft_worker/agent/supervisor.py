@@ -165,7 +165,9 @@ class Supervisor:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             for replica in self._roster.running:
-                if why := self._forsaken(replica) or self._overdue(replica):
+                if replica.stopping and replica.record.problem:
+                    self._begin_stop(replica, grace_seconds=0, wished=False)
+                elif why := self._forsaken(replica) or self._overdue(replica):
                     replica.last_words = replica.last_words or why
                     self._begin_stop(replica, grace_seconds=0, wished=False)
             turn += 1
@@ -222,7 +224,8 @@ class Supervisor:
         self._roster.remove(replica, f"{reason}; its last words:\n{words}" if words else reason)
 
     def _drain(self, replica: RunningReplica) -> None:
-        grace_seconds = self._settings.drain_timeout.total_seconds()
+        # One that is hung finishes nothing, however long it is waited for.
+        grace_seconds = 0.0 if replica.record.problem else self._settings.drain_timeout.total_seconds()
         self._begin_stop(replica, grace_seconds, linger_seconds=_LINGER_SECONDS)
 
     def _begin_stop(

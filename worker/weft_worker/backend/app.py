@@ -22,6 +22,7 @@ from weft_worker.backend.lease_clock import LeaseClock, Standing
 from weft_worker.backend.lease_keeper import Reporter, keep_lease
 from weft_worker.backend.openai_service import openai_methods
 from weft_worker.backend.picks import PicksSeen
+from weft_worker.backend.progress import EngineProgress
 from weft_worker.backend.replica import MakeEngine, Replica
 from weft_worker.backend.works import Works
 
@@ -46,6 +47,7 @@ class _Parts:
     replica: Replica
     admission: Admission
     picks_seen: PicksSeen
+    progress: EngineProgress
     changes: Changes
     clock: Clock
     ending: Ending
@@ -57,7 +59,13 @@ async def serve(document: LaunchDocument, make_engine: MakeEngine, clock: Clock,
     async with asyncio.TaskGroup() as tasks:
         parts = _build(document, make_engine, clock, ending, tasks)
         inference = Inference(
-            parts.replica, parts.admission, parts.picks_seen, clock, tasks, watchdog=parts.watchdog
+            parts.replica,
+            parts.admission,
+            parts.picks_seen,
+            clock,
+            tasks,
+            watchdog=parts.watchdog,
+            progress=parts.progress,
         )
         service = BackendService(parts.replica, parts.admission, inference)
         async with RpcServer(
@@ -92,6 +100,7 @@ def _build(
         replica=Replica(document, make_engine, tasks, changes),
         admission=Admission(model.slot_count, model.max_queue_count, on_change=changes.tell),
         picks_seen=PicksSeen(),
+        progress=EngineProgress(clock),
         changes=changes,
         clock=clock,
         ending=ending,
@@ -196,4 +205,6 @@ def _load(parts: _Parts, works: Works) -> Load:
         ended=admission.ended_count,
         keep_alive_seconds=parts.replica.keep_alive_seconds,
         busy_seconds=parts.watchdog.longest_seconds(),
+        stalled_seconds=parts.progress.stalled_seconds,
+        stuck_seconds=parts.progress.stuck_seconds,
     )

@@ -15,6 +15,7 @@ from weft_worker.backend.admission import Admission
 from weft_worker.backend.busy_watchdog import BusyWatchdog
 from weft_worker.backend.deadline import Deadline, deadline_after, seconds_left
 from weft_worker.backend.picks import PicksSeen, parse_pick
+from weft_worker.backend.progress import EngineProgress
 from weft_worker.backend.replica import Replica
 from weft_worker.backend.run import Failed, Run
 from weft_worker.backend.visit import Visit, logged_visit
@@ -41,6 +42,7 @@ class Inference:
         tasks: asyncio.TaskGroup,
         *,
         watchdog: BusyWatchdog | None = None,
+        progress: EngineProgress | None = None,
     ) -> None:
         self.replica = replica
         self._watchdog = watchdog or BusyWatchdog(None, clock, lambda: None)
@@ -49,6 +51,7 @@ class Inference:
         self.clock = clock
         self.generated_token_count = 0
         self.works = Works(clock)
+        self._progress = progress or EngineProgress(clock)
         self._tasks = tasks
         self._work_of: dict[asyncio.Task[None], Run] = {}
         self._visit_count = 0
@@ -162,8 +165,10 @@ class Inference:
             await limit.within(stack.enter_async_context, self.admission.slot())
             visit.admitted = self.clock.monotonic()
             stack.enter_context(self._watchdog.watch(run))
+            moved = stack.enter_context(self._progress.work())
             events = await stack.enter_async_context(aclosing(self.replica.engine().generate(generation)))
             while (event := await limit.within(_next, events)) is not None:
+                moved()
                 visit.saw(event, self.clock.monotonic())
                 run.put(event)
 

@@ -87,6 +87,10 @@ class Load(_Message):
     """What the latest request that said so wished; below 0 is for ever."""
     busy_seconds: float = 0.0
     """How long the request has held its slot that has held it longest; 0 where none does."""
+    stalled_seconds: float | None = None
+    """How long the request that is served worst has been without a token; see weft.bus.v1.ReplicaLoad."""
+    stuck_seconds: float | None = None
+    """For how long none of the requests that the engine works on has had anything; None while there is none."""
 
 
 class Stop(_Message):

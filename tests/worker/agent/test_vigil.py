@@ -1,0 +1,136 @@
+"""Who looks after backends that do not answer, and what becomes of those."""
+
+import asyncio
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.worker.agent.fleet import Fleet, eventually
+from tests.worker.agent.test_records import record
+from weft_common.clock import ManualClock
+from weft_proto.weft.types.v1 import Replica, ReplicaState
+from weft_worker.agent.adopted_process import AdoptedProcess
+from weft_worker.agent.hung import HungLimits
+from weft_worker.agent.load_relay import LoadRelay
+from weft_worker.agent.records import ReplicaRecords
+from weft_worker.agent.replica import RunningReplica
+from weft_worker.agent.roster import Roster
+from weft_worker.agent.vigil import Vigil
+from weft_worker.backend.lease import LeaseState, Load, Report
+from weft_worker.process_activity import Activity, activity
+
+SILENT = "it has said nothing for 3 s, and computes nothing"
+
+
+@dataclass
+class Link:
+    def stop(self, stop: object) -> None:
+        """Nobody listens."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class World:
+    """One backend that is ready, and how its process looks from outside."""
+
+    def __init__(self, folder: Path) -> None:
+        self.news = 0
+        clock = ManualClock()
+        self.roster = Roster(
+            records=ReplicaRecords(folder),
+            relay=LoadRelay("agent", clock),
+            clock=clock,
+            advertised_host="127.0.0.1",
+            changed=self._changed,
+        )
+        known = record("a").in_state(LeaseState.READY)
+        self.replica = RunningReplica(
+            known, AdoptedProcess(10, 99), asyncio.get_running_loop().create_future()
+        )
+        self.replica.link = Link()
+        self.roster.add(self.replica)
+        self.seen: Activity | None = Activity(stopped=False, cpu_seconds=5.0)
+        limits = HungLimits(silent_seconds=3, stuck_seconds=30)
+        self.vigil = Vigil(self.roster, limits, look_at=lambda pid: self.seen)
+
+    def _changed(self) -> None:
+        self.news += 1
+
+    def says(self, **load: float) -> None:
+        assert self.replica.link is not None
+        from_backend = Load(in_flight=1, queued=0, stuck_seconds=load.get("stuck_seconds"))
+        self.roster.report("a", self.replica.link, Report(load=from_backend))
+
+    def problems(self, looks: int) -> list[str]:
+        found = []
+        for _ in range(looks):
+            self.vigil.look()
+            found.append(self.replica.record.problem)
+        return found
+
+
+async def test_silence_is_counted_in_looks_and_any_word_ends_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    assert world.problems(5) == ["", "", "", SILENT, SILENT]
+    assert (world.news, world.roster.messages("n")[0].problem) == (1, SILENT)
+    world.says()
+    assert world.problems(1) == [""]
+    assert world.news == 2
+
+
+async def test_one_that_computes_is_busy(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for look in range(20):
+        world.seen = Activity(stopped=False, cpu_seconds=5.0 + look)
+        assert world.problems(1) == [""]
+
+
+async def test_one_that_loads_may_be_silent(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.replica.record = record("a")
+    assert world.problems(10) == [""] * 10
+
+
+async def test_a_stuck_engine_is_what_its_backend_says(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.says(stuck_seconds=29)
+    assert world.problems(1) == [""]
+    world.says(stuck_seconds=30)
+    assert world.problems(1) == ["its engine works on requests and has given nothing for 30 s"]
+    world.says()
+    assert world.problems(1) == [""]
+
+
+async def test_a_process_that_is_gone_is_for_others_to_tell(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.seen = None
+    assert world.problems(10) == [""] * 10
+
+
+async def ready(fleet: Fleet) -> Replica:
+    replica = (await fleet.install()).replica
+    assert replica is not None
+    await fleet.tell(replica.address, state={"state": "ready"})
+    await eventually(
+        lambda: fleet.router.replicas().get("r-1", replica).state is ReplicaState.READY, "a ready replica"
+    )
+    return replica
+
+
+async def test_a_stopped_process_is_told_and_killed_for_good_when_it_is_not_wanted(fleet: Fleet) -> None:
+    """Also by a wish that would leave another one ten minutes."""
+    async with fleet.agent(hung_after="2s"):
+        await fleet.on_the_bus()
+        replica = await ready(fleet)
+        os.kill(replica.pid, signal.SIGSTOP)
+        await eventually(
+            lambda: fleet.router.replicas()["r-1"].problem == "its process is stopped", "a hung replica"
+        )
+        told = fleet.record()
+        assert told is not None
+        assert told["problem"] == "its process is stopped"
+        assert (await fleet.stop(force=False)).found
+        await eventually(lambda: not fleet.router.replicas(), "its end")
+        assert activity(replica.pid) is None

@@ -1,0 +1,43 @@
+"""When a backend whose process lives is of no use any more. Pure.
+
+Busy is not hung: one that computes, or whose tokens flow, is left alone however long it says nothing.
+"""
+
+from dataclasses import dataclass
+
+# Of one core. What waits for something that will never come uses nothing; what computes uses all that it gets.
+_COMPUTING_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class HungLimits:
+    """After how long of what a backend counts as hung."""
+
+    silent_seconds: float = 20.0
+    stuck_seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """For how long a backend has said nothing and the processor time that it used meanwhile; whether it is stopped;
+    and for how long its engine has given nothing to the requests that it works on, as it said itself.
+    """
+
+    silent_seconds: float = 0.0
+    computed_seconds: float = 0.0
+    stopped: bool = False
+    stuck_seconds: float | None = None
+
+
+def hung(signs: Signs, limits: HungLimits) -> str:
+    """Say why a backend counts as hung; nothing where it does not. The words stay the same while it does."""
+    silent = signs.silent_seconds
+    if silent >= limits.silent_seconds and signs.stopped:
+        return "its process is stopped"
+    if silent >= limits.silent_seconds and signs.computed_seconds < _COMPUTING_SHARE * silent:
+        return f"it has said nothing for {limits.silent_seconds:g} s, and computes nothing"
+    if silent >= limits.stuck_seconds:
+        return f"it has said nothing for {limits.stuck_seconds:g} s"
+    if (signs.stuck_seconds or 0.0) >= limits.stuck_seconds:
+        return f"its engine works on requests and has given nothing for {limits.stuck_seconds:g} s"
+    return ""
