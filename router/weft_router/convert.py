@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import weft_proto.weft.types.v1 as types
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2
 from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, policy_pb2, replica_pb2
-from weft_router.convert_warmth import put_warmth, warmth_of
+from weft_router.convert_warmth import idle_limit_of, put_idle_limit, put_warmth, warmth_of
 from weft_router.fleet.entities import Changes, Device, Model, Node, NodeState, Replica, ReplicaState, Share
 from weft_router.fleet.load_job import LoadJob, eta_seconds
 from weft_router.fleet.policy import Policy, RoutePolicy
@@ -32,7 +32,9 @@ def node_pb(node: Node) -> node_pb2.Node:
         admin_max_replicas_per_model=node.admin_max_replicas,
         worker_max_replicas_per_model=node.worker_max_replicas,
         advertised_address=node.advertised_address,
+        max_replicas=node.max_replicas,
     )
+    put_idle_limit(message, node.idle_limit_seconds)
     message.create_time.FromDatetime(datetime.fromtimestamp(node.create_seconds, UTC))
     if node.drain_deadline is not None:
         message.drain_deadline.FromDatetime(datetime.fromtimestamp(node.drain_deadline, UTC))
@@ -166,6 +168,8 @@ def node_of(raw: bytes, *, state: str, approved: bool, token_sha256: bytes, gene
         if message.HasField("drain_deadline")
         else None,
         advertised_address=message.advertised_address,
+        max_replicas=message.max_replicas,
+        idle_limit_seconds=idle_limit_of(message),
     )
 
 

@@ -5,7 +5,7 @@ from math import inf
 from typing import TypedDict
 
 import weft_proto.weft.types.v1 as types
-from weft_proto.pb.weft.types.v1 import policy_pb2
+from weft_proto.pb.weft.types.v1 import node_pb2, policy_pb2
 from weft_router.fleet.policy import Policy
 from weft_router.fleet.windows import WarmWindow
 
@@ -57,3 +57,14 @@ def window(message: types.WarmWindow) -> WarmWindow:
     """A window as an admin sent it."""
     seconds = message.duration.total_seconds() if message.duration else 0.0
     return WarmWindow(message.cron, seconds, message.min_replicas or 1, message.time_zone)
+
+
+def put_idle_limit(message: node_pb2.Node, seconds: float) -> None:
+    """Write how long replicas may be idle on a node into its message."""
+    if seconds != inf:
+        message.idle_limit.FromMicroseconds(int(seconds * 1e6))
+
+
+def idle_limit_of(message: node_pb2.Node) -> float:
+    """Read it again."""
+    return message.idle_limit.ToMicroseconds() / 1e6 if message.HasField("idle_limit") else inf

@@ -12,7 +12,9 @@ from google.protobuf.message import DecodeError
 from weft_common.bus import Bus
 from weft_common.clock import Clock
 from weft_proto.pb.weft.bus.v1 import reports_pb2
+from weft_router.convert_warmth import keep_alive
 from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.unstored import Use
 
 _LOADS = "weft.load.*"
 
@@ -42,6 +44,9 @@ async def follow_loads(
             fleet.hear(report.node_id, now)
             busy = {r.replica_id: r.in_flight_count + r.queued_count for r in report.replicas}
             fleet.report(report.node_id, busy, now, stalled=_stalled(report))
+            uses = {r.replica_id: _use(r) for r in report.replicas}
+            use = report.memory_use if report.HasField("memory_use") else None
+            fleet.note_uses(report.node_id, uses, now, memory_use=use)
             hear(report)
             if not all(busy.values()):
                 stir()
@@ -52,3 +57,8 @@ async def follow_loads(
 
 def _stalled(report: reports_pb2.LoadReport) -> dict[str, float]:
     return {r.replica_id: r.stalled.ToMilliseconds() / 1000 for r in report.replicas if r.HasField("stalled")}
+
+
+def _use(message: reports_pb2.ReplicaLoad) -> Use:
+    said = message.keep_alive.ToTimedelta() if message.HasField("keep_alive") else None
+    return Use(message.started_count, keep_alive(said))

@@ -84,6 +84,7 @@ def _node(message: node_pb2.Node, snapshot: Snapshot) -> Node:
         admin_labels={**known.admin_labels, **message.admin_labels, **message.labels},
         disk_total_bytes=message.disk_total_bytes or known.disk_total_bytes,
         disk_free_bytes=message.disk_free_bytes or known.disk_free_bytes,
+        max_replicas=message.max_replicas or known.max_replicas,
     )
     return labelled(node)
 

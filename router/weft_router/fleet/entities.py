@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 
 from weft_router.fleet.load_job import LoadJob
 from weft_router.fleet.policy import Policy
@@ -61,7 +62,8 @@ class Node:
     `labels` is what selectors match: `worker_labels` under automatic ones under `admin_labels`; an admin's maximum of
     replicas goes before the worker's in the same way. A disk total of 0 bytes means unknown. `left_by_itself` tells a
     worker's own drain, which its next start ends, from an admin's; its deadline is in seconds since 1970. `address` is
-    what `advertised_address`, the worker's own word, stood for when it was last looked up.
+    what `advertised_address`, the worker's own word, stood for when it was last looked up. `max_replicas` is of all
+    models together, 0 for any number; beyond `idle_limit_seconds` nothing idle stays.
     """
 
     id: str
@@ -85,6 +87,8 @@ class Node:
     admin_max_replicas: int | None = None
     drain_deadline: float | None = None
     advertised_address: str = ""
+    max_replicas: int = 0
+    idle_limit_seconds: float = inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from weft_router.fleet.entities import Changes, Device, Disk, Model, Node, Replica, ReplicaState, Share
 from weft_router.fleet.load_job import LoadJob
 from weft_router.fleet.policy import Policy
-from weft_router.fleet.unstored import Unstored
+from weft_router.fleet.unstored import Unstored, Use
 from weft_router.fleet.views import Catalog, NodeView, Snapshot, node_view
 
 
@@ -99,6 +99,18 @@ class Fleet:
                     self._index.dirty[node_id] = None
                 self._unstored.stall(replica_id, (stalled or {}).get(replica_id))
 
+    def note_uses(
+        self, node_id: str, uses: Mapping[str, Use], now: float, *, memory_use: float | None = None
+    ) -> None:
+        """Take a worker's word on what its replicas were used for, and on memory where too much is in use."""
+        self._index.changed = True
+        self._unstored.memory_use.pop(node_id, None)
+        if memory_use is not None:
+            self._unstored.memory_use[node_id] = memory_use
+        for replica_id, use in uses.items():
+            if replica_id in self.replicas and self._unstored.note_use(replica_id, use, now):
+                self._index.dirty[node_id] = None
+
     def measure(
         self,
         node_id: str,
@@ -162,6 +174,7 @@ class Fleet:
             catalog=index.catalog,
             needs=self._unstored.needs.copy(),
             load_heard=self._unstored.load_heard.copy(),
+            memory_use=self._unstored.memory_use.copy(),
         )
         index.changed = False
         return index.last

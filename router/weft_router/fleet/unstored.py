@@ -17,7 +17,16 @@ class Activity:
     last_used: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How many requests a replica has let in so far, and how long the latest that said so wished it to stay."""
+
+    started_count: int = 0
+    keep_alive_seconds: float | None = None
+
+
 _NO_ACTIVITY = Activity()
+_NO_USE = Use()
 # A worker whose reports come is heard by some router at least this often: what that one did not object to is gone.
 _LINGER_SECONDS = 30.0
 
@@ -28,6 +37,7 @@ class Unstored:
 
     activity: dict[str, Activity] = field(default_factory=dict)
     stalled: dict[str, float] = field(default_factory=dict)
+    uses: dict[str, Use] = field(default_factory=dict)
     ready_since: dict[str, float] = field(default_factory=dict)
     aside: dict[str, tuple[Share, ...]] = field(default_factory=dict)
     # A node's devices as its last heartbeat measured them.
@@ -43,6 +53,7 @@ class Unstored:
     # The most that a replica of a model's revision was seen to hold.
     needs: dict[tuple[str, str], int] = field(default_factory=dict)
     load_heard: dict[str, float] = field(default_factory=dict)
+    memory_use: dict[str, float] = field(default_factory=dict)
     stories: Stories = field(default_factory=Stories)
 
     def use(self, replica_id: str, in_flight_count: int, now: float) -> bool:
@@ -59,6 +70,17 @@ class Unstored:
             self.stalled.pop(replica_id, None)
         else:
             self.stalled[replica_id] = seconds
+
+    def note_use(self, replica_id: str, use: Use, now: float) -> bool:
+        """Note what requests a replica has had, also those too short to be seen; tells whether that is news."""
+        before = self.uses.get(replica_id)
+        if use == before:
+            return False
+        self.uses[replica_id] = use
+        if before is not None and use.started_count != before.started_count:
+            busy = self.activity.get(replica_id, _NO_ACTIVITY).in_flight_count
+            self.activity[replica_id] = Activity(busy, now)
+        return True
 
     def measure(
         self, node_id: str, devices: tuple[Device, ...], reported: Iterable[Replica], disk: Disk | None
@@ -120,11 +142,12 @@ class Unstored:
             in_flight_count=activity.in_flight_count,
             last_used=activity.last_used,
             ready_since=self.ready_since.get(replica.id, 0.0),
+            keep_alive_seconds=self.uses.get(replica.id, _NO_USE).keep_alive_seconds,
         )
 
     def forget_replica(self, replica_id: str) -> None:
         """Drop what was known of a replica that is gone."""
-        for known in (self.activity, self.stalled, self.ready_since, self.aside):
+        for known in (self.activity, self.uses, self.stalled, self.ready_since, self.aside):
             known.pop(replica_id, None)
         self.stories.forget(replica_id)
 
@@ -137,4 +160,5 @@ class Unstored:
         """Drop what was known of a node that is gone."""
         self.forget_memory(node_id)
         self.load_heard.pop(node_id, None)
+        self.memory_use.pop(node_id, None)
         self.stories.forget(node_id)

@@ -19,6 +19,8 @@ class ReplicaView:
     in_flight_count: int = 0
     last_used: float = 0.0
     ready_since: float = 0.0
+    # How long the latest request that said so wished it to stay when idle.
+    keep_alive_seconds: float | None = None
 
     @property
     def idle_since(self) -> float:
@@ -106,6 +108,8 @@ class Snapshot:
     needs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     # When a node last said how busy its replicas are.
     load_heard: Mapping[str, float] = field(default_factory=dict)
+    # The share of memory in use on nodes where it is more than their workers want.
+    memory_use: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def models(self) -> Mapping[str, Model]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import inf
 
 from weft_common.errors import FieldViolation, InvalidRequest
 from weft_proto.weft.node.v1 import HeartbeatRequest, RegisterNodeRequest
@@ -28,6 +29,7 @@ def check(request: RegisterNodeRequest) -> None:
             "labels": labels_problem(request.labels),
             "devices": _devices_problem(request.devices),
             "engines": _engines_problem(request.engines),
+            "idle_limit": _idle_limit_problem(request),
             **_replica_problems(request.replicas),
         }
     )
@@ -60,6 +62,8 @@ def described(node: Node, request: RegisterNodeRequest, address: str) -> Node:
         devices=convert.devices(request.devices),
         engines=tuple(request.engines),
         worker_max_replicas=request.max_replicas_per_model or 1,
+        max_replicas=request.max_replicas,
+        idle_limit_seconds=request.idle_limit.total_seconds() if request.idle_limit else inf,
         disk_total_bytes=request.disk_total_bytes,
         disk_free_bytes=request.disk_free_bytes,
     )
@@ -83,6 +87,11 @@ def _name_problem(name: str) -> str:
 
 def _engines_problem(engines: list[str]) -> str:
     return "" if engines and is_text(*engines) else "at least one is needed, each with a printable name"
+
+
+def _idle_limit_problem(request: RegisterNodeRequest) -> str:
+    limit = request.idle_limit
+    return "more than 0 is needed" if limit is not None and limit.total_seconds() <= 0 else ""
 
 
 def _devices_problem(devices: list[DeviceMessage]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from weft_router.fleet.demand import Asked, Slot
 from weft_router.fleet.entities import Changes, Model, Node, Replica
 from weft_router.fleet.lease import Fence, LeaseRow
 from weft_router.fleet.load_job import LoadJob
@@ -95,6 +96,17 @@ class LoadStore(Protocol):
         ...
 
 
+class DemandStore(Protocol):
+    """What was asked for when; calls raise PartUnavailable while the database cannot be reached."""
+
+    async def note(self, asked: Collection[Asked]) -> None:
+        """Write that models were asked for, and forget what is too old to tell anything."""
+
+    async def read(self, slots: Collection[Slot]) -> tuple[Asked, ...]:
+        """What was asked for in these slots."""
+        ...
+
+
 class Store(Protocol):
     """Durable fleet state; every call raises PartUnavailable while it cannot be reached.
 
@@ -110,6 +122,11 @@ class Store(Protocol):
     @property
     def loads(self) -> LoadStore:
         """Loads as durable jobs."""
+        ...
+
+    @property
+    def demand(self) -> DemandStore:
+        """What was asked for when."""
         ...
 
     async def prepare(self) -> str:
