@@ -71,6 +71,7 @@ def _loops(parts: Parts, server: RpcServer) -> tuple[Coroutine[Any, Any, None], 
         _announce(server, base.sync),
         parts.loads.keep(),
         *parts.nodes.loops(),
+        parts.warmth.keep(),
         _reconcile(parts.catalog, parts.reconciler),
         parts.monitor.run(),
         follow_loads(base.bus, base.fleet, base.clock, base.sync.pulse.beat, parts.slots.report),
@@ -152,6 +153,7 @@ def _lists(parts: Parts) -> list[Method]:
         silence=base.silence,
         rules=base.settings.eviction_rules(),
         clock=base.clock,
+        warmth=parts.warmth.said,
     )
     return [
         upb_unary(f"{_ADMIN}ListNodes", lists.list_nodes, ListNodesRequest),

@@ -26,6 +26,7 @@ from weft_router.slots.slots import Slots
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
 from weft_router.unloads import Unloads
+from weft_router.warmth import Warmth
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Parts:
     reconciler: Reconciler
     monitor: HealthMonitor
     slots: Slots
+    warmth: Warmth
 
     def close(self) -> None:
         """Leave what is under way to other routers."""
@@ -121,6 +123,9 @@ def make_parts(base: Base) -> Parts:
         journal=base.journal,
         tasks=base.tasks,
     )
+    warmth = Warmth(
+        fleet=fleet, store=store, clock=clock, rules=settings.idle_rules(), prewarm=settings.prewarm
+    )
     return Parts(
         base=base,
         catalog=Catalog(settings.models_path, store=store, sync=sync, fleet=fleet, clock=clock),
@@ -136,7 +141,6 @@ def make_parts(base: Base) -> Parts:
             clock=clock,
             journal=base.journal,
         ),
-        reconciler=_reconciler(base, loads, unloads),
         monitor=_monitor(base, probe, unloads),
         slots=Slots(
             fleet=fleet,
@@ -145,10 +149,12 @@ def make_parts(base: Base) -> Parts:
             rules=settings.queue_rules(),
             metrics=SlotMetrics(base.registry),
         ),
+        warmth=warmth,
+        reconciler=_reconciler(base, loads, unloads, warmth),
     )
 
 
-def _reconciler(base: Base, loads: Loads, unloads: Unloads) -> Reconciler:
+def _reconciler(base: Base, loads: Loads, unloads: Unloads, warmth: Warmth) -> Reconciler:
     return Reconciler(
         fleet=base.fleet,
         lease=base.leases.of("reconciler"),
@@ -160,6 +166,7 @@ def _reconciler(base: Base, loads: Loads, unloads: Unloads) -> Reconciler:
         eviction=base.settings.eviction_rules(),
         silence=base.silence,
         journal=base.journal,
+        warmth=warmth,
     )
 
 

@@ -70,6 +70,18 @@ class Unloading(Protocol):
         ...
 
 
+class Warm(Protocol):
+    """What the reconciler needs of what keeps models warm."""
+
+    def wanted(self) -> tuple[str, ...]:
+        """Models that are to be loaded although nobody asks for them yet."""
+        ...
+
+    def steps(self, snapshot: Snapshot, now: float) -> Iterator[Step]:
+        """What is to be done beside what policies say at every moment."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Look:
     """The fleet at one moment, for all models."""
@@ -103,6 +115,7 @@ class Reconciler:
         eviction: EvictionRules,
         silence: Silence,
         journal: Journal,
+        warmth: Warm | None = None,
     ) -> None:
         self._fleet = fleet
         self._lease = lease
@@ -113,6 +126,7 @@ class Reconciler:
         self._scaling = scaling
         self._eviction = eviction
         self._silence = silence
+        self._warmth = warmth
         self._journal = journal
         self._remembered: dict[str, Remembered] = {}
         self._breakers: dict[str, dict[str, Breaker]] = {}
@@ -140,7 +154,8 @@ class Reconciler:
             step = self._step(model, look)
             if step is not None:
                 found.append(step)
-        return found
+        found += self._warm(look, {_model_of(step) for step in found} | self._busy)
+        return found[: max(0, _MAX_STEPS - len(self._busy))]
 
     async def term(self) -> Fence | None:
         """The term in which this router may act now, level with all that was written; None where it may not.
@@ -193,7 +208,8 @@ class Reconciler:
         """Models that something may have to be done for, less those for which something is being done."""
         policies = (p.model for p in snapshot.catalog.policies.values() if p.scales or p.spread_all)
         loading = {job.model for job in self._fleet.loads.values() if job.under_way}
-        concerned = dict.fromkeys((*policies, *_astray(snapshot)))
+        wanted = self._warmth.wanted() if self._warmth else ()
+        concerned = dict.fromkeys((*policies, *_astray(snapshot), *wanted))
         self._remembered = {m: r for m, r in self._remembered.items() if m in concerned}
         self._breakers = {m: b for m, b in self._breakers.items() if m in concerned}
         return (m for m in concerned if m not in self._busy and m not in loading)
@@ -218,6 +234,19 @@ class Reconciler:
         if step is None or (step.node_id or "") in shut:
             return None
         return step if self._has_place(step, look) else None
+
+    def _warm(self, look: _Look, taken: set[str]) -> Iterator[Step]:
+        """Steps for models that have none yet."""
+        if self._warmth is None:
+            return
+        loading = {job.model for job in self._fleet.loads.values() if job.under_way}
+        for step in self._warmth.steps(look.snapshot, look.now):
+            model = _model_of(step)
+            if model in taken or model in loading:
+                continue
+            if isinstance(step, Shrink) or (not self._shut(model, look) and self._has_place(step, look)):
+                taken.add(model)
+                yield step
 
     def _shut(self, model: str, look: _Look) -> set[str]:
         """Nodes where the model is not to be tried now, by id; "" stands for all of them."""

@@ -2,6 +2,7 @@
 
 import socket
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from weft_common.duration import Duration
 from weft_common.urls import HostPort, NatsUrl, OptionalHostPort, PostgresUrl
 from weft_router.fleet.checkups import CheckupRules
+from weft_router.fleet.idleness import IdleRules
 from weft_router.fleet.load_job import LoadLimits
 from weft_router.fleet.node_life import HealthLimits
 from weft_router.fleet.scaling import ScalingRules
@@ -159,6 +161,18 @@ class RouterSettings(BaseSettings):
         int,
         Field(description="After how many refused connections in a row a replica counts as gone.", ge=1),
     ] = 3
+    keep_alive: Annotated[
+        Duration | None,
+        Field(
+            description="How long a replica may be idle of which no policy and no request says it; at least ten times "
+            "its load. Unset: for ever.",
+            ge=timedelta(0),
+        ),
+    ] = None
+    prewarm: Annotated[
+        bool,
+        Field(description="Load models shortly before they are likely to be asked for; policies go first."),
+    ] = False
 
     @model_validator(mode="after")
     def _in_order(self) -> "RouterSettings":
@@ -206,6 +220,13 @@ class RouterSettings(BaseSettings):
         return ScalingRules(
             busy_seconds=self.scale_up_after.total_seconds(),
             idle_seconds=self.scale_down_after.total_seconds(),
+        )
+
+    def idle_rules(self) -> IdleRules:
+        """When idle replicas go."""
+        return IdleRules(
+            keep_alive_seconds=inf if self.keep_alive is None else self.keep_alive.total_seconds(),
+            residency_seconds=self.min_residency.total_seconds(),
         )
 
     def load_limits(self) -> LoadLimits:

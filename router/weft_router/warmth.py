@@ -40,8 +40,8 @@ class _Known:
 
 
 class Warmth:
-    """State: `_floors` by model; `_expected`, models with demand ahead and why; `_asked`, demand to be written down, and
-    `_noted`, what is written; `_demand_at`, when demand is next read. Wall time is in seconds since 1970.
+    """State: `_floors` by model; `_expected`, models with demand ahead and why; `_asked`, demand to be written
+    down, and `_noted`, what is written; `_demand_at`, when demand is next read. Wall time is in seconds since 1970.
     """
 
     def __init__(self, *, fleet: Fleet, store: Store, clock: Clock, rules: IdleRules, prewarm: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.router.fake_leases import FakeLeases
 from weft_common.errors import PartUnavailable
+from weft_router.fleet.demand import OLDEST_DAYS, Asked, Slot
 from weft_router.fleet.entities import Changes, Model, Node, Replica, ReplicaState
 from weft_router.fleet.lease import Fence
 from weft_router.fleet.load_job import LoadJob, LoadState
@@ -40,6 +41,7 @@ class FakeStore:
 
     def __post_init__(self) -> None:
         self.loads = FakeLoads(self)
+        self.demand = FakeDemand(self)
         self.leases = FakeLeases(self.reach, self.now)
 
     async def prepare(self) -> str:
@@ -150,6 +152,24 @@ class FakeStore:
     def reach(self) -> None:
         if self.down:
             raise PartUnavailable("The fake store is down.", metadata={"part": "postgres"})
+
+
+@dataclass
+class FakeDemand:
+    """What was asked for when."""
+
+    store: FakeStore
+    asked: set[Asked] = field(default_factory=set)
+
+    async def note(self, asked: Collection[Asked]) -> None:
+        self.store.reach()
+        oldest = max((a.slot.day for a in asked), default=0) - OLDEST_DAYS
+        self.asked = {a for a in self.asked | set(asked) if a.slot.day >= oldest}
+
+    async def read(self, slots: Collection[Slot]) -> tuple[Asked, ...]:
+        self.store.reach()
+        found = [a for a in self.asked if a.slot in slots]
+        return tuple(sorted(found, key=lambda a: (a.slot.index, a.slot.day, a.model)))
 
 
 @dataclass

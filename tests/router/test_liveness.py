@@ -1,6 +1,7 @@
 """What workers tell everybody each second, as a router hears it."""
 
 import asyncio
+from math import inf
 
 from tests.router.builders import a_fleet, a_model, a_node, a_replica
 from tests.router.fakes import FakeBus
@@ -37,3 +38,18 @@ async def test_reports_of_strangers_and_nonsense_change_nothing() -> None:
     fleet, clock = a_fleet(a_node()), ManualClock()
     await heard(fleet, clock, a_report("n-other", "r-1", in_flight_count=2), b"\xff\xff")
     assert "n-other" not in fleet.heard
+
+
+async def test_a_report_tells_wishes_uses_and_that_memory_is_short() -> None:
+    fleet, clock = a_fleet(a_node(), a_model(), a_replica()), ManualClock(now=50)
+    load = reports_pb2.ReplicaLoad(replica_id="r-1", started_count=4)
+    load.keep_alive.FromSeconds(-1)
+    report = reports_pb2.LoadReport(node_id="n-one", replicas=[load], memory_use=0.96)
+    await heard(fleet, clock, report.SerializeToString())
+    (replica,) = fleet.snapshot().by_id["n-one"].replicas
+    assert (replica.keep_alive_seconds, fleet.snapshot().memory_use) == (inf, {"n-one": 0.96})
+    clock.advance(1)
+    await heard(fleet, clock, a_report("n-one", "r-1", started_count=5))
+    (replica,) = fleet.snapshot().by_id["n-one"].replicas
+    assert (replica.keep_alive_seconds, replica.last_used) == (None, 51)
+    assert fleet.snapshot().memory_use == {}

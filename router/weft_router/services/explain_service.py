@@ -1,6 +1,7 @@
 """Why a model goes where it goes, also in a fleet that is not there."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from weft_common.clock import Clock
@@ -26,13 +27,21 @@ class ExplainService:
     """ExplainPlacement of weft.scheduling.v1.SchedulingService, on upb classes."""
 
     def __init__(
-        self, *, fleet: Fleet, sync: FleetSync, silence: Silence, rules: EvictionRules, clock: Clock
+        self,
+        *,
+        fleet: Fleet,
+        sync: FleetSync,
+        silence: Silence,
+        rules: EvictionRules,
+        clock: Clock,
+        warmth: Callable[[str], Sequence[str]] = lambda _: (),
     ) -> None:
         self._fleet = fleet
         self._sync = sync
         self._silence = silence
         self._rules = rules
         self._clock = clock
+        self._warmth = warmth
 
     async def explain_placement(self, request: pb.ExplainPlacementRequest) -> pb.ExplainPlacementResponse:
         self._sync.require_known()
@@ -40,7 +49,9 @@ class ExplainService:
         _require_possible(request)
         # A snapshot never changes, and a table of a thousand nodes must not keep requests waiting.
         snapshot, silent = self._fleet.snapshot(), self._silence.nodes()
-        return await asyncio.to_thread(self._answer, request, model, snapshot, silent)
+        answer = await asyncio.to_thread(self._answer, request, model, snapshot, silent)
+        answer.warmth.extend(self._warmth(model.name))
+        return answer
 
     def _model(self, name: str) -> Model:
         model = self._fleet.models.get(name)

@@ -17,6 +17,7 @@ from weft_router import convert
 from weft_router.fleet.entities import Changes, Model, Node, Replica
 from weft_router.fleet.lease import Fence
 from weft_router.fleet.policy import Policy
+from weft_router.store.demand import DemandRows
 from weft_router.store.leases import LeaseRows, refused
 from weft_router.store.loads import MOMENTS, LoadRows, load_of, put_replica
 from weft_router.store.migrate import migrate
@@ -65,6 +66,7 @@ class PostgresStore:
         self._lease_pool = lease_pool
         self._prepared = False
         self._loads = LoadRows(self._writing, self._connection)
+        self._demand = DemandRows(self._connection)
         self._leases = LeaseRows(self._lease_connection)
 
     @property
@@ -76,6 +78,11 @@ class PostgresStore:
     def leases(self) -> LeaseRows:
         """Who leads in what."""
         return self._leases
+
+    @property
+    def demand(self) -> DemandRows:
+        """What was asked for when."""
+        return self._demand
 
     async def prepare(self) -> str:
         """Bring the schema up to date; returns the fleet's id."""

@@ -9,6 +9,7 @@ import pytest
 
 from tests.router.builders import a_model, a_node, a_replica
 from tests.router.fake_store import FakeStore
+from weft_router.fleet.demand import Asked, Slot
 from weft_router.fleet.entities import Changes, NodeState, ReplicaState, Share
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.policy import Policy, RoutePolicy
@@ -40,6 +41,8 @@ async def test_what_was_written_is_read_as_it_was(store: Store) -> None:
         generation=3,
         create_seconds=12.5,
         disk_total_bytes=9,
+        max_replicas=3,
+        idle_limit_seconds=90.5,
         disk_free_bytes=4,
         left_by_itself=True,
         worker_max_replicas=2,
@@ -143,6 +146,16 @@ async def test_policies_come_and_go(store: Store, keep_alive: float | None, prew
     assert changes.policies == (policy,)
     await store.remove_policy("m")
     assert (await store.read_changes(changes.sequence)).gone_policies == ("m",)
+
+
+async def test_demand_is_noted_once_read_by_slot_and_forgotten_after_three_weeks(store: Store) -> None:
+    monday, tuesday = Slot(20_000, 32), Slot(20_001, 32)
+    await store.demand.note([Asked("m", monday), Asked("n", monday)])
+    await store.demand.note([Asked("m", monday), Asked("m", tuesday), Asked("m", Slot(20_000, 33))])
+    assert await store.demand.read([monday, Slot(20_001, 33)]) == (Asked("m", monday), Asked("n", monday))
+    assert await store.demand.read([]) == ()
+    await store.demand.note([Asked("m", Slot(20_022, 32))])
+    assert await store.demand.read([monday, tuesday]) == (Asked("m", tuesday),)
 
 
 async def test_a_name_is_one_nodes_until_the_node_is_removed(store: Store) -> None:
