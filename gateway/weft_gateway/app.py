@@ -31,6 +31,7 @@ PUBLIC_SERVICES = (
     "weft.dialect.v1.OpenAIService",
     "weft.node.v1.NodeService",
     "weft.admin.v1.NodeAdminService",
+    "weft.admin.v1.EventService",
     "weft.scheduling.v1.SchedulingService",
     "weft.routing.v1.RoutingService",
     "weft.backend.v1.BackendService",

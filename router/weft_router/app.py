@@ -14,6 +14,7 @@ from weft_common.errors import PartUnavailable
 from weft_common.event_stream import open_journal
 from weft_common.metrics import serving_metrics
 from weft_common.rpc import Method, RpcServer, upb_stream, upb_unary
+from weft_proto.pb.weft.admin.v1.event_service_pb2 import ListEventsRequest, WatchEventsRequest
 from weft_proto.pb.weft.admin.v1.node_admin_service_pb2 import ListNodesRequest, ListReplicasRequest
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_proto.pb.weft.scheduling.v1.scheduling_service_pb2 import ExplainPlacementRequest, ListQueuesRequest
@@ -22,6 +23,7 @@ from weft_router.liveness import follow_loads
 from weft_router.parts import Parts, make_base, make_parts
 from weft_router.reconciler import Reconciler
 from weft_router.retention import purge
+from weft_router.services.event_service import EventService
 from weft_router.services.explain_service import ExplainService
 from weft_router.services.node_admin_service import NodeAdminService
 from weft_router.services.node_list_service import NodeListService
@@ -39,6 +41,7 @@ _GRACE_SECONDS = 1.0
 _PREPARE_RETRY_SECONDS = 0.1
 _SERVICE = "/weft.routing.v1.RoutingService/"
 _ADMIN = "/weft.admin.v1.NodeAdminService/"
+_EVENTS = "/weft.admin.v1.EventService/"
 _SCHEDULING = "/weft.scheduling.v1.SchedulingService/"
 
 _log = logging.getLogger(__name__)
@@ -58,6 +61,7 @@ async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
             async with background(*_loops(parts, server)):
                 await stop.wait()
             base.sync.close()
+            parts.events.close()
             await server.stop(_GRACE_SECONDS)
         parts.close()
 
@@ -78,6 +82,7 @@ def _loops(parts: Parts, server: RpcServer) -> tuple[Coroutine[Any, Any, None], 
         tell_waiting(base.bus, parts.slots),
         stir_slots(base.sync.pulse, parts.slots),
         purge(base.store, base.leases.of("retention")),
+        parts.events.listen(),
         base.leases.keep(),
     )
 
@@ -86,7 +91,7 @@ def _server(parts: Parts) -> RpcServer:
     settings = parts.base.settings
     server = RpcServer(
         services=_services(parts),
-        upb=[*_routing(parts), *_lists(parts)],
+        upb=[*_routing(parts), *_lists(parts), *_events(parts)],
         mesh_secret=settings.mesh_secret.get_secret_value(),
         # Admin calls come through Envoy, where Check gives the ones with a key the token of the mesh.
         mesh_only=[_SERVICE, _SCHEDULING, "/weft.admin.v1."],
@@ -159,6 +164,15 @@ def _lists(parts: Parts) -> list[Method]:
         upb_unary(f"{_ADMIN}ListNodes", lists.list_nodes, ListNodesRequest),
         upb_unary(f"{_ADMIN}ListReplicas", lists.list_replicas, ListReplicasRequest),
         upb_unary(f"{_SCHEDULING}ExplainPlacement", explains.explain_placement, ExplainPlacementRequest),
+    ]
+
+
+def _events(parts: Parts) -> list[Method]:
+    """What happened, for admins."""
+    events = EventService(reader=parts.events, fleet=parts.base.fleet, clock=parts.base.clock)
+    return [
+        upb_unary(f"{_EVENTS}ListEvents", events.list_events, ListEventsRequest),
+        upb_stream(f"{_EVENTS}WatchEvents", events.watch_events, WatchEventsRequest),
     ]
 
 

@@ -11,6 +11,7 @@ from weft_common.clock import Clock, SystemClock
 from weft_common.events import Journal
 from weft_common.metrics import new_registry
 from weft_router.catalog import Catalog
+from weft_router.events.reader import EventReader
 from weft_router.fleet.fleet import Fleet
 from weft_router.health_monitor import HealthMonitor
 from weft_router.leases import Leases
@@ -61,6 +62,7 @@ class Parts:
     monitor: HealthMonitor
     slots: Slots
     warmth: Warmth
+    events: EventReader
 
     def close(self) -> None:
         """Leave what is under way to other routers."""
@@ -151,6 +153,7 @@ def make_parts(base: Base) -> Parts:
         ),
         warmth=warmth,
         reconciler=_reconciler(base, loads, unloads, warmth),
+        events=EventReader(base.bus, clock),
     )
 
 

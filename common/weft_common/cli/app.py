@@ -227,6 +227,30 @@ def unload(
 
 
 @app.command()
+def events(
+    home: HomeOption,
+    *,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what happens next.")] = False,
+    kind: Annotated[
+        Text, typer.Option(help="Kinds: node,load,eviction,scaling,replica,refusal,leader; else all.")
+    ] = None,
+    model: Annotated[Text, typer.Option(help="The model that they are about.")] = None,
+    node: Annotated[Text, typer.Option(help="Name or id of the node that they are about.")] = None,
+    since: Annotated[Text, typer.Option(help="How far back at most, such as 90s, 1h or 2d.")] = None,
+    count: Annotated[int, typer.Option("-n", min=0, max=1000, help="How many of the past at most.")] = 50,
+    url: UrlOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what happened and why, oldest first; with --json one event a line."""
+    from weft_common.cli.endpoint import endpoint_of
+    from weft_common.cli.events import question_of, run_events
+
+    question = question_of(kind, model, node, since, count)
+    raise typer.Exit(run_events(endpoint_of(home, url, key), question, follow=follow, as_json=as_json))
+
+
+@app.command()
 def explain(
     home: HomeOption,
     model: Annotated[str, typer.Argument(help="The model's name in the catalog.")],

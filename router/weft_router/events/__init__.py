@@ -1,0 +1,1 @@
+"""Events, read from the stream that keeps them."""
