@@ -1,7 +1,7 @@
-"""A TCP way between two parts that can be cut: refused, swallowed, or slow.
+"""A TCP way between two parts that can be cut: refused, swallowed, slow, or held for one of those who use it.
 
-Give a part the link's address in place of the real one. State: `_mode` and whether somebody listens; both belong to
-the link's own thread.
+Give a part the link's address in place of the real one. State: `_mode`, `_held` (whose bytes wait, by pid) and whether
+somebody listens; all belong to the link's own thread.
 """
 
 import asyncio
@@ -10,6 +10,8 @@ import threading
 from collections.abc import Coroutine, Iterator
 from enum import Enum, auto
 from typing import Any, Self
+
+import psutil
 
 _CHUNK_BYTES = 65_536
 _CALL_SECONDS = 10.0
@@ -28,6 +30,7 @@ class Link:
         self._target = (host, port)
         self._mode = _Mode.OPEN
         self._delay_seconds = 0.0
+        self._held: dict[int, asyncio.Event] = {}
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
@@ -66,6 +69,17 @@ class Link:
             self._mode = _Mode.OPEN
 
     @contextlib.contextmanager
+    def held(self, pid: int) -> Iterator[None]:
+        """Cut one process off, both ways; what was sent meanwhile arrives once the block is left, as TCP has it."""
+        over = asyncio.Event()
+        self._held[pid] = over
+        try:
+            yield
+        finally:
+            del self._held[pid]
+            self._loop.call_soon_threadsafe(over.set)
+
+    @contextlib.contextmanager
     def slowed(self, seconds: float) -> Iterator[None]:
         """Hold every piece back for a while."""
         self._delay_seconds, self._mode = seconds, _Mode.SLOW
@@ -99,8 +113,9 @@ class Link:
             self._writers.discard(writer)
             return
         self._writers.add(onward)
+        owner = _owner(writer)
         try:
-            await asyncio.gather(self._pump(reader, onward), self._pump(onward_reader, writer))
+            await asyncio.gather(self._pump(reader, onward, owner), self._pump(onward_reader, writer, owner))
         except OSError:
             pass
         finally:
@@ -108,8 +123,10 @@ class Link:
                 self._writers.discard(end)
                 end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, owner: int) -> None:
         while piece := await reader.read(_CHUNK_BYTES):
+            if owner in self._held:
+                await self._held[owner].wait()
             if self._mode is _Mode.SWALLOW:
                 continue
             if self._mode is _Mode.SLOW:
@@ -117,3 +134,10 @@ class Link:
             writer.write(piece)
             await writer.drain()
         writer.close()
+
+
+def _owner(writer: asyncio.StreamWriter) -> int:
+    """The process of this machine that opened a connection; 0 where that is nobody any more."""
+    port = writer.get_extra_info("peername")[1]
+    there = psutil.net_connections("tcp")
+    return next((c.pid or 0 for c in there if c.laddr and c.laddr.port == port and c.raddr), 0)

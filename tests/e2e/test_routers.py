@@ -1,0 +1,243 @@
+"""Two routers: the one that leads is killed, stopped or cut off, and each decision has one effect all the same."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.e2e.crowd import ask_all, chat, traffic
+from tests.e2e.stack import Part, Stack, eventually, free_port
+from tests.faults import Stores, kill, paused, running_stores, stopped
+
+pytestmark = pytest.mark.e2e
+
+# Leases have the time to live that users have: 4 s.
+TIMERS = {"WEFT_HEARTBEAT_INTERVAL": "1s", "WEFT_MAX_REPLICAS_PER_MODEL": "2"}
+GROWING, SHRINKING = ("up-0", "up-1"), ("down-0", "down-1")
+REPLACED_SECONDS = 5.0
+FLEET_LOCK = 0x57454655
+_EPOCH = "SELECT epoch FROM leases WHERE name = 'reconciler'"
+_WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    with running_stores(tmp_path_factory.mktemp("stores") / "home") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def fleet(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    made = Stack(tmp_path_factory.mktemp("routers") / "home", free_port())
+    for name in ("warm", "news", *GROWING, *SHRINKING):
+        made.write_model(name, parallel=4)
+    made.up("--routers", "2", **TIMERS, **stores.environment)
+    assert made.chat("warm", "tokens=1").status_code == 200
+    yield made
+    made.weft("down", "--purge")
+
+
+def lease(stack: Stack) -> Any:
+    """The reconciler's lease as `weft leases` shows it, whichever router answers."""
+
+    def read() -> Any:
+        with stack.client() as client:
+            answer = client.get("/api/leases")
+        return answer.status_code == 200 and {row["name"]: row for row in answer.json()["leases"]}
+
+    return eventually(read, what="leases listed")["reconciler"]
+
+
+def leader(stack: Stack) -> Part:
+    """The router that leads the reconciler."""
+    holder: str = eventually(lambda: lease(stack)["holder"], what="a leader")
+    return stack.part(holder.rpartition("-")[0])
+
+
+def until_replaced(stores: Stores, epoch: int, since: float) -> None:
+    """Wait for another leader, and no longer than is promised; asks the database, which answers at once."""
+    asyncio.run(_until_epoch(stores, epoch + 1))
+    took = time.monotonic() - since
+    print(f"another leader after {took:.2f} s")
+    assert took <= REPLACED_SECONDS
+
+
+async def _until_epoch(stores: Stores, epoch: int) -> None:
+    connection = await asyncpg.connect(stores.environment["WEFT_POSTGRES_URL"])
+    async with asyncio.timeout(2 * REPLACED_SECONDS):
+        while await connection.fetchval(_EPOCH) < epoch:
+            await asyncio.sleep(0.02)
+    await connection.close()
+
+
+def set_policy(stack: Stack, model: str, **fields: Any) -> None:
+    """As an admin does it who tries again: a router that is stopped just then does not answer."""
+
+    def done() -> bool:
+        with stack.client() as client:
+            answer = client.post("/api/nodes/scheduling", json={"model_name": model, **fields})
+        assert answer.status_code in (200, 503), answer.text
+        return answer.status_code == 200
+
+    eventually(done, what=f"the policy of {model}")
+
+
+def demand(stack: Stack) -> None:
+    """One replica of each model: those that grow have none, those that shrink have two."""
+    for model in GROWING:
+        set_policy(stack, model, min_replicas=1)
+    for model in SHRINKING:
+        set_policy(stack, model, max_replicas=1)
+
+
+def replicas(stack: Stack) -> Counter[str]:
+    """How many replicas each of the models has."""
+    names = (p.name.partition("/")[2].partition("#")[0] for p in stack.parts("replica:"))
+    return Counter(name for name in names if name in (*GROWING, *SHRINKING))
+
+
+def effects(stack: Stack) -> Counter[str]:
+    """How many processes the worker started and was told to stop, ever."""
+    records = stack.records("log/worker-local.log")
+    kinds = ("backend_started", "replica_stopping")
+    return Counter(str(r["event"]) for r in records if r["event"] in kinds)
+
+
+@contextmanager
+def decisions(stack: Stack) -> Iterator[None]:
+    """Two loads and two stops become due; when the block is left, each must have happened once."""
+    for model in (*GROWING, *SHRINKING):
+        set_policy(stack, model)
+    for model in GROWING:
+        assert not replicas(stack)[model] or stack.weft("unload", model, "--force").returncode == 0
+    for model in SHRINKING:
+        for _ in range(2 - replicas(stack)[model]):
+            stack.load(model, "local")
+    start = Counter(dict.fromkeys(SHRINKING, 2))
+    eventually(lambda: replicas(stack) == start, what="two replicas of each that shrinks", seconds=20)
+    before = effects(stack)
+    yield
+    once = Counter([*GROWING, *SHRINKING])
+    eventually(
+        lambda: replicas(stack) == once, what=f"one replica of each model: {replicas(stack)}", seconds=20
+    )
+    ticks = time.monotonic() + 1.5  # of whoever leads, and of whoever believes to
+    while time.monotonic() < ticks:
+        assert replicas(stack) == once
+    assert effects(stack) - before == {"backend_started": 2, "replica_stopping": 2}
+
+
+def test_a_leader_that_is_stopped_for_ten_seconds_is_replaced_and_harms_nothing_when_it_wakes(
+    fleet: Stack, stores: Stores
+) -> None:
+    before = lease(fleet)
+    with decisions(fleet), traffic(fleet, chat("warm", "tokens=2")) as asked:
+        first = leader(fleet)
+        for model in (GROWING[0], SHRINKING[0]):
+            set_policy(fleet, model, min_replicas=1, max_replicas=1)
+        since = time.monotonic()
+        with paused(first, seconds=10):
+            for model in (GROWING[1], SHRINKING[1]):
+                set_policy(fleet, model, min_replicas=1, max_replicas=1)
+            until_replaced(stores, int(before["epoch"]), since)
+            assert leader(fleet) != first
+            eventually(lambda: time.monotonic() - since >= 10, seconds=11)
+        eventually(
+            lambda: int(lease(fleet)["refused_count"]) > int(before["refused_count"]), what="a refusal"
+        )
+    assert asked.failures == []
+    shown = fleet.weft("leases")
+    assert shown.returncode == 0, shown.stderr
+    print(shown.stdout)
+    assert [line.split()[0] for line in shown.stdout.splitlines()][:2] == ["lease", "reconciler"]
+
+
+def test_a_leader_that_is_killed_is_replaced_and_its_loads_are_finished_once(
+    fleet: Stack, stores: Stores
+) -> None:
+    with decisions(fleet):
+        before = lease(fleet)
+        demand(fleet)
+        kill(leader(fleet))
+        until_replaced(stores, int(before["epoch"]), time.monotonic())
+
+
+def test_a_leader_that_is_cut_off_from_the_database_is_replaced_and_harms_nothing_when_it_is_back(
+    fleet: Stack, stores: Stores
+) -> None:
+    with decisions(fleet):
+        before = lease(fleet)
+        first = leader(fleet)
+        demand(fleet)
+        with stores.postgres.held(first.pid):
+            until_replaced(stores, int(before["epoch"]), time.monotonic())
+            assert leader(fleet) != first
+
+
+def test_what_a_stopped_leader_was_about_to_write_is_refused(fleet: Stack, stores: Stores) -> None:
+    """It is stopped for sure between a decision and its write: the write waits for a lock of the test's."""
+    with decisions(fleet):
+        before = lease(fleet)
+        first = leader(fleet)
+        asyncio.run(_stop_in_the_middle(fleet, stores, first))
+        # The renewal of its term, and what it was about to write.
+        eventually(lambda: int(lease(fleet)["refused_count"]) >= int(before["refused_count"]) + 2)
+        demand(fleet)
+    refused = fleet.records(f"log/{first.name}.log", "effect_refused")
+    assert [record["lease"] for record in refused] == ["reconciler"]
+
+
+async def _stop_in_the_middle(fleet: Stack, stores: Stores, first: Part) -> None:
+    connection = await asyncpg.connect(stores.environment["WEFT_POSTGRES_URL"])
+    epoch = await connection.fetchval(_EPOCH)
+    try:
+        await _lock_out(connection, fleet)
+        with stopped(first):
+            # What the database's clock would do in four seconds.
+            await connection.execute(
+                "UPDATE leases SET expire_time = clock_timestamp() WHERE name = 'reconciler'"
+            )
+            await _until_epoch(stores, epoch + 1)
+            await connection.execute("SELECT pg_advisory_unlock($1)", FLEET_LOCK)
+    finally:
+        await connection.close()
+
+
+async def _lock_out(connection: asyncpg.Connection, fleet: Stack) -> None:
+    """Demand one thing after the other until the leader's write comes too late for a lock that is taken then."""
+    wishes = [(model, {"min_replicas": 1}) for model in GROWING]
+    for model, wish in [*wishes, *((model, {"max_replicas": 1}) for model in SHRINKING)]:
+        await asyncio.to_thread(set_policy, fleet, model, **wish)
+        await connection.execute("SELECT pg_advisory_lock($1)", FLEET_LOCK)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                while not await connection.fetchval(_WAITING):
+                    await asyncio.sleep(0.02)
+                return
+        await connection.execute("SELECT pg_advisory_unlock($1)", FLEET_LOCK)
+    raise AssertionError("the leader was quicker each time")
+
+
+def test_gateways_leave_a_stopped_router_and_learn_from_the_other_one(fleet: Stack) -> None:
+    """What they know then they know from its watch: it is stopped as well when they are asked."""
+    set_policy(fleet, "news")
+    routers = {part.name: part for part in fleet.parts("router-")}
+    with ExitStack() as undo, traffic(fleet, chat("warm", "tokens=2")) as asked:
+        # Gateways begin with the first router.
+        undo.enter_context(stopped(routers["router-0"]))
+        since = time.monotonic()
+        fleet.load("news", "local")
+        eventually(lambda: time.monotonic() - since >= REPLACED_SECONDS)
+        with stopped(routers["router-1"]):
+            assert [a.ok for a in ask_all(fleet, [chat("news", "tokens=1")] * 8)] == [True] * 8
+            # Those that cannot watch any router come back to the one that slept, and do not believe what is older.
+            undo.close()
+            eventually(lambda: time.monotonic() - since >= 2 * REPLACED_SECONDS + 2)
+            assert [a.ok for a in ask_all(fleet, [chat("news", "tokens=1")] * 8)] == [True] * 8
+    assert asked.failures == []
