@@ -116,10 +116,10 @@ class HealthMonitor:
             return
         node = self._fleet.nodes.get(row.node_id)
         about = {"model": row.model, "node": node.name if node else "", "replica_id": row.id}
+        _log.warning("replica_taken_away", extra=about | {"verdict": verdict.name, "why": row.problem})
         if verdict is Verdict.LOST:
             await self._unloads.give_up(row, fence=fence)
             self._journal.tell(EventKind.REPLICA, "replica_dead", "its port refuses connections", **about)
         else:
             await self._unloads.unload([row], force=True, fence=fence)
             self._journal.tell(EventKind.REPLICA, "replica_replaced", row.problem or "it hangs", **about)
-        _log.warning("replica_taken_away", extra=about | {"verdict": verdict.name, "why": row.problem})

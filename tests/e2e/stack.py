@@ -53,6 +53,7 @@ class Part:
     pid: int
     state: str = field(compare=False)
     address: str
+    problem: str = field(default="", compare=False)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal to the process that does the work."""

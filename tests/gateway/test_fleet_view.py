@@ -29,6 +29,7 @@ def test_a_ready_replica_on_a_healthy_node_that_was_heard_is_a_target() -> None:
         {"nodes": []},
         {"replicas": [a_replica(state="REPLICA_STATE_LOADING")]},
         {"replicas": [a_replica(revision="old")]},
+        {"replicas": [a_replica(problem="its process is stopped")]},
         {"models": []},
     ],
 )

@@ -176,6 +176,9 @@ def _print(nodes: Sequence[Mapping[str, Any]], now: datetime) -> None:
             escape(_pairs({k: v for k, v in node["labels"].items() if k not in _OWN})),
         )
     Console(highlight=False).print(table if nodes else "No machine has registered.")
+    for node in nodes:
+        for problem in node.get("problems", ()):
+            print(f"{node['name']}: {problem}")
     pending = [node["name"] for node in nodes if _state(node) == "pending"]
     if pending:
         print(f"\nwaiting for approval: {', '.join(pending)}; to let one in: weft nodes approve {pending[0]}")

@@ -20,6 +20,7 @@ class Record:
     pid: int | None
     start_time: int | None
     file: Path
+    problem: str = ""
 
     @property
     def running(self) -> bool:
@@ -62,6 +63,7 @@ def _read(file: Path) -> Record | None:
             pid=fields["pid"],
             start_time=fields["start_time"],
             file=file,
+            problem=str(fields.get("problem", "")),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

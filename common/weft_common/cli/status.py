@@ -47,16 +47,19 @@ def document(home: Home, owner: Owner | None, records: tuple[Record, ...]) -> di
         "url": _url(owner),
         "key_file": str(home.key),
         "join_token_file": str(home.join_token),
-        "parts": [
-            {
-                "name": record.name,
-                "pid": record.pid if record.running else None,
-                "state": record.state if record.running else PartState.STOPPED,
-                "address": record.address,
-            }
-            for record in records
-        ],
+        "parts": [_described(record) for record in records],
     }
+
+
+def _described(record: Record) -> dict[str, object]:
+    """Return a part; what is wrong with one is told of those only with which something is."""
+    part: dict[str, object] = {
+        "name": record.name,
+        "pid": record.pid if record.running else None,
+        "state": record.state if record.running else PartState.STOPPED,
+        "address": record.address,
+    }
+    return part | ({"problem": record.problem} if record.running and record.problem else {})
 
 
 def _place(record: Record) -> tuple[int, str]:
@@ -88,5 +91,6 @@ def _print_table(url: str, records: tuple[Record, ...]) -> None:
     for record in records:
         state = record.state if record.running else PartState.STOPPED
         pid = str(record.pid) if record.running else ""
-        table.add_row(record.name, f"[{colours[state]}]{state}[/]", pid, record.address)
+        problem = f" [red]{record.problem}[/]" if record.running and record.problem else ""
+        table.add_row(record.name, f"[{colours[state]}]{state}[/]{problem}", pid, record.address)
     Console(highlight=False).print(table)

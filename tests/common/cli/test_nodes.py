@@ -82,6 +82,12 @@ def test_nodes_are_listed_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_what_is_wrong_with_replicas_is_told_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = {"nodes": [a_node(problems=["m#0: its process is stopped"])], "next_page_token": ""}
+    _, output = typed(FakeEndpoint(GET=page), monkeypatch)
+    assert output.splitlines()[-1] == "one: m#0: its process is stopped"
+
+
 def test_scripts_get_one_document(monkeypatch: pytest.MonkeyPatch) -> None:
     node = a_node()
     code, output = typed(FakeEndpoint(GET={"nodes": [node], "next_page_token": ""}), monkeypatch, "--json")

@@ -79,3 +79,13 @@ def test_home_with_a_worker_only_is_up_when_that_is_ready(home: Home) -> None:
     note(home.workers / "w" / "agent.json", "worker-w", **here())
 
     assert is_up(None, merged(home))
+
+
+def test_what_is_wrong_with_a_part_is_told_as_long_as_it_runs(home: Home) -> None:
+    for name, living in (("a", here()), ("b", {})):
+        file = home.workers / "w" / "replicas" / f"{name}.json"
+        note(file, f"replica:w/{name}#0", **living)
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"problem": "its process is stopped"}))
+    parts = document(home, None, merged(home))["parts"]
+    assert isinstance(parts, list)
+    assert [part.get("problem") for part in parts] == ["its process is stopped", None]

@@ -104,3 +104,19 @@ def test_late_nodes_serve_where_no_healthy_one_does() -> None:
 def test_an_offline_or_draining_node_serves_nothing() -> None:
     for state in (NodeState.OFFLINE, NodeState.DRAINING, NodeState.PENDING):
         assert a_fleet(a_model(), a_node(state=state), a_replica()).ready_replicas("m") == []
+
+
+def test_a_replica_with_a_problem_serves_nobody_and_still_has_its_place() -> None:
+    fleet = a_fleet(a_node(), a_model(), a_replica(problem="its process is stopped"))
+    snapshot = fleet.snapshot()
+    assert (fleet.ready_replicas("m"), snapshot.serving_late("m"), fleet.troubled()) == (
+        [],
+        (),
+        list(fleet.replicas.values()),
+    )
+    assert [v.replica.id for v in snapshot.by_id["n-one"].replicas] == ["r-1"]
+    fleet.apply(Changes(sequence=2, replicas=(a_replica(),)))
+    assert (len(fleet.ready_replicas("m")), fleet.troubled()) == (1, [])
+    fleet.apply(Changes(sequence=3, replicas=(a_replica(problem="again"),)))
+    fleet.apply(Changes(sequence=4, gone_replicas=("r-1",)))
+    assert fleet.troubled() == []

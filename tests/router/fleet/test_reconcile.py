@@ -87,3 +87,10 @@ def test_a_load_with_a_row_is_never_taken_for_abandoned() -> None:
     row = a_replica(state=ReplicaState.LOADING)
     plan = reconcile([row], [row], loading=frozenset(), abandoned=frozenset({row.id}))
     assert plan.stop == ()
+
+
+def test_a_problem_is_written_down_and_taken_back_as_its_worker_says() -> None:
+    well, hung = a_replica(), a_replica(problem="its process is stopped")
+    assert reconcile([well], [hung], loading=NONE) == Reconciled(write=(hung,))
+    assert reconcile([hung], [hung], loading=NONE) == Reconciled()
+    assert reconcile([hung], [well], loading=NONE) == Reconciled(write=(well,))

@@ -221,3 +221,12 @@ async def test_what_went_just_now_is_not_brought_back_by_a_late_word(store: Stor
     for state in (ReplicaState.READY, ReplicaState.UNLOADING):
         await store.put_replica(a_replica("r-1", state=state))
     assert (await store.read_changes(0)).replicas == ()
+
+
+async def test_what_somebody_has_asked_to_unload_serves_never_again(store: Store) -> None:
+    await store.put_node(a_node())
+    asked = a_replica(state=ReplicaState.UNLOADING)
+    await store.put_replica(a_replica(problem="it hangs"))
+    await store.put_replica(asked)
+    await store.put_replica(a_replica())
+    assert (await store.read_changes(0)).replicas == (asked,)

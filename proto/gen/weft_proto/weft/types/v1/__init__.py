@@ -579,6 +579,11 @@ class Node(betterproto2.Message):
     How long a replica may be idle there before it is unloaded, as its worker wishes; unset means for ever.
     """
 
+    problems: "list[str]" = betterproto2.field(25, betterproto2.TYPE_STRING, repeated=True)
+    """
+    What is wrong with replicas on it, as `MODEL#INDEX: why`; in answers to admins.
+    """
+
 
 default_message_pool.register_message("weft.types.v1", "Node", Node)
 

@@ -41,7 +41,7 @@ class Device(_message.Message):
     def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., vendor: _Optional[str] = ..., total_memory_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("id", "name", "state", "address", "labels", "devices", "engines", "max_replicas_per_model", "create_time", "last_heartbeat_time", "worker_labels", "admin_labels", "disk_total_bytes", "disk_free_bytes", "left_by_itself", "approved", "admin_max_replicas_per_model", "worker_max_replicas_per_model", "drain_deadline", "model_count", "in_flight_count", "advertised_address", "max_replicas", "idle_limit")
+    __slots__ = ("id", "name", "state", "address", "labels", "devices", "engines", "max_replicas_per_model", "create_time", "last_heartbeat_time", "worker_labels", "admin_labels", "disk_total_bytes", "disk_free_bytes", "left_by_itself", "approved", "admin_max_replicas_per_model", "worker_max_replicas_per_model", "drain_deadline", "model_count", "in_flight_count", "advertised_address", "max_replicas", "idle_limit", "problems")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +87,7 @@ class Node(_message.Message):
     ADVERTISED_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     MAX_REPLICAS_FIELD_NUMBER: _ClassVar[int]
     IDLE_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     state: NodeState
@@ -111,4 +112,5 @@ class Node(_message.Message):
     advertised_address: str
     max_replicas: int
     idle_limit: _duration_pb2.Duration
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[NodeState, str]] = ..., address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., engines: _Optional[_Iterable[str]] = ..., max_replicas_per_model: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_heartbeat_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., worker_labels: _Optional[_Mapping[str, str]] = ..., admin_labels: _Optional[_Mapping[str, str]] = ..., disk_total_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., left_by_itself: _Optional[bool] = ..., approved: _Optional[bool] = ..., admin_max_replicas_per_model: _Optional[int] = ..., worker_max_replicas_per_model: _Optional[int] = ..., drain_deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., model_count: _Optional[int] = ..., in_flight_count: _Optional[int] = ..., advertised_address: _Optional[str] = ..., max_replicas: _Optional[int] = ..., idle_limit: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[NodeState, str]] = ..., address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., engines: _Optional[_Iterable[str]] = ..., max_replicas_per_model: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_heartbeat_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., worker_labels: _Optional[_Mapping[str, str]] = ..., admin_labels: _Optional[_Mapping[str, str]] = ..., disk_total_bytes: _Optional[int] = ..., disk_free_bytes: _Optional[int] = ..., left_by_itself: _Optional[bool] = ..., approved: _Optional[bool] = ..., admin_max_replicas_per_model: _Optional[int] = ..., worker_max_replicas_per_model: _Optional[int] = ..., drain_deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., model_count: _Optional[int] = ..., in_flight_count: _Optional[int] = ..., advertised_address: _Optional[str] = ..., max_replicas: _Optional[int] = ..., idle_limit: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
