@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from weft_common.choice import Choice, choose
@@ -11,8 +11,11 @@ from weft_common.errors import ModelNotFound, PartUnavailable
 from weft_common.ticket import Ticket, replica_name, sign
 from weft_gateway.affinity import Affinity
 from weft_gateway.fleet_view import FleetView, Target
+from weft_gateway.metrics import AdmissionMetrics
+from weft_gateway.queueing import Queueing
 from weft_gateway.routers import Routers
 from weft_gateway.settings import GatewaySettings
+from weft_gateway.slot import Ask, Slot
 from weft_proto.pb.weft.types.v1 import replica_pb2
 
 # How long the watch may take to tell what a router has answered already, before that router is asked again.
@@ -23,31 +26,53 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.5
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Where a request goes, as the headers that Envoy and the replica act on; a value that could be granted ahead."""
+    """Where a request goes, as the headers that Envoy and the replica act on; a value that could be granted ahead.
+
+    `answer_headers` are for the client.
+    """
 
     headers: Mapping[str, str]
+    answer_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Admission:
     """Decides on the gateway's view of the fleet; asks a router only where the view has no answer."""
 
-    def __init__(self, *, view: FleetView, routers: Routers, settings: GatewaySettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        view: FleetView,
+        routers: Routers,
+        queueing: Queueing,
+        settings: GatewaySettings,
+        clock: Clock,
+        metrics: AdmissionMetrics,
+    ) -> None:
         self._view = view
         self._routers = routers
+        self._queueing = queueing
         self._settings = settings
         self._clock = clock
+        self._metrics = metrics
         self._affinity = Affinity(view=view, default=settings.route_policy, clock=clock)
 
-    async def admit(self, model: str, principal: str, request_id: str, prompt: bytes = b"") -> Admitted:
-        """Find a replica; raises ModelNotFound and whatever a router refuses with.
+    async def admit(self, ask: Ask) -> Admitted:
+        """Find a replica and a slot of it; raises ModelNotFound and whatever a router refuses with."""
+        self._require_model(ask.model)
+        targets = self._view.targets(ask.model) or await self._after_routing(ask.model)
+        if self._queueing.is_needed(ask.model, targets):
+            slot = await self._queueing.slot(ask)
+            self._affinity.observe(self._affinity.chain(ask.model, ask.prompt), slot.choice.primary)
+        else:
+            slot = self._picked(ask, targets)
+        return self._admitted(slot, ask)
 
-        `prompt` is the beginning of the conversation, for those replicas that may have it in their cache.
-        """
-        self._require_model(model)
-        choice = self._choose(model, self._view.targets(model), prompt)
-        if choice is None:
-            choice = await self._after_routing(model, prompt)
-        return self._admitted(choice, principal, request_id)
+    def _picked(self, ask: Ask, targets: Sequence[Target]) -> Slot:
+        choice = self._choose(ask.model, targets, ask.prompt)
+        assert choice is not None, "there is a target"
+        number = choice.primary.load.pick(self._clock.monotonic())
+        self._metrics.directly.inc()
+        return Slot(choice, f"{self._view.gateway_id}/{number}")
 
     def _require_model(self, model: str) -> None:
         if not self._view.known:
@@ -65,12 +90,12 @@ class Admission:
             return choose(targets, self._view.gateway_id)
         chain = self._affinity.chain(model, prompt)
         warm = self._affinity.prefer(model, chain, targets)
-        choice = choose(targets, self._view.gateway_id, preferred=warm, slots=_slots)
+        choice = choose(targets, self._view.gateway_id, preferred=warm, slots=_limit)
         if choice is not None:
             self._affinity.observe(chain, choice.primary)
         return choice
 
-    async def _after_routing(self, model: str, prompt: bytes) -> Choice[Target]:
+    async def _after_routing(self, model: str) -> Sequence[Target]:
         """Have a router load the model, or look at replicas that seem gone; everybody then picks for himself.
 
         What was loaded may have made room for another model before it could be picked, and the view and the router
@@ -79,33 +104,27 @@ class Admission:
         over = self._clock.monotonic() + self._settings.load_wait.total_seconds()
         pause = _FIRST_PAUSE_SECONDS
         while (left := over - self._clock.monotonic()) > 0:
-            choice = await self._routed(model, prompt, left, pause)
-            if choice is not None:
-                return choice
+            if targets := await self._routed(model, left, pause):
+                return targets
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         raise PartUnavailable(
             f"Model '{model}' was loaded and is gone again; try again.", retry_after=timedelta(seconds=1)
         )
 
-    async def _routed(
-        self, model: str, prompt: bytes, max_wait: float, pause: float
-    ) -> Choice[Target] | None:
-        """Ask a router once, and where that gives no target let the two of them become level; None if it did not."""
+    async def _routed(self, model: str, max_wait: float, pause: float) -> Sequence[Target]:
+        """Ask a router once, and where that gives no target let the two of them become level."""
         over = self._clock.monotonic() + max_wait
         try:
             answer = await self._routers.route(model, max_wait=max_wait, suspects=self._view.suspects(model))
         except PartUnavailable:
             # Nobody can tell whether the silent ones live; trying them is better than refusing.
-            choice = self._choose(model, self._view.silent_targets(model), prompt)
-            if choice is None:
-                raise
-            return choice
+            if targets := self._view.silent_targets(model):
+                return targets
+            raise
         self._view.merge(answer)
-        choice = self._choose_any(model, prompt)
-        if choice is None:
+        if not self._any_targets(model):
             await self._become_level(answer.sequence, pause, max(over - self._clock.monotonic(), 0.0))
-            choice = self._choose_any(model, prompt)
-        return choice
+        return self._any_targets(model)
 
     async def _become_level(self, sequence: int, pause: float, left: float) -> None:
         """Wait until the view knows what the router knew, or, where the router is behind, for a moment."""
@@ -114,26 +133,24 @@ class Admission:
         else:
             await asyncio.sleep(min(pause, left))
 
-    def _choose_any(self, model: str, prompt: bytes) -> Choice[Target] | None:
-        targets = self._view.targets(model) or self._view.silent_targets(model)
-        return self._choose(model, targets, prompt)
+    def _any_targets(self, model: str) -> Sequence[Target]:
+        return self._view.targets(model) or self._view.silent_targets(model)
 
-    def _admitted(self, choice: Choice[Target], principal: str, request_id: str) -> Admitted:
-        now = self._clock.wall()
+    def _admitted(self, slot: Slot, ask: Ask) -> Admitted:
+        now, choice = self._clock.wall(), slot.choice
         targets = [choice.primary] if choice.fallback is None else [choice.primary, choice.fallback]
         ticket = Ticket(
-            request_id=request_id,
+            request_id=ask.request_id,
             replicas=tuple(_name(t.replica) for t in targets),
-            principal=principal,
+            principal=ask.principal.name,
             expiry=now + self._settings.ticket_lifetime.total_seconds(),
         )
-        number = choice.primary.load.pick(self._clock.monotonic())
         deadline = now + self._settings.request_timeout.total_seconds()
         headers = {
             "x-weft-destination": choice.primary.replica.address,
             "x-weft-served": ",".join(_served(t) for t in targets),
-            "x-weft-pick": f"{self._view.gateway_id}/{number}",
-            "x-weft-principal": principal,
+            "x-weft-pick": slot.pick,
+            "x-weft-principal": ask.principal.name,
             "x-weft-deadline": str(int(deadline * 1000)),
             "x-weft-ticket": sign(ticket, self._settings.mesh_secret.get_secret_value()),
         }
@@ -141,11 +158,18 @@ class Admission:
             headers["x-weft-fallback"] = choice.fallback.replica.address
         else:
             headers["x-envoy-max-retries"] = "0"
-        return Admitted(headers)
+        return Admitted(headers, _told(slot) if self._settings.debug_headers else {})
 
 
-def _slots(target: Target) -> int:
-    return target.slot_count
+def _limit(target: Target) -> int:
+    return target.limit
+
+
+def _told(slot: Slot) -> dict[str, str]:
+    return {
+        "x-weft-queue-position": str(slot.position),
+        "x-weft-queue-wait-ms": str(round(slot.waited * 1000)),
+    }
 
 
 def _served(target: Target) -> str:

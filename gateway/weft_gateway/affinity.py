@@ -32,7 +32,7 @@ class Affinity:
             return None
         rules = _rules(self._view.policies.get(model))
         found = self._index.prefer(targets, chain, rules, self._clock.monotonic())
-        return found if found is not None and found.in_flight_count < found.slot_count else None
+        return found if found is not None and not found.is_full else None
 
     def observe(self, chain: Sequence[int], target: Target) -> None:
         """Note where a prompt went."""

@@ -14,13 +14,18 @@ from weft_common.errors import WeftError
 from weft_common.rpc.status import to_status, to_status_json
 
 _OVERWRITE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+_NONE: Mapping[str, str] = {}
 
 
-def allow(headers: Mapping[str, str]) -> external_auth_pb2.CheckResponse:
-    """Let a request pass with these headers, whatever the client sent under their names."""
+def allow(
+    headers: Mapping[str, str], answer_headers: Mapping[str, str] = _NONE
+) -> external_auth_pb2.CheckResponse:
+    """Let a request pass with these headers, whatever the client sent under their names; the answer gets the others."""
     return external_auth_pb2.CheckResponse(
         status=status_pb2.Status(code=code_pb2.OK),
-        ok_response=external_auth_pb2.OkHttpResponse(headers=_options(headers)),
+        ok_response=external_auth_pb2.OkHttpResponse(
+            headers=_options(headers), response_headers_to_add=_options(answer_headers)
+        ),
     )
 
 

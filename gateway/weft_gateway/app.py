@@ -4,22 +4,29 @@ import asyncio
 import contextlib
 import logging
 import uuid
+from dataclasses import dataclass
 
 from envoy.service.auth.v3 import external_auth_pb2
+from prometheus_client import CollectorRegistry
 
 from weft_common.background import background
 from weft_common.bus import open_bus
-from weft_common.clock import SystemClock
+from weft_common.clock import Clock, SystemClock
+from weft_common.metrics import new_registry, serving_metrics
 from weft_common.rpc import RpcServer, upb_unary
 from weft_gateway import check
 from weft_gateway.admission import Admission
 from weft_gateway.fleet_view import FleetView
 from weft_gateway.keys import KeyRing
+from weft_gateway.local_queue import LocalQueue
+from weft_gateway.metrics import AdmissionMetrics
 from weft_gateway.models_api import OpenAIModels
-from weft_gateway.routers import open_routers
+from weft_gateway.queueing import Queueing
+from weft_gateway.routers import Routers, open_routers
 from weft_gateway.settings import GatewaySettings
 from weft_gateway.snapshot import Snapshot
-from weft_gateway.watch import follow_fleet, follow_loads
+from weft_gateway.waiting_view import WaitingView
+from weft_gateway.watch import follow_fleet, follow_loads, follow_waiting
 from weft_proto.pb.weft.dialect.v1 import openai_service_pb2
 
 _KNOWLEDGE_SECONDS = 3.0
@@ -46,22 +53,21 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
     view = FleetView(clock, f"g-{uuid.uuid4().hex[:12]}", settings.node_silence.total_seconds())
     snapshot = Snapshot(settings.state_dir, view, clock, settings.snapshot_lifetime)
     keys = KeyRing(settings.keys_file)
-    secret = settings.mesh_secret.get_secret_value()
     async with (
         open_bus(settings.nats_url.get_secret_value(), name="gateway") as bus,
-        open_routers(settings.routers, secret, clock) as routers,
+        open_routers(settings.routers, settings.mesh_secret.get_secret_value(), clock) as routers,
     ):
-        admission = Admission(view=view, routers=routers, settings=settings, clock=clock)
+        door = _door(settings, view, routers, keys, clock)
         synced = asyncio.Event()
         if snapshot.restore():
             synced.set()
         async with (
-            _server(
-                settings, check.Check(keys=keys, admission=admission, mesh_secret=secret), OpenAIModels(view)
-            ) as server,
+            serving_metrics(settings.metrics_listen, door.registry),
+            _server(settings, door.check, OpenAIModels(view)) as server,
             background(
                 follow_fleet(routers, view, synced),
-                follow_loads(bus, view),
+                follow_loads(bus, view, door.local.stir_all),
+                follow_waiting(bus, door.waiting),
                 keys.follow(),
                 snapshot.keep(),
                 _announce(server, settings.listen, synced),
@@ -69,6 +75,37 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
         ):
             await stop.wait()
             await server.stop(_GRACE_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """What decides about requests, and what it has to be told."""
+
+    check: check.Check
+    local: LocalQueue
+    waiting: WaitingView
+    registry: CollectorRegistry
+
+
+def _door(settings: GatewaySettings, view: FleetView, routers: Routers, keys: KeyRing, clock: Clock) -> _Door:
+    registry = new_registry()
+    metrics = AdmissionMetrics(registry)
+    waiting, local = WaitingView(clock), LocalQueue(view, clock, settings.queue_limit)
+    queueing = Queueing(
+        view=view,
+        waiting=waiting,
+        routers=routers,
+        local=local,
+        clock=clock,
+        wait=settings.queue_wait,
+        metrics=metrics,
+    )
+    admission = Admission(
+        view=view, routers=routers, queueing=queueing, settings=settings, clock=clock, metrics=metrics
+    )
+    secret = settings.mesh_secret.get_secret_value()
+    authorization = check.Check(keys=keys, admission=admission, mesh_secret=secret, metrics=metrics)
+    return _Door(authorization, local, waiting, registry)
 
 
 def _server(settings: GatewaySettings, authorization: check.Check, models: OpenAIModels) -> RpcServer:

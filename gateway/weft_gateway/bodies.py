@@ -1,6 +1,8 @@
 """Find what a request is for, without judging the rest: the replica checks the body it works on."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from google.protobuf.message import DecodeError
@@ -13,10 +15,20 @@ _FRAME_HEADER = 5
 # As much of a prompt as affinity looks at.
 _PROMPT_BYTES = BLOCK_BYTES * MAX_BLOCKS
 _MESSAGES = b'"messages"'
+# Who asks for more says nothing of use: it only tells short requests from long ones.
+_MOST_TOKENS = 1_000_000
 
 
-def model_of_json(body: bytes) -> str:
-    """The `model` of a JSON body; raises InvalidRequest that says what is wrong with it."""
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a request asks for: the model, and how many tokens it takes at most, 0 if it does not say."""
+
+    model: str
+    max_token_count: int = 0
+
+
+def question_of_json(body: bytes) -> Question:
+    """What a JSON body asks for; raises InvalidRequest that says what is wrong with its `model`."""
     if not body:
         raise InvalidRequest("The request has no body: send a JSON object with 'model' and 'messages'.")
     try:
@@ -30,21 +42,23 @@ def model_of_json(body: bytes) -> str:
         raise _bad_model("you must provide a model parameter")
     if not isinstance(model, str) or not model:
         raise _bad_model("model: Input should be a valid string")
-    return model
+    return Question(
+        model, _count(document.get("max_completion_tokens")) or _count(document.get("max_tokens"))
+    )
 
 
-def model_of_frame(body: bytes, metadata: Mapping[str, str]) -> str:
-    """The model of a gRPC call: metadata `x-weft-model`, or the field of the one message in its frame."""
+def question_of_frame(body: bytes, metadata: Mapping[str, str]) -> Question:
+    """What a gRPC call asks for: the model of metadata `x-weft-model`, or the field of the one message in its frame."""
     named = metadata.get("x-weft-model")
     if named:
-        return named
+        return Question(named)
     try:
         request = inference_service_pb2.ChatRequest.FromString(_message_of(body))
     except DecodeError as error:
         raise InvalidRequest("The message is not what its proto says.") from error
     if not request.model:
         raise _bad_model("model: name a model in the message or in metadata x-weft-model")
-    return request.model
+    return Question(request.model, min(request.sampling.max_tokens, _MOST_TOKENS))
 
 
 def prompt_of_json(body: bytes) -> bytes:
@@ -74,3 +88,8 @@ def _message_of(frame: bytes) -> bytes:
 
 def _bad_model(problem: str) -> InvalidRequest:
     return InvalidRequest(problem, violations=[FieldViolation("model", problem)])
+
+
+def _count(value: Any) -> int:
+    """A number of tokens, if it is one; the replica judges what it is otherwise."""
+    return min(value, _MOST_TOKENS) if type(value) is int and value > 0 else 0

@@ -10,9 +10,12 @@ from weft_common.logs import decision
 from weft_common.mesh_auth import mesh_metadata
 from weft_gateway import answers
 from weft_gateway.admission import Admission
-from weft_gateway.bodies import model_of_frame, model_of_json, prompt_of_frame, prompt_of_json
+from weft_gateway.bodies import prompt_of_frame, prompt_of_json, question_of_frame, question_of_json
 from weft_gateway.keys import KeyRing
+from weft_gateway.metrics import AdmissionMetrics
+from weft_gateway.patience import patience_of
 from weft_gateway.routes import Route, allowed_method, is_typed, route_of
+from weft_gateway.slot import Ask
 
 PATH = "/envoy.service.auth.v3.Authorization/Check"
 
@@ -22,11 +25,14 @@ _log = logging.getLogger(__name__)
 class Check:
     """envoy.service.auth.v3.Authorization; a refusal is a complete answer in the dialect of the path."""
 
-    def __init__(self, *, keys: KeyRing, admission: Admission, mesh_secret: str) -> None:
+    def __init__(
+        self, *, keys: KeyRing, admission: Admission, mesh_secret: str, metrics: AdmissionMetrics
+    ) -> None:
         # Lets an admin's call into the router, which nobody else can enter from outside.
         self._mesh = dict(mesh_metadata(mesh_secret))
         self._keys = keys
         self._admission = admission
+        self._metrics = metrics
 
     async def check(self, request: external_auth_pb2.CheckRequest) -> external_auth_pb2.CheckResponse:
         http = request.attributes.request.http
@@ -35,6 +41,7 @@ class Check:
         try:
             return await self._decide(http.method, http.path, headers, http.raw_body or http.body.encode())
         except WeftError as error:
+            self._metrics.refused.labels(error.reason).inc()
             decision(_log, "refused", {"path": http.path.partition("?")[0], "reason": error.reason})
             if is_grpc:
                 return answers.refuse_grpc(error)
@@ -62,9 +69,16 @@ class Check:
         if headers.get("x-envoy-auth-partial-body") == "true":
             raise BodyTooLarge(f"The request's body is larger than the limit of {len(body)} bytes.")
         if route is Route.OPENAI_INFERENCE:
-            model, prompt = model_of_json(body), prompt_of_json(body)
+            question, prompt = question_of_json(body), prompt_of_json(body)
         else:
-            model, prompt = model_of_frame(body, headers), prompt_of_frame(body)
-        request_id = headers.get("x-request-id", "")
-        admitted = await self._admission.admit(model, principal.name, request_id, prompt)
-        return answers.allow(admitted.headers)
+            question, prompt = question_of_frame(body, headers), prompt_of_frame(body)
+        ask = Ask(
+            model=question.model,
+            principal=principal,
+            request_id=headers.get("x-request-id", ""),
+            prompt=prompt,
+            max_token_count=question.max_token_count,
+            patience=patience_of(headers),
+        )
+        admitted = await self._admission.admit(ask)
+        return answers.allow(admitted.headers, admitted.answer_headers)

@@ -21,6 +21,8 @@ Update = routing_service_pb2.WatchFleetResponse
 # A node whose heartbeats are late keeps what it runs, which is used where there is nothing better.
 _SERVING = (node_pb2.NODE_STATE_HEALTHY, node_pb2.NODE_STATE_UNHEALTHY)
 
+_NO_LIMIT = 1 << 31
+
 
 @dataclass(slots=True)
 class Target:
@@ -43,6 +45,16 @@ class Target:
     def slot_count(self) -> int:
         """Requests that it works on at once."""
         return self.replica.slot_count
+
+    @property
+    def limit(self) -> int:
+        """Requests that it takes before it is full; while reports are missing nobody knows, and it queues itself."""
+        return _NO_LIMIT if self.load.is_blind(self.clock.monotonic()) else self.slot_count
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no slot is free, as far as this gateway knows."""
+        return self.in_flight_count >= self.limit
 
     @property
     def last_used(self) -> float:

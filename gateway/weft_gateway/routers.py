@@ -58,6 +58,46 @@ class Routers:
             metadata={"part": "router"},
         )
 
+    async def acquire(
+        self, request: pb.AcquireSlotRequest, *, max_wait: float
+    ) -> pb.AcquireSlotResponse | None:
+        """Wait for a slot at the model's router; raises its refusal, or returns None where no router can serve it.
+
+        Routers that did not answer lately are not asked: others queue meanwhile, and find out for all.
+        """
+        over = self._clock.monotonic() + max_wait
+        for address, client in self._ranked(request.model):
+            if self._is_shunned(address):
+                continue
+            left = max(over - self._clock.monotonic(), 0.0)
+            request.max_wait.FromTimedelta(timedelta(seconds=left))
+            try:
+                return await client.unary(
+                    f"{_SERVICE}AcquireSlot", request, pb.AcquireSlotResponse, timeout=left + _SLACK_SECONDS
+                )
+            except (PartUnreachable, DeadlineExceeded) as error:
+                self._shun(address, error)
+            except PartUnavailable as error:
+                _log.warning("router_has_no_slots", extra={"router": address, "error": str(error)})
+        return None
+
+    def seconds_until_heard(self) -> float:
+        """How long no router at all is to be asked; 0 where one may be."""
+        now = self._clock.monotonic()
+        return max(0.0, min(self._shunned.get(address, now) - now for address, _ in self._clients))
+
+    def hear(self, turn: int) -> None:
+        """Ask the router of that turn again: it has just told something."""
+        self._shunned.pop(self._clients[turn % len(self._clients)][0], None)
+
+    def _shun(self, address: str, error: Exception) -> None:
+        self._shunned[address] = self._clock.monotonic() + _SHUN_SECONDS
+        _log.warning("router_unreachable", extra={"router": address, "error": str(error)})
+
+    def _is_shunned(self, address: str) -> bool:
+        now = self._clock.monotonic()
+        return now < self._shunned.get(address, now)
+
     async def _asked(self, request: pb.RouteRequest, over: float) -> pb.RouteResponse | None:
         """Ask one router after the other; None where none answers."""
         for address, client in self._ranked(request.model):
@@ -68,8 +108,7 @@ class Routers:
                     f"{_SERVICE}Route", request, pb.RouteResponse, timeout=left + _SLACK_SECONDS
                 )
             except (PartUnreachable, DeadlineExceeded) as error:
-                self._shunned[address] = self._clock.monotonic() + _SHUN_SECONDS
-                _log.warning("router_unreachable", extra={"router": address, "error": str(error)})
+                self._shun(address, error)
         return None
 
     def watch(self, gateway_id: str, after: int, turn: int) -> Responses[pb.WatchFleetResponse]:
@@ -80,12 +119,10 @@ class Routers:
 
     def _ranked(self, model: str) -> list[tuple[str, RpcClient]]:
         """Rendezvous order: stable for a model, and a router that comes or goes moves few models."""
-        now = self._clock.monotonic()
 
         def rank(client: tuple[str, RpcClient]) -> tuple[bool, bytes]:
             address = client[0]
-            shunned = now < self._shunned.get(address, now)
-            return shunned, hashlib.sha256(f"{address}/{model}".encode()).digest()
+            return self._is_shunned(address), hashlib.sha256(f"{address}/{model}".encode()).digest()
 
         return sorted(self._clients, key=rank)
 

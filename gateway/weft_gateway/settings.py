@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from weft_common.duration import Duration
-from weft_common.urls import HostPort, NatsUrl
+from weft_common.urls import HostPort, NatsUrl, OptionalHostPort
 
 
 class RoutePolicy(StrEnum):
@@ -47,6 +47,25 @@ class GatewaySettings(BaseSettings):
             gt=timedelta(0),
         ),
     ] = timedelta(seconds=30)
+    queue_wait: Annotated[
+        Duration, Field(description="How long a request waits for a slot at most.", gt=timedelta(0))
+    ] = timedelta(seconds=60)
+    queue_limit: Annotated[
+        int,
+        Field(
+            description="How many requests wait for slots in a gateway itself, while no router answers.",
+            ge=1,
+            le=1_000_000,
+        ),
+    ] = 2_000
+    debug_headers: Annotated[
+        bool,
+        Field(description="Answer with X-Weft-Queue-Position and X-Weft-Queue-Wait-Ms."),
+    ] = False
+    metrics_listen: Annotated[
+        OptionalHostPort,
+        Field(description="host:port of Prometheus metrics, at /metrics; empty: none are served."),
+    ] = ""
     load_wait: Annotated[
         Duration, Field(description="How long a request waits for a load at most.", gt=timedelta(0))
     ] = timedelta(seconds=60)

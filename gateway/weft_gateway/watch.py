@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
 
@@ -9,9 +10,11 @@ from weft_common.bus import Bus
 from weft_common.errors import WeftError
 from weft_gateway.fleet_view import FleetView
 from weft_gateway.routers import Routers
+from weft_gateway.waiting_view import WaitingView
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 
 _LOADS = "weft.load.*"
+_WAITING = "weft.waiting.*"
 _RETRY_SECONDS = 0.1
 
 _log = logging.getLogger(__name__)
@@ -25,6 +28,7 @@ async def follow_fleet(routers: Routers, view: FleetView, synced: asyncio.Event)
             async for update in routers.watch(view.gateway_id, view.sequence, turn):
                 view.apply(update)
                 view.watched = True
+                routers.hear(turn)
                 synced.set()
                 complained = False
         except WeftError as error:
@@ -36,14 +40,29 @@ async def follow_fleet(routers: Routers, view: FleetView, synced: asyncio.Event)
         await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def follow_loads(bus: Bus, view: FleetView) -> None:
-    """Take load reports for ever."""
+async def follow_loads(bus: Bus, view: FleetView, stir: Callable[[], None]) -> None:
+    """Take load reports for ever; `stir` hears of each."""
 
     async def take(payload: bytes) -> None:
         try:
             view.load(reports_pb2.LoadReport.FromString(payload))
         except DecodeError:
             _log.warning("load_report_malformed", extra={"bytes": len(payload)})
+            return
+        stir()
 
     async with bus.subscribe(_LOADS, take):
+        await asyncio.Event().wait()
+
+
+async def follow_waiting(bus: Bus, view: WaitingView) -> None:
+    """Take routers' word on who waits for ever."""
+
+    async def take(payload: bytes) -> None:
+        try:
+            view.take(reports_pb2.WaitingReport.FromString(payload))
+        except DecodeError:
+            _log.warning("waiting_report_malformed", extra={"bytes": len(payload)})
+
+    async with bus.subscribe(_WAITING, take):
         await asyncio.Event().wait()

@@ -138,6 +138,7 @@ def _routing(parts: Parts) -> list[Method]:
         slots=parts.slots,
         clock=base.clock,
         wait=base.settings.queue_wait,
+        journal=base.journal,
     )
     return [
         upb_unary(f"{_SERVICE}AcquireSlot", slots.acquire_slot, pb.AcquireSlotRequest),

@@ -32,7 +32,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     made = Stack(tmp_path_factory.mktemp("pair") / "home", free_port())
     for name, fields in MODELS.items():
         made.write_model(name, **fields)
-    made.up(WEFT_AUTO_APPROVE_NODES="true", WEFT_EXPOSE_NODE_HEADER="true", **SHORT_TIMERS, **SCALING)
+    made.up(
+        WEFT_AUTO_APPROVE_NODES="true",
+        WEFT_EXPOSE_NODE_HEADER="true",
+        WEFT_QUEUE_WAIT="5s",
+        **SHORT_TIMERS,
+        **SCALING,
+    )
     with made.second_worker("two", WEFT_NODE_LABELS="zone=east", **SHORT_TIMERS) as two:
         yield Pair(made, two)
     made.weft("down", "--purge")

@@ -194,6 +194,12 @@ class Stack:
 
         eventually(listed, what=f"{name} in the catalog")
 
+    def waiting(self, model: str) -> int:
+        """How many requests wait for a slot of a model at the router."""
+        with self.client() as client:
+            queues = client.get("/api/queues").json()["queues"]
+        return sum(queue["waiting_count"] for queue in queues if queue["model"] == model)
+
     def load(self, model: str, node: str) -> None:
         """Load one more replica of a model, as `weft load` does; a node that has just lost one has to say so first."""
 

@@ -115,7 +115,7 @@ def test_two_full_replicas_say_so(pair: Pair) -> None:
         for replica in replicas.values():
             full.enter_context(filled(pair.door(replica)))
         (answer,) = ask_all(pair.stack, [chat(TIGHT)])
-    assert (answer.status, error_of(answer)["code"]) == (429, "replica_full")
+    assert (answer.status, error_of(answer)["code"]) == (429, "wait_too_long")
     assert int(answer.headers["retry-after"]) >= 1
 
 
@@ -141,7 +141,7 @@ def test_of_200_requests_none_fails_when_a_replica_dies_but_those_that_had_begun
         ("kill", 503, "part_unavailable"),
         ("refuse", 503, "part_unavailable"),
         ("stop", 503, "part_unavailable"),
-        ("fill", 429, "replica_full"),
+        ("fill", 429, "wait_too_long"),
     ],
 )
 def test_without_a_second_replica_the_client_gets_the_true_error(

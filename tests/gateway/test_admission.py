@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tests.gateway.builders import a_full_update, a_model, a_node, a_policy, a_replica, an_update
 from weft_common.clock import ManualClock
-from weft_common.errors import ModelNotFound, NoCapacity, PartUnavailable, WeftError
+from weft_common.errors import ModelNotFound, NoCapacity, PartUnavailable, WaitTooLong, WeftError
 from weft_common.ticket import replica_name, verify
-from weft_gateway.admission import Admission
-from weft_gateway.fleet_view import FleetView
+from weft_gateway.admission import Admission, Admitted
+from weft_gateway.fleet_view import FleetView, Target
+from weft_gateway.keys import Principal
+from weft_gateway.local_queue import LocalQueue
+from weft_gateway.metrics import AdmissionMetrics
+from weft_gateway.queueing import Queueing
 from weft_gateway.settings import GatewaySettings
+from weft_gateway.slot import Ask
+from weft_gateway.waiting_view import WaitingView
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_proto.pb.weft.types.v1 import replica_pb2
@@ -33,6 +40,9 @@ class FakeRouters:
     replicas: Sequence[replica_pb2.Replica] = ()
     error: WeftError | None = None
     asked: list[tuple[str, list[str]]] = field(default_factory=list)
+    hold: asyncio.Event | None = None
+    slots: list[pb.AcquireSlotResponse] = field(default_factory=list)
+    acquired: list[tuple[str, str, float, int]] = field(default_factory=list)
 
     async def route(self, model: str, *, max_wait: float, suspects: Sequence[str]) -> pb.RouteResponse:
         self.asked.append((model, list(suspects)))
@@ -41,6 +51,23 @@ class FakeRouters:
             raise self.error
         return self.answers.pop(0) if self.answers else pb.RouteResponse(replicas=self.replicas, sequence=9)
 
+    async def acquire(
+        self, request: pb.AcquireSlotRequest, *, max_wait: float
+    ) -> pb.AcquireSlotResponse | None:
+        self.acquired.append((request.model, request.principal, request.weight, request.priority))
+        self.meanwhile()
+        if self.hold:
+            await self.hold.wait()
+        if self.error:
+            raise self.error
+        return self.slots.pop(0) if self.slots else None
+
+    def seconds_until_heard(self) -> float:
+        return 0.001
+
+
+ALICE = Principal("alice", 2.0, 1)
+
 
 class World:
     def __init__(self, routers: FakeRouters | None = None, **fields: Any) -> None:
@@ -48,6 +75,10 @@ class World:
         self.view = FleetView(self.clock, "g-1")
         self.view.watched = True
         self.routers = routers or FakeRouters()
+        self.waiting = WaitingView(self.clock)
+        self.local = LocalQueue(self.view, self.clock, limit=2)
+        self.registry = CollectorRegistry()
+        metrics = AdmissionMetrics(self.registry)
         settings = GatewaySettings(
             listen="127.0.0.1:0",
             routers=("127.0.0.1:1",),
@@ -57,23 +88,50 @@ class World:
             state_dir=Path("/nowhere"),
             **fields,
         )
+        queueing = Queueing(
+            view=self.view,
+            waiting=self.waiting,
+            routers=self.routers,  # type: ignore[arg-type]  # a fake
+            local=self.local,
+            clock=self.clock,
+            wait=settings.queue_wait,
+            metrics=metrics,
+        )
         self.admission = Admission(
             view=self.view,
             routers=self.routers,  # type: ignore[arg-type]  # a fake
+            queueing=queueing,
             settings=settings,
             clock=self.clock,
+            metrics=metrics,
         )
+
+    async def admitted(self, model: str = "m", prompt: bytes = b"", **fields: Any) -> Admitted:
+        return await self.admission.admit(Ask(model, ALICE, "req-1", prompt, **fields))
 
     async def headers(self, model: str = "m", prompt: bytes = b"") -> dict[str, str]:
-        return dict((await self.admission.admit(model, "alice", "req-1", prompt)).headers)
+        return dict((await self.admitted(model, prompt)).headers)
 
-    def know_pair(self, **fields: Any) -> None:
+    def fill(self) -> None:
+        """Let every replica report that its slots are taken."""
+        self.report(lambda target: target.slot_count)
+
+    def told(self, *models: str) -> None:
+        """A router tells that somebody waits for models there."""
+        report = reports_pb2.WaitingReport(router_id="r-1")
+        for model in models:
+            report.queues.add(model=model, waiting_count=1)
+        self.waiting.take(report)
+
+    def admitted_by(self, who: str) -> float | None:
+        return self.registry.get_sample_value("weft_admitted_total", {"by": who})
+
+    def know_pair(self, slots: int = 4, **fields: Any) -> None:
         """Two replicas, at ports 7 and 8."""
-        second = a_replica("r-2", node_id="n-2", address="127.0.0.1:8")
+        first = a_replica(slot_count=slots)
+        second = a_replica("r-2", node_id="n-2", address="127.0.0.1:8", slot_count=slots)
         nodes = [a_node(), a_node("n-2")]
-        self.view.apply(
-            a_full_update(nodes=nodes, replicas=[a_replica(), second], heard=("n-1", "n-2"), **fields)
-        )
+        self.view.apply(a_full_update(nodes=nodes, replicas=[first, second], heard=("n-1", "n-2"), **fields))
 
     async def served(self, prompt: bytes, *, done: bool = True) -> str:
         """The last digit of the port where a request goes; it is over at once, unless `done` is false."""
@@ -85,9 +143,12 @@ class World:
     def finish(self) -> None:
         """Let workers report that they have seen everything and have nothing to do."""
         self.clock.advance(0.01)
+        self.report(lambda target: 0)
+
+    def report(self, busy: Callable[[Target], int]) -> None:
         report = reports_pb2.LoadReport(node_id="n-1")
         for target in self.view.targets("m"):
-            entry = report.replicas.add(replica_id=target.replica_id)
+            entry = report.replicas.add(replica_id=target.replica_id, in_flight_count=busy(target))
             entry.picks.add(gateway_id="g-1", contiguous=10_000)
         self.view.load(report)
 
@@ -125,7 +186,7 @@ async def test_a_name_that_no_header_can_hold_is_told_with_question_marks() -> N
 
 async def test_requests_spread_over_replicas_and_picks_are_numbered_for_each() -> None:
     world = World()
-    world.know_pair()
+    world.know_pair(slots=16)
     picks = [await world.headers() for _ in range(20)]
     by_replica = [
         [p["x-weft-pick"] for p in picks if p["x-weft-destination"].endswith(end)] for end in ("7", "8")
@@ -283,3 +344,147 @@ async def test_with_a_free_slot_elsewhere_a_full_replica_waits_for_nobody() -> N
     )
     went = [await world.served(b"", done=False) for _ in range(9)]
     assert (went.count("7"), went.count("8")) == (1, 8)
+
+
+def a_slot(**fields: Any) -> pb.AcquireSlotResponse:
+    """What a router answers: the replica at port 7, by its pick number 5."""
+    values: dict[str, Any] = {"replica": a_replica(), "nodes": [a_node()], "pick": "r-1/5", "position": 3}
+    answer = pb.AcquireSlotResponse(**(values | fields))
+    answer.waited.FromMilliseconds(1500)
+    return answer
+
+
+async def test_with_every_slot_taken_a_router_hands_one_out() -> None:
+    world = World(FakeRouters(slots=[a_slot()]), debug_headers=True)
+    world.view.apply(a_full_update())
+    world.fill()
+    admitted = await world.admitted()
+    assert world.routers.acquired == [("m", "alice", 2.0, 1)]
+    assert admitted.headers["x-weft-destination"] == "127.0.0.1:7"
+    assert admitted.headers["x-weft-pick"] == "r-1/5"
+    assert admitted.headers["x-envoy-max-retries"] == "0"
+    assert admitted.answer_headers == {"x-weft-queue-position": "3", "x-weft-queue-wait-ms": "1500"}
+    assert world.admitted_by("router") == 1
+
+
+async def test_a_handed_out_slot_may_have_a_fallback_and_the_ticket_names_both() -> None:
+    second = a_replica("r-2", node_id="n-2", address="127.0.0.1:8")
+    answer = a_slot(fallback=second, nodes=[a_node(), a_node("n-2")])
+    world = World(FakeRouters(slots=[answer]))
+    world.view.apply(a_full_update())
+    world.fill()
+    headers = await world.headers()
+    assert headers["x-weft-fallback"] == "127.0.0.1:8"
+    for name in (FIRST, SECOND):
+        verify(headers["x-weft-ticket"], mesh_secret=SECRET, replica=name, now=1_000)
+
+
+async def test_nobody_passes_those_who_wait_at_a_router_until_it_tells_otherwise() -> None:
+    world = World(FakeRouters(slots=[a_slot(), a_slot()]))
+    world.view.apply(a_full_update())
+    world.told("m", "other")
+    assert (await world.headers())["x-weft-pick"] == "r-1/5"
+    world.told("other")
+    assert (await world.headers())["x-weft-pick"] == "g-1/1"
+    world.told("m")
+    world.clock.advance(3.1)
+    assert (await world.headers())["x-weft-pick"] == "g-1/2"
+
+
+async def test_nobody_passes_those_who_wait_in_this_gateway() -> None:
+    world = World(FakeRouters(slots=[a_slot(), a_slot(pick="r-1/6")]))
+    world.routers.hold = asyncio.Event()
+    world.view.apply(a_full_update())
+    world.fill()
+    async with asyncio.TaskGroup() as tasks:
+        asking = [tasks.create_task(world.headers())]
+        while not world.routers.acquired:
+            await asyncio.sleep(0)
+        world.finish()
+        asking.append(tasks.create_task(world.headers()))
+        while len(world.routers.acquired) < 2:
+            await asyncio.sleep(0)
+        world.routers.hold.set()
+    assert [task.result()["x-weft-pick"] for task in asking] == ["r-1/5", "r-1/6"]
+    assert (await world.headers())["x-weft-pick"] == "g-1/1"
+
+
+async def test_without_a_router_the_gateway_queues_itself_in_order_of_arrival() -> None:
+    world = World()
+    world.view.apply(a_full_update())
+    world.fill()
+    async with asyncio.TaskGroup() as tasks:
+        asking = [tasks.create_task(world.headers()) for _ in range(2)]
+        while world.local.waiting_count < 2:
+            await asyncio.sleep(0)
+        world.finish()
+        world.local.stir_all()
+    assert [task.result()["x-weft-pick"] for task in asking] == ["g-1/1", "g-1/2"]
+    assert world.admitted_by("gateway_queue") == 2
+
+
+async def test_without_a_router_the_wait_ends_at_its_deadline() -> None:
+    world = World()
+    world.view.apply(a_full_update())
+    world.fill()
+
+    def pass_time() -> None:
+        world.clock.advance(25)
+        world.fill()
+
+    world.routers.meanwhile = pass_time
+    with pytest.raises(WaitTooLong) as refusal:
+        await world.headers()
+    assert refusal.value.retry_after is not None
+    assert len(world.routers.acquired) == 3
+    assert world.local.waiting_count == 0
+
+
+async def test_a_client_with_a_deadline_of_its_own_waits_no_longer() -> None:
+    world = World()
+    world.view.apply(a_full_update())
+    world.fill()
+    world.routers.meanwhile = lambda: world.clock.advance(1.5)
+    with pytest.raises(WaitTooLong):
+        await world.admitted(patience=1.0)
+    assert len(world.routers.acquired) == 1
+
+
+async def test_without_a_router_and_without_a_replica_left_it_says_what_is_missing() -> None:
+    world = World()
+    world.view.apply(a_full_update())
+    world.fill()
+    world.routers.meanwhile = lambda: world.view.gone(["r-1"])
+    with pytest.raises(PartUnavailable, match="No router"):
+        await world.headers()
+
+
+async def test_a_client_that_leaves_leaves_no_wait_and_no_pick() -> None:
+    world = World()
+    world.view.apply(a_full_update())
+    world.fill()
+    asking = asyncio.ensure_future(world.headers())
+    while not world.local.waiting_count:
+        await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert world.local.waiting_count == 0
+    world.finish()
+    assert (await world.headers())["x-weft-pick"] == "g-1/1"
+
+
+async def test_while_reports_are_missing_full_is_no_filter() -> None:
+    world = World()
+    world.view.apply(a_full_update())
+    assert [(await world.headers())["x-weft-pick"] for _ in range(4)][-1] == "g-1/4"
+    world.clock.advance(2.1)
+    assert (await world.headers())["x-weft-pick"] == "g-1/5"
+    assert world.routers.acquired == []
+
+
+async def test_those_who_waited_for_a_load_take_its_slots_and_no_more() -> None:
+    world = World(FakeRouters(replicas=[a_replica(slot_count=2)], slots=[a_slot(), a_slot()]))
+    world.view.apply(a_full_update(replicas=[]))
+    picks = [h["x-weft-pick"] for h in await asyncio.gather(*(world.headers() for _ in range(4)))]
+    assert picks == ["g-1/1", "g-1/2", "r-1/5", "r-1/5"]

@@ -17,6 +17,12 @@ def test_allowing_overwrites_whatever_the_client_sent() -> None:
     (option,) = answer.ok_response.headers
     assert (answer.status.code, option.header.value) == (0, "127.0.0.1:7")
     assert option.append_action == option.OVERWRITE_IF_EXISTS_OR_ADD
+    assert not answer.ok_response.response_headers_to_add
+
+
+def test_the_answer_may_get_headers_of_its_own() -> None:
+    answer = allow({}, {"x-weft-queue-position": "2"})
+    assert headers(answer.ok_response.response_headers_to_add) == {"x-weft-queue-position": "2"}
 
 
 def test_a_rest_refusal_has_openais_error_object() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from weft_common.errors import InvalidRequest
-from weft_gateway.bodies import model_of_frame, model_of_json, prompt_of_frame, prompt_of_json
+from weft_gateway.bodies import Question, prompt_of_frame, prompt_of_json, question_of_frame, question_of_json
 from weft_proto.pb.weft.inference.v1.inference_service_pb2 import ChatRequest
 
 
@@ -12,7 +12,7 @@ def frame(message: bytes, flag: int = 0) -> bytes:
 
 
 def test_a_json_body_names_its_model() -> None:
-    assert model_of_json(b'{"model": "a/b", "messages": null}') == "a/b"
+    assert question_of_json(b'{"model": "a/b", "messages": null}').model == "a/b"
 
 
 @pytest.mark.parametrize(
@@ -30,14 +30,14 @@ def test_a_json_body_names_its_model() -> None:
 )
 def test_a_json_body_without_a_model_is_refused(body: bytes, problem: str, field: str | None) -> None:
     with pytest.raises(InvalidRequest, match=problem) as caught:
-        model_of_json(body)
+        question_of_json(body)
     assert [v.field for v in caught.value.violations] == ([field] if field else [])
 
 
 def test_a_frame_names_its_model_in_the_message_or_in_metadata() -> None:
     message = ChatRequest(model="m").SerializeToString()
-    assert model_of_frame(frame(message), {}) == "m"
-    assert model_of_frame(b"", {"x-weft-model": "n"}) == "n"
+    assert question_of_frame(frame(message), {}).model == "m"
+    assert question_of_frame(b"", {"x-weft-model": "n"}).model == "n"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_frame_names_its_model_in_the_message_or_in_metadata() -> None:
 )
 def test_other_frames_are_refused(body: bytes, problem: str) -> None:
     with pytest.raises(InvalidRequest, match=problem):
-        model_of_frame(body, {})
+        question_of_frame(body, {})
 
 
 def test_a_prompt_is_the_beginning_of_the_conversation_as_it_was_sent() -> None:
@@ -71,3 +71,25 @@ def test_a_prompt_in_a_frame_is_the_beginning_of_its_message() -> None:
     message = ChatRequest(model="m").SerializeToString()
     assert prompt_of_frame(frame(message)) == message
     assert prompt_of_frame(b"") == b""
+
+
+@pytest.mark.parametrize(
+    ("fields", "count"),
+    [
+        (b'"max_tokens": 7', 7),
+        (b'"max_tokens": 7, "max_completion_tokens": 5', 5),
+        (b'"max_tokens": null', 0),
+        (b'"max_tokens": "7"', 0),
+        (b'"max_tokens": true', 0),
+        (b'"max_tokens": -7', 0),
+        (b'"max_tokens": 99999999999999', 1_000_000),
+    ],
+)
+def test_how_much_a_request_takes_at_most_is_what_it_says(fields: bytes, count: int) -> None:
+    assert question_of_json(b'{"model": "m", ' + fields + b"}") == Question("m", count)
+
+
+def test_a_frame_says_how_much_it_takes_too() -> None:
+    message = ChatRequest(model="m")
+    message.sampling.max_tokens = 9
+    assert question_of_frame(frame(message.SerializeToString()), {}) == Question("m", 9)

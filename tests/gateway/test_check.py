@@ -6,12 +6,15 @@ from pathlib import Path
 import orjson
 import pytest
 from envoy.service.auth.v3 import external_auth_pb2
+from prometheus_client import CollectorRegistry
 
 from weft_common.errors import ModelNotFound
 from weft_common.mesh_auth import mesh_token
 from weft_gateway.admission import Admitted
 from weft_gateway.check import Check
 from weft_gateway.keys import KeyRing
+from weft_gateway.metrics import AdmissionMetrics
+from weft_gateway.slot import Ask
 from weft_proto.pb.weft.inference.v1.inference_service_pb2 import ChatRequest
 
 KEY = "sk-alice"
@@ -19,11 +22,12 @@ AUTH = {"authorization": f"Bearer {KEY}"}
 
 
 class FakeAdmission:
-    async def admit(self, model: str, principal: str, request_id: str, prompt: bytes) -> Admitted:
-        self.prompt = prompt
-        if model == "missing":
+    async def admit(self, ask: Ask) -> Admitted:
+        self.ask = ask
+        if ask.model == "missing":
             raise ModelNotFound("The model 'missing' does not exist")
-        return Admitted({"x-weft-destination": f"{model}/{principal}/{request_id}"})
+        destination = f"{ask.model}/{ask.principal.name}/{ask.request_id}"
+        return Admitted({"x-weft-destination": destination}, {"x-weft-queue-position": "3"})
 
 
 @pytest.fixture
@@ -32,7 +36,12 @@ def check(tmp_path: Path) -> Check:
     file.write_text(f"keys: [{{name: alice, sha256: {hashlib.sha256(KEY.encode()).hexdigest()}}}]")
     keys = KeyRing(file)
     keys.read()
-    return Check(keys=keys, admission=FakeAdmission(), mesh_secret="ab" * 32)  # type: ignore[arg-type]  # a fake
+    return Check(
+        keys=keys,
+        admission=FakeAdmission(),  # type: ignore[arg-type]  # a fake
+        mesh_secret="ab" * 32,
+        metrics=AdmissionMetrics(CollectorRegistry()),
+    )
 
 
 def a_request(
@@ -62,7 +71,7 @@ async def test_a_chat_goes_where_admission_says(check: Check) -> None:
 
 async def test_admission_gets_the_beginning_of_the_conversation(check: Check) -> None:
     await check.check(a_request("/v1/chat/completions", body=b'{"model": "m", "messages": [1]}', **AUTH))
-    assert check._admission.prompt == b'"messages": [1]}'  # type: ignore[attr-defined]  # of the fake
+    assert check._admission.ask.prompt == b'"messages": [1]}'  # type: ignore[attr-defined]  # of the fake
 
 
 async def test_a_typed_chat_goes_there_too(check: Check) -> None:
@@ -122,3 +131,12 @@ async def test_a_refused_call_has_a_grpc_status(check: Check) -> None:
     )
     denied = (await check.check(request)).denied_response
     assert {o.header.key: o.header.value for o in denied.headers}["grpc-status"] == "3"
+
+
+async def test_a_request_says_how_long_it_is_and_how_long_its_client_waits(check: Check) -> None:
+    body = b'{"model": "m", "max_tokens": 5}'
+    answer = await check.check(a_request("/v1/chat/completions", body=body, grpc_timeout="1500m", **AUTH))
+    ask = check._admission.ask  # type: ignore[attr-defined]  # of the fake
+    assert (ask.max_token_count, ask.patience) == (5, 1.5)
+    (told,) = answer.ok_response.response_headers_to_add
+    assert (told.header.key, told.header.value) == ("x-weft-queue-position", "3")

@@ -4,10 +4,12 @@ from datetime import timedelta
 
 from weft_common.clock import Clock
 from weft_common.errors import InvalidRequest, PartUnavailable
+from weft_common.events import Journal
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_proto.pb.weft.scheduling.v1 import scheduling_service_pb2 as scheduling_pb
 from weft_router import convert
 from weft_router.fleet.fleet import Fleet
+from weft_router.refusals import telling_refusals
 from weft_router.services.routing_service import RoutingService
 from weft_router.slots.core.fair_queue import Claim, FairQueue
 from weft_router.slots.slots import Served, Slots
@@ -20,8 +22,16 @@ class SlotService:
     """AcquireSlot of weft.routing.v1.RoutingService and ListQueues of weft.scheduling.v1.SchedulingService."""
 
     def __init__(
-        self, *, routing: RoutingService, fleet: Fleet, slots: Slots, clock: Clock, wait: timedelta
+        self,
+        *,
+        routing: RoutingService,
+        fleet: Fleet,
+        slots: Slots,
+        clock: Clock,
+        wait: timedelta,
+        journal: Journal,
     ) -> None:
+        self._journal = journal
         self._routing = routing
         self._fleet = fleet
         self._slots = slots
@@ -29,6 +39,10 @@ class SlotService:
         self._wait_seconds = wait.total_seconds()
 
     async def acquire_slot(self, request: pb.AcquireSlotRequest) -> pb.AcquireSlotResponse:
+        with telling_refusals(self._journal, request.model):
+            return await self._acquired(request)
+
+    async def _acquired(self, request: pb.AcquireSlotRequest) -> pb.AcquireSlotResponse:
         began = self._clock.monotonic()
         model = self._routing.model(request.model)
         over = began + self._patience(request)
