@@ -153,7 +153,7 @@ def make_parts(base: Base) -> Parts:
         ),
         warmth=warmth,
         reconciler=_reconciler(base, loads, unloads, warmth),
-        events=EventReader(base.bus, clock),
+        events=EventReader(base.bus),
     )
 
 

