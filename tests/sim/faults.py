@@ -64,7 +64,14 @@ class Faults:
         world = self.world
         if self.over:
             return
-        world.rng.choice((self._kill_router, self._kill_router, self._database_down, self._bad_network))()
+        outages = (
+            self._kill_router,
+            self._stop_router,
+            self._stop_router,
+            self._database_down,
+            self._bad_network,
+        )
+        world.rng.choice(outages)()
         world.agenda.after(world.rng.expovariate(1 / _OUTAGE_SECONDS), self._next_outage)
 
     # Workers.
@@ -119,6 +126,17 @@ class Faults:
             self.world.ledger.note("fault: router killed")
             router.die()
             self.world.agenda.after(self.world.rng.choice((0.5, 5.0, 30.0)), router.start)
+
+    def _stop_router(self) -> None:
+        """Any, at any moment; or the one that leads when it has just decided something."""
+        rng = self.world.rng
+        seconds = rng.choice((2.0, 5.0, 10.0, 30.0))
+        for leader in [r for r in self.world.routers if r.loops.fence]:
+            leader.loops.drowsy = seconds
+        router = rng.choice(self.world.routers)
+        if router.answers and rng.random() < 0.5:
+            self.world.ledger.note("fault: router stopped for a while")
+            router.sleep(seconds)
 
     def _database_down(self) -> None:
         if not self.world.store.down:
@@ -200,7 +218,7 @@ class Faults:
 
     def _age(self, node_id: str) -> float:
         """How long ago any router heard a node; an API call reaches just one of them."""
-        live = [r for r in self.world.routers if r.alive]
+        live = [r for r in self.world.routers if r.answers]
         router = self.world.rng.choice(live or self.world.routers)
         return router.now() - router.fleet.heard.get(node_id, router.started)
 

@@ -138,7 +138,7 @@ class Gateway:
         """The router that it watches; another one as soon as that is gone; None while all are."""
         routers = self.world.routers
         for _ in routers:
-            if routers[self.home].alive and routers[self.home].knows:
+            if routers[self.home].answers and routers[self.home].knows:
                 return routers[self.home]
             self.home = (self.home + 1) % len(routers)
         return None

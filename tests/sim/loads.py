@@ -9,6 +9,7 @@ from tests.sim.network import LATEST_SECONDS
 from tests.sim.process import ADDRESS
 from tests.sim.store import Failure, Job
 from weft_router.fleet.entities import Model, Node, NodeState, Replica, ReplicaState, Share
+from weft_router.fleet.lease import Fence
 from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
 from weft_router.fleet.views import may_begin
 
@@ -63,6 +64,7 @@ class Loads:
         shares: tuple[Share, ...],
         victims: tuple[Replica, ...],
         wish: str,
+        fence: Fence | None = None,
     ) -> None:
         """Claim a place; the process starts once what it was promised is free."""
         router = self.router
@@ -79,7 +81,7 @@ class Loads:
             shares=shares,
             begun=False,
         )
-        router.claim(row, victims, wish)
+        router.claim(row, victims, wish, fence)
         self._in_hand[row.id] = Load(router.world.store.jobs[row.id], model, router.now(), router.now())
         self._look_at(row.id)
 

@@ -120,10 +120,10 @@ class Machine:
     def _to_router(self, call: Callable[[Any], None]) -> None:
         """Over a connection that lasts until its router does not answer."""
         routers = self.world.routers
-        if not routers[self.home].alive:
+        if not routers[self.home].answers:
             self.home = self.world.rng.randrange(len(routers))
         router = routers[self.home]
-        if not self.silent and router.alive:
+        if not self.silent and router.answers:
             self.world.network.send(call, router)
 
     # To everybody.

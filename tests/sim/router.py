@@ -21,6 +21,7 @@ from weft_router.fleet.entities import Changes, Device, Node, Replica, ReplicaSt
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.invariants import broken, broken_on, duplicate_loads
 from weft_router.fleet.labels import labelled
+from weft_router.fleet.lease import Fence
 from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
 from weft_router.fleet.memory import vacant
 from weft_router.fleet.node_life import state_at_registration
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 _POLL_SECONDS = 2.0
+# How long gateways take to notice that a router is stopped.
+_NOTICE_SECONDS = 4.0
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +51,8 @@ class Router:
     # Whether the database was read, and when this process started on its own clock.
     knows: bool = False
     started: float = 0.0
+    # Until when, by the world's time, it is stopped: it does nothing, and what it was told waits.
+    asleep_until: float = 0.0
     fleet: Fleet = field(default_factory=Fleet)
     waiting: Waiting = field(init=False)
     loads: Loads = field(init=False)
@@ -58,8 +63,20 @@ class Router:
         """Its own monotonic clock."""
         return self.offset + self.world.agenda.now * self.rate
 
+    @property
+    def answers(self) -> bool:
+        """Whether it lives, and is not stopped."""
+        return self.alive and self.world.agenda.now >= self.asleep_until
+
+    def sleep(self, seconds: float) -> None:
+        """Be stopped for a while, and know nothing of it; whoever waited here asks elsewhere once that is noticed."""
+        self.asleep_until = self.world.agenda.now + seconds
+        for ask in self.waiting.abandon():
+            self.world.agenda.after(_NOTICE_SECONDS, self.world.ask_again, ask)
+
     def start(self) -> None:
         """Begin as a process that knows nothing."""
+        self.asleep_until = 0.0
         self.alive, self.life, self.knows, self.started = True, self.life + 1, False, self.now()
         self.fleet = Fleet()
         self.waiting, self.loads = Waiting(self), Loads(self)
@@ -85,7 +102,9 @@ class Router:
         life = self.life
 
         def act(*more: Any) -> None:
-            if self.alive and life == self.life:
+            if self.alive and life == self.life and not self.answers:
+                self.world.agenda.after(self.asleep_until - self.world.agenda.now, act, *more)
+            elif self.alive and life == self.life:
                 try:
                     action(*arguments, *more)
                 except (Down, Stale):
@@ -95,6 +114,10 @@ class Router:
 
     def _again(self, life: int, seconds: float, action: Action) -> None:
         if not self.alive or life != self.life:
+            return
+        if not self.answers:
+            rest = self.asleep_until - self.world.agenda.now
+            self.world.agenda.after(rest, self._again, life, seconds, action)
             return
         try:
             action()
@@ -134,7 +157,7 @@ class Router:
 
     def check_everything(self) -> None:
         """Look at the whole fleet as it is seen here."""
-        if self.alive and self.knows:
+        if self.answers and self.knows:
             snapshot = self.fleet.snapshot()
             wished = Counter([j.model for j in self.world.store.jobs.values() if j.wish != j.model])
             wished.update(dict.fromkeys(snapshot.models, 1))
@@ -147,7 +170,8 @@ class Router:
 
     def register(self, machine: Machine, life: int, devices: tuple[Device, ...], told: list[Replica]) -> None:
         """Write a node down, new or known, and forget what it no longer runs."""
-        self.soon(self._register, machine, life, devices, told)()
+        if self.answers:
+            self.soon(self._register, machine, life, devices, told)()
 
     def _register(
         self, machine: Machine, life: int, devices: tuple[Device, ...], told: list[Replica]
@@ -177,11 +201,15 @@ class Router:
         self.world.network.send(machine.accept, life, node.generation)
 
     def heartbeat(self, machine: Machine, devices: tuple[Device, ...], told: list[Replica]) -> None:
-        """Take a node's heartbeat, and name what it must stop."""
-        self.soon(self.levels.heartbeat, machine, devices, told)()
+        """Take a node's heartbeat, and name what it must stop; nobody waits for a router that is stopped."""
+        if self.answers:
+            self.soon(self.levels.heartbeat, machine, devices, told)()
 
     def report(self, report: Report) -> None:
         """Take a load report from the bus; nodes are heard by them, and ends of processes are known at once."""
+        self.soon(self._report, report)()
+
+    def _report(self, report: Report) -> None:
         if report.node_id in self.fleet.nodes:
             now = self.now()
             self.fleet.hear(report.node_id, now)
@@ -201,10 +229,10 @@ class Router:
         )
         return decision
 
-    def unload(self, replicas: list[Replica], *, force: bool = False) -> None:
+    def unload(self, replicas: list[Replica], *, force: bool = False, fence: Fence | None = None) -> None:
         """Take replicas out of service for good and have their worker end them."""
         asked = [self.unloading(r) for r in replicas]
-        self.world.store.put_replicas(asked, self.fleet.sequence)
+        self.world.store.put_replicas(asked, self.fleet.sequence, fence=fence)
         self.wrote()
         for row in asked:
             self.stop(row, force=force)
@@ -227,11 +255,13 @@ class Router:
 
         self.world.network.send(send)
 
-    def claim(self, row: Replica, victims: tuple[Replica, ...], wish: str) -> None:
+    def claim(
+        self, row: Replica, victims: tuple[Replica, ...], wish: str, fence: Fence | None = None
+    ) -> None:
         """Write down where a model goes and who goes for it, in one piece; raises Stale if that is outdated."""
         job = Job(row.id, row.model, row.node_id, wish, self.identity, self.world.agenda.now)
         going = [self.unloading(v) for v in victims]
-        self.world.store.put_replicas([*going, row], self.fleet.sequence, job)
+        self.world.store.put_replicas([*going, row], self.fleet.sequence, job, fence)
         self.world.check_minimums(victims)
         self.wrote()
 

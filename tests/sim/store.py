@@ -4,11 +4,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from weft_router.fleet.entities import Changes, Model, Node, Replica
+from weft_router.fleet.lease import Fence, LeaseRow, next_epoch
 from weft_router.fleet.policy import Policy
 
 
 class Stale(Exception):
     """What the writer decided on has changed since: read, and decide again."""
+
+
+class Refused(Stale):
+    """Another router leads by now."""
 
 
 class Down(Exception):
@@ -40,7 +45,11 @@ class Failure:
 
 @dataclass(slots=True)
 class Store:
-    """Durable state; `down` makes every call fail. `_log` has what was written at each sequence."""
+    """Durable state; `down` makes every call fail. `_log` has what was written at each sequence.
+
+    `late` has the effects of earlier terms that landed all the same, which must never happen; `fencing` may be off to
+    see that it would.
+    """
 
     down: bool = False
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -51,7 +60,10 @@ class Store:
     failures: dict[str, Failure] = field(default_factory=dict)
     # Replicas whose rows went: an identity never comes back, whatever a late heartbeat says.
     removed: set[str] = field(default_factory=set)
-    lease: tuple[str, float] = ("", 0.0)
+    lease: LeaseRow | None = None
+    fencing: bool = True
+    late: list[Fence] = field(default_factory=list)
+    _lease_end: float = 0.0
     _log: list[tuple[str, str]] = field(default_factory=list)
     _places: dict[tuple[str, str, int], str] = field(default_factory=dict)
     # When something about a node, or about a model's replicas, was last written.
@@ -81,8 +93,9 @@ class Store:
             gone_replicas=tuple(i for i in ids["replica"] if i not in self.replicas),
         )
 
-    def put_node(self, node: Node, basis: int) -> None:
+    def put_node(self, node: Node, basis: int, fence: Fence | None = None) -> None:
         """Write a node unless it changed after `basis`."""
+        self._require(fence)
         self._expect(basis, [f"node {node.id}"])
         self.nodes[node.id] = node
         self._write("node", node.id, f"node {node.id}")
@@ -99,8 +112,11 @@ class Store:
         self.policies[policy.model] = policy
         self._write("policy", policy.model, f"model {policy.model}")
 
-    def put_replicas(self, replicas: Iterable[Replica], basis: int, job: Job | None = None) -> None:
+    def put_replicas(
+        self, replicas: Iterable[Replica], basis: int, job: Job | None = None, fence: Fence | None = None
+    ) -> None:
         """Write replicas together, unless one of their nodes or models has moved after `basis`."""
+        self._require(fence)
         rows = list(replicas)
         nodes = dict.fromkeys(f"node {r.node_id}" for r in rows)
         self._expect(basis, [*nodes, *dict.fromkeys(f"model {r.model}" for r in rows)])
@@ -143,14 +159,26 @@ class Store:
         self.jobs.update((j.replica_id, j) for j in taken)
         return taken
 
-    def lead(self, who: str, now: float, seconds: float) -> bool:
+    def lead(self, who: str, now: float, seconds: float) -> Fence | None:
         """Take or keep the lease of the loops; by the database's own clock."""
         self.reach()
-        holder, until = self.lease
-        if holder != who and now < until:
-            return False
-        self.lease = (who, now + seconds)
-        return True
+        known = self.lease and replace(self.lease, remaining_seconds=max(self._lease_end - now, 0.0))
+        epoch = next_epoch(known, who)
+        if epoch is None:
+            return None
+        self.lease = LeaseRow("loops", who, epoch, seconds, known.refused_count if known else 0)
+        self._lease_end = now + seconds
+        return self.lease.fence
+
+    def _require(self, fence: Fence | None) -> None:
+        """Refuse what a former leader does, and count that."""
+        self.reach()
+        if fence is None or self.lease is None or fence == self.lease.fence:
+            return
+        if self.fencing:
+            self.lease = replace(self.lease, refused_count=self.lease.refused_count + 1)
+            raise Refused(f"{self.lease.holder} leads by now")
+        self.late.append(fence)
 
     def _expect(self, basis: int, keys: Iterable[str]) -> None:
         self.reach()

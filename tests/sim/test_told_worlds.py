@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.router.builders import a_model
+from tests.sim.ledger import Broken
 from tests.sim.population import GIB, MachinePlan, Population
 from tests.sim.process import Ask, Outcome
 from tests.sim.shape import Shape
@@ -124,3 +127,38 @@ def test_routers_that_evict_at_the_same_moment_leave_every_minimum_alone() -> No
     assert ready.count("m0") == 2
     assert world.ledger.counts["replicas evicted"] >= 1
     assert Outcome.ANSWERED in outcomes(asks)
+
+
+def a_leader_that_sleeps_on_a_decision(*, fencing: bool) -> World:
+    """A model lacks its minimum; who leads decides to load it, and is stopped before that is written."""
+    world = a_world([24, 24], [8])
+    world.store.fencing = fencing
+    policy = world.store.policies["m0"]
+    (leader,) = [r for r in world.routers if r.loops.fence]
+
+    def fall_asleep() -> None:
+        """In the moment between: the step is on the agenda, and nothing is written."""
+        if world.ledger.counts["steps decided"]:
+            leader.sleep(10.0)
+        else:
+            world.agenda.after(0.001, fall_asleep)
+
+    world.store.put_policy(replace(policy, min_replicas=1))
+    leader.refresh()
+    fall_asleep()
+    world.agenda.run_until(world.agenda.now + 40.0)
+    return world
+
+
+def test_what_a_stopped_leader_decided_is_done_once_by_the_next_one() -> None:
+    world = a_leader_that_sleeps_on_a_decision(fencing=True)
+    assert world.ledger.counts["replicas added by policy"] == 1
+    assert world.ledger.counts["effects of former leaders refused"] == 1
+    assert len(world.store.replicas) == 1
+    assert world.store.lease is not None
+    assert (world.store.lease.epoch, world.store.lease.refused_count) == (2, 1)
+
+
+def test_without_epochs_it_would_be_noticed() -> None:
+    with pytest.raises(Broken, match="an effect of epoch 1 landed late"):
+        a_leader_that_sleeps_on_a_decision(fencing=False)

@@ -179,7 +179,7 @@ class World:
 
     def owner_of(self, model: str) -> Router | None:
         """The router that waits for a model: the live one with the highest hash."""
-        live = [r for r in self.routers if r.alive and r.knows]
+        live = [r for r in self.routers if r.answers and r.knows]
         return max(live, key=lambda r: zlib.crc32(f"{r.name}/{model}".encode()), default=None)
 
     # Rules.
@@ -217,6 +217,10 @@ class World:
         """Whether busy processes of a node may end by force: it is draining, or was just now."""
         return self.agenda.now - self.drained.get(node_id, float("-inf")) < _CUT_SECONDS
 
+    def _late(self) -> list[str]:
+        """No effect of an older term lands once a newer one has begun."""
+        return [f"an effect of epoch {fence.epoch} landed late" for fence in self.store.late]
+
     def _look(self) -> None:
         now = self.agenda.now
         for node_id, node in self.store.nodes.items():
@@ -227,7 +231,7 @@ class World:
             ):
                 self.fail(f"{node.name} was not let in and is {node.state}")
         owners = [o for r in self.routers if r.alive for o in r.loads.owners()]
-        self.ledger.check(now, list(shared_loads(owners)))
+        self.ledger.check(now, [*shared_loads(owners), *self._late()])
         for router in self.routers:
             router.check_everything()
         self.agenda.after(_LOOK_SECONDS, self._look)
