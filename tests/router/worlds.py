@@ -38,7 +38,7 @@ def models(draw: st.DrawFn, name: str) -> Model:
 
 
 @st.composite
-def nodes(draw: st.DrawFn, name: str) -> Node:
+def nodes(draw: st.DrawFn, name: str, *, limited: bool = True) -> Node:
     """A machine with one to three devices, some of which do not know their memory."""
     count = draw(st.integers(1, 3))
     totals = [draw(st.sampled_from((24, 24, 48, 0))) * GIB for _ in range(count)]
@@ -51,13 +51,14 @@ def nodes(draw: st.DrawFn, name: str) -> Node:
         devices=tuple(Device(f"g{i}", "GPU", "nvidia", t, t) for i, t in enumerate(totals)),
         engines=draw(st.sampled_from((("llama-cpp",), ("llama-cpp",), ("vllm",)))),
         max_replicas_per_model=draw(st.integers(1, 2)),
+        max_replicas=draw(st.sampled_from((0, 0, 1, 2, 3))) if limited else 0,
     )
 
 
 @st.composite
-def fleets(draw: st.DrawFn, *, node_count: int = 4) -> Fleet:
+def fleets(draw: st.DrawFn, *, node_count: int = 4, limited: bool = True) -> Fleet:
     """Nodes with replicas that really fit there, some busy, some fresh, some outdated, some leaving."""
-    there = [draw(nodes(name)) for name in "abcdef"[: draw(st.integers(0, node_count))]]
+    there = [draw(nodes(name, limited=limited)) for name in "abcdef"[: draw(st.integers(0, node_count))]]
     known = [draw(models(f"m{i}")) for i in range(4)]
     fleet = a_fleet(*there, *known, *(Policy(m.name, **draw(_policies)) for m in known), now=0)
     replicas = [r for node in there if node.approved for r in draw(_replicas(node, known))]

@@ -80,6 +80,8 @@ def _print(model: str, answer: Mapping[str, Any]) -> None:
     console.print(escape(sentence(model, answer)), soft_wrap=True)
     need = int(answer["need_bytes"])
     console.print(f"A replica is taken to need {_size(need)}." if need else "Nobody knows yet what it needs.")
+    for said in answer.get("warmth", ()):
+        console.print(escape(f"{said[0].upper()}{said[1:]}."), soft_wrap=True)
     candidates = answer["candidates"]
     if not candidates:
         return

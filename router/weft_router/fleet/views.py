@@ -187,9 +187,12 @@ def node_view(
 
 
 def may_begin(view: NodeView, replica_id: str) -> bool:
-    """Whether the memory that a load was promised is free: other loads that have not begun hold nothing yet."""
+    """Whether the memory and the place that a load was promised are free: who has not begun holds nothing yet."""
     waiting = next((r for r in view.replicas if r.replica.id == replica_id), None)
     if waiting is None:
+        return False
+    begun = sum(r.replica.begun for r in view.replicas)
+    if 0 < view.node.max_replicas <= begun - waiting.replica.begun:
         return False
     unbegun = [r.holding for r in view.replicas if not r.replica.begun and r is not waiting]
     return all(without(room, unbegun).spare_bytes >= 0 for room in view.rooms if room.total_bytes)

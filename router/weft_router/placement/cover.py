@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from weft_router.fleet.memory import Room, without
 from weft_router.fleet.views import NodeView
+from weft_router.placement.filters.places import too_many
 from weft_router.placement.fit import fit
 from weft_router.placement.request import Request
 from weft_router.placement.victims import Victim
@@ -15,12 +16,30 @@ Item = tuple[float, int, Victim]
 
 
 def cheapest_set(view: NodeView, victims: Sequence[Victim], request: Request) -> tuple[Victim, ...] | None:
-    """The victims that make room, none too many; None if all of them together do not. `victims` come cheapest first."""
+    """The victims that make room, none too many; None if all of them together do not. `victims` come cheapest first.
+
+    On a node that may run so many replicas and no more, as many go as are too many.
+    """
+    found = _enough_memory(view, victims, request)
+    missing = too_many(view)
+    if found is None or len(found) >= missing:
+        return found
+    more = [v for v in victims if v not in found][: missing - len(found)]
+    return (*found, *more) if len(found) + len(more) == missing else None
+
+
+def _enough_memory(view: NodeView, victims: Sequence[Victim], request: Request) -> tuple[Victim, ...] | None:
+    if view.node.max_replicas and (request.model.can_spill or _fits_in(view.coming, request)):
+        return ()
     rooms = [r for r in view.coming if r.total_bytes]
     found = [c for r in rooms if (c := _on_device(r, victims, request.need_bytes)) is not None]
     if not found and len(rooms) > 1 and request.model.device_limit != 1:
         found = [c for c in (_on_several(rooms, victims, request),) if c is not None]
     return min(found, key=lambda c: (cost(c), len(c)), default=None)
+
+
+def _fits_in(rooms: Sequence[Room], request: Request) -> bool:
+    return fit(rooms, request.need_bytes, request.model.device_limit) is not None
 
 
 def cost(victims: Sequence[Victim]) -> float:

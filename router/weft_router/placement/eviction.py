@@ -13,6 +13,7 @@ from weft_router.fleet.entities import Replica, ReplicaState
 from weft_router.fleet.views import NodeView, Snapshot
 from weft_router.placement.cover import cheapest_set, cost, rooms_after
 from weft_router.placement.decision import Evict, Explanation, Refuse, Rejected, Wait
+from weft_router.placement.filters.places import PLACES, too_many
 from weft_router.placement.filters.slot import free_index
 from weft_router.placement.fit import fit, fits_alone
 from weft_router.placement.request import Request
@@ -43,14 +44,15 @@ def make_room(
 ) -> Evict | Wait | Refuse:
     """Decide for a request that no node has room for."""
     why = rejected.explanation
-    possible = [v for v in rejected.candidates if fits_alone(v, request)]
+    possible = [v for v in rejected.candidates if request.model.can_spill or fits_alone(v, request)]
     if not possible:
         return _refuse_for_good(request, rejected)
     coming = next((v for v in possible if _fits_soon(v, request)), None)
     if coming is not None:
         return _evict(_Found(coming, ()), request, why)
     if not request.may_evict:
-        return Refuse(f"no free memory ({why.summary()})", _CHANGES_SECONDS, why)
+        what = "place" if PLACES.phrase in why.counts else "memory"
+        return Refuse(f"no free {what} ({why.summary()})", _CHANGES_SECONDS, why)
     court = Court(request, snapshot, now, rules)
     found = _cheapest(court, possible)
     if found is not None:
@@ -98,7 +100,10 @@ def _cheapest(court: Court, possible: Iterable[NodeView]) -> _Found | None:
     best: _Found | None = None
     limit = float("inf")
     need = court.request.need_bytes
-    views = [v for v in possible if v.coming_bytes + v.reclaimable_bytes >= need]
+    loose = court.request.model.can_spill
+    views = [
+        v for v in possible if v.coming_bytes + v.reclaimable_bytes >= need or loose or not v.memory_known
+    ]
     views.sort(key=_RESTED)
     for view in views:
         least = rest_cost(court.now - view.rested_since)
@@ -146,7 +151,11 @@ def _evict(found: _Found, request: Request, why: Explanation) -> Evict:
 
 def _fits_soon(view: NodeView, request: Request) -> bool:
     """Whether the model fits once what is on its way out is gone."""
-    if view.coming is view.rooms or view.coming_bytes < request.need_bytes:
+    if view.coming is view.rooms or too_many(view):
+        return False
+    if request.model.can_spill:
+        return True
+    if view.memory_known and view.coming_bytes < request.need_bytes:
         return False
     return fit(view.coming, request.need_bytes, request.model.device_limit) is not None
 

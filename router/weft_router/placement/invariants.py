@@ -21,11 +21,16 @@ def broken_by(
         case Join():
             return [] if decision.replica.state is ReplicaState.LOADING else ["joins what does not load"]
         case Placed():
-            return [*_bad_node(decision, request, snapshot), *_bad_shares(decision, request, snapshot, ())]
+            return [
+                *_bad_node(decision, request, snapshot),
+                *_bad_place(decision, snapshot, ()),
+                *_bad_shares(decision, request, snapshot, ()),
+            ]
         case Evict():
             gone = tuple(r.id for r in decision.victims)
             return [
                 *_bad_node(decision, request, snapshot),
+                *_bad_place(decision, snapshot, gone),
                 *_bad_shares(decision, request, snapshot, gone),
                 *(
                     p
@@ -58,6 +63,16 @@ def _bad_node(decision: Placed | Evict, request: Request, snapshot: Snapshot) ->
     ]
     if len(staying) >= node.max_replicas_per_model or decision.replica_index in {r.index for r in there}:
         yield f"placed as #{decision.replica_index} on {node.name}, which has no slot for it"
+
+
+def _bad_place(decision: Placed | Evict, snapshot: Snapshot, gone: tuple[str, ...]) -> Iterator[str]:
+    """A node never gets more replicas than it may run, once victims and what is on its way out are gone."""
+    view = snapshot.by_id[decision.node.id]
+    staying = [r for r in view.replicas if r.replica.id not in gone]
+    if isinstance(decision, Evict):
+        staying = [r for r in staying if r.replica.state is not ReplicaState.UNLOADING]
+    if 0 < view.node.max_replicas <= len(staying):
+        yield f"placed on {view.node.name}, which runs {len(staying)} of at most {view.node.max_replicas}"
 
 
 def _bad_shares(

@@ -19,6 +19,7 @@ from weft_router.placement.filters.filter import Filter
 from weft_router.placement.filters.group import GROUP
 from weft_router.placement.filters.healthy import HEALTHY
 from weft_router.placement.filters.memory import MEMORY
+from weft_router.placement.filters.places import PLACES
 from weft_router.placement.filters.selector import SELECTOR
 from weft_router.placement.filters.slot import SLOT, free_index
 from weft_router.placement.filters.wanted import WANTED
@@ -29,7 +30,7 @@ from weft_router.placement.scores.free import FREE
 from weft_router.placement.scores.room import ROOM
 from weft_router.placement.scores.score import Score
 
-FILTERS: Sequence[Filter] = (HEALTHY, WANTED, ANSWERING, SELECTOR, ENGINE, SLOT, DISK, GROUP, MEMORY)
+FILTERS: Sequence[Filter] = (HEALTHY, WANTED, ANSWERING, SELECTOR, ENGINE, SLOT, DISK, GROUP, MEMORY, PLACES)
 SCORES: Sequence[Score] = (ROOM, CROWD, FREE)
 
 

@@ -105,7 +105,7 @@ def test_placement_takes_whom_the_seed_would_take(fleet: Fleet, model: Model, zo
 
 
 @settings(max_examples=100, deadline=None)
-@given(fleets(node_count=3), models("new"))
+@given(fleets(node_count=3, limited=False), models("new"))
 def test_no_cheaper_set_on_one_device_would_have_made_room(fleet: Fleet, model: Model) -> None:
     snapshot = fleet.snapshot()
     wish = request_for(replace(model, concurrency_groups=(), device_limit=1), snapshot)
@@ -124,6 +124,7 @@ def _has_room(view: NodeView, wish: Request) -> bool:
         node.state is NodeState.HEALTHY
         and wish.policy.node_selector.items() <= node.labels.items()
         and wish.model.backend in node.engines
+        and (not node.max_replicas or len(view.replicas) < node.max_replicas)
         and (not _known(view) or fit(view.rooms, wish.need_bytes, wish.model.device_limit) is not None)
     )
 

@@ -1,0 +1,149 @@
+"""What keeps models loaded and what lets them go, as clients and admins meet it."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.e2e.pair import SHORT_TIMERS
+from tests.e2e.stack import Stack, eventually, free_port
+
+pytestmark = pytest.mark.e2e
+
+SCHEDULING = "/api/nodes/scheduling"
+MODELS = ("brief", "windowed", "first", "second", "patient")
+LIMITS = {"WEFT_MAX_ACTIVE_BACKENDS": "1"}
+WATCHED = {
+    "WEFT_WATCHDOG_IDLE": "true",
+    "WEFT_WATCHDOG_IDLE_TIMEOUT": "2s",
+    "WEFT_WATCHDOG_BUSY": "true",
+    "WEFT_WATCHDOG_BUSY_TIMEOUT": "2s",
+}
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack whose own worker has no limits, one that may run one replica only, and one with both watchdogs."""
+    made = Stack(tmp_path_factory.mktemp("warm") / "home", free_port())
+    for name in MODELS:
+        made.write_model(name)
+    made.up(
+        WEFT_AUTO_APPROVE_NODES="true",
+        WEFT_EXPOSE_NODE_HEADER="true",
+        WEFT_MIN_RESIDENCY="200ms",
+        **SHORT_TIMERS,
+    )
+    with (
+        made.second_worker("narrow", **SHORT_TIMERS, **LIMITS),
+        made.second_worker("watched", **SHORT_TIMERS, **WATCHED),
+    ):
+        yield made
+    made.weft("down", "--purge")
+
+
+def set_policy(stack: Stack, model: str, **fields: Any) -> None:
+    with stack.client() as client:
+        answer = client.post(SCHEDULING, json={"model_name": model, **fields})
+    assert answer.status_code == 200, answer.text
+
+
+def on(node: str) -> dict[str, Any]:
+    return {"node_selector": {"node.name": node}}
+
+
+def replicas(stack: Stack, model: str) -> list[int]:
+    return [part.pid for part in stack.parts("replica:") if f"/{model}#" in part.name]
+
+
+def reasons(stack: Stack, model: str) -> list[str]:
+    """Why the leader did something about a model."""
+    return [r["why"] for r in stack.records("log/router-0.log", "reconciling") if r["model"] == model]
+
+
+def ask(stack: Stack, model: str, **fields: Any) -> None:
+    answer = stack.chat(model, "tokens=1", **fields)
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_request_says_how_long_its_model_stays_and_the_next_one_brings_it_back(warm: Stack) -> None:
+    set_policy(warm, "brief", **on("local"))
+    ask(warm, "brief", keep_alive=-1)
+    (pid,) = replicas(warm, "brief")
+    ask(warm, "brief", keep_alive="1s")
+    eventually(lambda: not replicas(warm, "brief"), what="unloaded", seconds=15)
+    assert reasons(warm, "brief")[-1].endswith("a request asked for 1 s")
+    ask(warm, "brief")
+    (again,) = replicas(warm, "brief")
+    assert again != pid
+
+
+@pytest.mark.parametrize("value", ["soon", True, [5], "1y", 1e10])
+def test_a_keep_alive_that_is_none_is_a_400_that_names_it(warm: Stack, value: object) -> None:
+    answer = warm.chat("brief", "tokens=1", keep_alive=value)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "keep_alive")
+
+
+def test_a_window_loads_its_model_and_holds_it_and_explains_itself(warm: Stack) -> None:
+    now = datetime.now(UTC)
+    window = f"{now.minute} {now.hour} * * *"
+    done = warm.weft(
+        "policy",
+        "set",
+        "windowed",
+        "--selector",
+        "node.name=local",
+        "--warm",
+        f"{window} for 1h",
+        "--keep-alive",
+        "0",
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"0s idle, {window} for 1h" in " ".join(warm.weft("policy", "get", "windowed").stdout.split())
+    eventually(lambda: replicas(warm, "windowed"), what="loaded")
+    ask(warm, "windowed", keep_alive=0)
+    with warm.client() as client:
+        said = client.get("/api/nodes/explain/windowed").json()["warmth"]
+    assert said[0].startswith(f"the warm window '{window} for 3600 s' is open until ")
+    assert "warm window" in warm.weft("explain", "windowed").stdout
+    held = replicas(warm, "windowed")
+    time.sleep(2)  # there is nothing to wait for: it must not go
+    assert replicas(warm, "windowed") == held
+    set_policy(warm, "windowed", keep_alive="0s", **on("local"))
+    eventually(lambda: not replicas(warm, "windowed"), what="unloaded without a window", seconds=15)
+
+
+def test_where_one_replica_may_run_models_take_turns_and_nobody_fails(warm: Stack) -> None:
+    for model in ("first", "second"):
+        set_policy(warm, model, **on("narrow"))
+    for model in ("first", "second", "first"):
+        ask(warm, model)
+        eventually(
+            lambda: len([*replicas(warm, "first"), *replicas(warm, "second")]) == 1, what="one replica"
+        )
+    with warm.client() as client:
+        set_policy(warm, "second", min_replicas=0, **on("narrow"))
+        nodes = {n["name"]: n for n in client.get("/api/nodes").json()["nodes"]}
+    assert nodes["narrow"]["max_replicas"] == 1
+
+
+def test_a_request_that_keeps_a_replica_busy_for_too_long_is_ended_with_a_reason(warm: Stack) -> None:
+    set_policy(warm, "patient", **on("watched"))
+    ask(warm, "patient")
+    (pid,) = replicas(warm, "patient")
+    answer = warm.chat("patient", "tokens=1000 delay_ms=50")
+    assert answer.status_code == 504, answer.text
+    assert "WEFT_WATCHDOG_BUSY_TIMEOUT" in answer.json()["error"]["message"]
+    eventually(lambda: pid not in replicas(warm, "patient"), what="its process stopped")
+    ask(warm, "patient")
+
+
+def test_a_node_with_an_idle_watchdog_keeps_nothing_that_is_idle_but_what_is_needed(warm: Stack) -> None:
+    set_policy(warm, "second", min_replicas=1, **on("watched"))
+    set_policy(warm, "brief", keep_alive="-1s", **on("watched"))
+    eventually(lambda: replicas(warm, "second"), what="the minimum")
+    ask(warm, "brief", keep_alive=-1)
+    eventually(lambda: not replicas(warm, "brief"), what="unloaded", seconds=15)
+    assert reasons(warm, "brief")[-1].endswith("watched keeps nothing that is idle for more than 2 s")
+    assert replicas(warm, "second")
