@@ -7,8 +7,6 @@ from typing import Any
 
 import typer
 
-from weft_common.duration import parse_duration
-
 _WINDOW = re.compile(r"(?P<cron>.+?)\s+for\s+(?P<long>\S+)(?:\s+in\s+(?P<zone>\S+))?(?:\s+x(?P<count>\d+))?")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
@@ -47,6 +45,9 @@ def kept_warm(policy: Mapping[str, Any]) -> str:
 
 
 def _duration(text: str, flag: str) -> str:
+    # Imported late: `weft --help` does not wait for it.
+    from weft_common.duration import parse_duration
+
     seconds = parse_duration(text)
     if not isinstance(seconds, timedelta):
         raise typer.BadParameter(f"'{text}' is no duration such as 90s, 5m or 1h30m", param_hint=flag)
