@@ -27,6 +27,7 @@ from weft_router.slots.slots import Slots
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
 from weft_router.unloads import Unloads
+from weft_router.waiting_view import WaitingView
 from weft_router.warmth import Warmth
 
 
@@ -62,6 +63,7 @@ class Parts:
     monitor: HealthMonitor
     slots: Slots
     warmth: Warmth
+    waiting: WaitingView
     events: EventReader
 
     def close(self) -> None:
@@ -125,6 +127,7 @@ def make_parts(base: Base) -> Parts:
         journal=base.journal,
         tasks=base.tasks,
     )
+    waiting = WaitingView(clock)
     warmth = Warmth(
         fleet=fleet, store=store, clock=clock, rules=settings.idle_rules(), prewarm=settings.prewarm
     )
@@ -152,12 +155,15 @@ def make_parts(base: Base) -> Parts:
             metrics=SlotMetrics(base.registry),
         ),
         warmth=warmth,
-        reconciler=_reconciler(base, loads, unloads, warmth),
+        waiting=waiting,
+        reconciler=_reconciler(base, loads, unloads, warmth, waiting),
         events=EventReader(base.bus),
     )
 
 
-def _reconciler(base: Base, loads: Loads, unloads: Unloads, warmth: Warmth) -> Reconciler:
+def _reconciler(
+    base: Base, loads: Loads, unloads: Unloads, warmth: Warmth, waiting: WaitingView
+) -> Reconciler:
     return Reconciler(
         fleet=base.fleet,
         lease=base.leases.of("reconciler"),
@@ -170,6 +176,7 @@ def _reconciler(base: Base, loads: Loads, unloads: Unloads, warmth: Warmth) -> R
         silence=base.silence,
         journal=base.journal,
         warmth=warmth,
+        waited_for=waiting.models,
     )
 
 

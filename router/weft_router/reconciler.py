@@ -5,16 +5,15 @@ What to do is decided in `fleet/scaling.py` and, for a place, in `placement/`; t
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from weft_common.clock import Clock
 from weft_common.errors import ModelLoading, NoCapacity, PartUnavailable, WeftError
 from weft_common.events import Journal
 from weft_proto.weft.types.v1 import EventKind
-from weft_router.fleet.breaker import Breaker, after_failure, circumstances_of, may_try, nodes_mark
+from weft_router.fleet.attempts import Attempts, Look
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.lease import Fence
@@ -34,9 +33,10 @@ _TICK_SECONDS = 1.0
 _LOAD_SECONDS = 60.0
 # Steps that may be under way at once, over all models.
 _MAX_STEPS = 8
-# Looking for a place in vain costs little, a load that fails much.
-_NO_PLACE_COOLDOWN_SECONDS = 10.0
-_LOAD_COOLDOWN_SECONDS = 300.0
+# What cannot be satisfied is left alone for so long, unless something changes that may satisfy it.
+_COOLDOWN_SECONDS = 300.0
+# What ends by itself, and nothing tells: other loads and requests that are in the way, a part that is away.
+_PASSING_COOLDOWN_SECONDS = 10.0
 # Who has not said for so long how busy its replicas are may be busy or idle for all one knows.
 _REPORT_SECONDS = 5.0
 _BLIND = ScalingRules(busy_seconds=float("inf"), idle_seconds=float("inf"))
@@ -82,23 +82,8 @@ class Warm(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Look:
-    """The fleet at one moment, for all models."""
-
-    snapshot: Snapshot
-    now: float
-
-    @cached_property
-    def nodes(self) -> int:
-        return nodes_mark(self.snapshot)
-
-    def circumstances(self, model: str) -> int:
-        return circumstances_of(model, self.snapshot, self.nodes)
-
-
 class Reconciler:
-    """State: `_remembered` by model, `_breakers` by model and node, `_busy`, models whose step is under way, and
+    """State: `_remembered` by model, `_attempts` in vain, `_busy`, models whose step is under way, and
     `_fence`, the term in which all that was remembered.
     """
 
@@ -116,6 +101,7 @@ class Reconciler:
         silence: Silence,
         journal: Journal,
         warmth: Warm | None = None,
+        waited_for: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._fleet = fleet
         self._lease = lease
@@ -127,9 +113,10 @@ class Reconciler:
         self._eviction = eviction
         self._silence = silence
         self._warmth = warmth
+        self._waited_for = waited_for
         self._journal = journal
         self._remembered: dict[str, Remembered] = {}
-        self._breakers: dict[str, dict[str, Breaker]] = {}
+        self._attempts = Attempts()
         self._busy: set[str] = set()
         self._fence: Fence | None = None
 
@@ -165,7 +152,7 @@ class Reconciler:
         fence = self._lease.fence
         if fence != self._fence:
             self._remembered.clear()
-            self._breakers.clear()
+            self._attempts.forget()
             self._fence = fence
         try:
             if fence is not None:
@@ -211,14 +198,14 @@ class Reconciler:
         wanted = self._warmth.wanted() if self._warmth else ()
         concerned = dict.fromkeys((*policies, *_astray(snapshot), *wanted))
         self._remembered = {m: r for m, r in self._remembered.items() if m in concerned}
-        self._breakers = {m: b for m, b in self._breakers.items() if m in concerned}
+        self._attempts.keep(concerned)
         return (m for m in concerned if m not in self._busy and m not in loading)
 
-    def _look(self) -> _Look:
-        return _Look(self._fleet.snapshot(), self._clock.monotonic())
+    def _look(self) -> Look:
+        return Look(self._fleet.snapshot(), self._clock.monotonic(), self._silence.nodes())
 
-    def _step(self, model: str, look: _Look) -> Step | None:
-        shut = self._shut(model, look)
+    def _step(self, model: str, look: Look) -> Step | None:
+        shut = self._attempts.shut(model, look)
         heard = _is_heard(model, look)
         step, self._remembered[model] = next_step(
             model,
@@ -226,7 +213,8 @@ class Reconciler:
             self._remembered.get(model, Remembered()) if heard else Remembered(),
             now=look.now,
             rules=self._scaling if heard else _BLIND,
-            avoid=frozenset(shut),
+            avoid=shut,
+            waited_for=model in self._waited_for(),
         )
         if isinstance(step, Shrink):
             # A load ends first: its row is its owner's.
@@ -235,7 +223,7 @@ class Reconciler:
             return None
         return step if self._has_place(step, look) else None
 
-    def _warm(self, look: _Look, taken: set[str]) -> Iterator[Step]:
+    def _warm(self, look: Look, taken: set[str]) -> Iterator[Step]:
         """Steps for models that have none yet."""
         if self._warmth is None:
             return
@@ -244,26 +232,20 @@ class Reconciler:
             model = _model_of(step)
             if model in taken or model in loading:
                 continue
-            if isinstance(step, Shrink) or (not self._shut(model, look) and self._has_place(step, look)):
+            if isinstance(step, Shrink) or (
+                not self._attempts.shut(model, look) and self._has_place(step, look)
+            ):
                 taken.add(model)
                 yield step
 
-    def _shut(self, model: str, look: _Look) -> set[str]:
-        """Nodes where the model is not to be tried now, by id; "" stands for all of them."""
-        breakers = self._breakers.get(model)
-        if not breakers:
-            return set()
-        circumstances = look.circumstances(model)
-        return {i for i, breaker in breakers.items() if not may_try(breaker, circumstances, look.now)}
-
-    def _has_place(self, step: Grow, look: _Look) -> bool:
+    def _has_place(self, step: Grow, look: Look) -> bool:
         """Whether a load would find a place; if not, looking for one pauses."""
         model = look.snapshot.models[step.model]
         wish = request_for(model, look.snapshot, node_id=step.node_id, another=True)
-        wish = replace(wish, may_evict=step.may_evict, avoid=self._silence.nodes())
+        wish = replace(wish, may_evict=step.may_evict, avoid=look.silent)
         decision = decide(wish, look.snapshot, now=look.now, rules=self._eviction)
         if isinstance(decision, Refuse):
-            self._note_failure(step, look, decision.reason, _NO_PLACE_COOLDOWN_SECONDS)
+            self._note_failure(step, look, decision.reason, _COOLDOWN_SECONDS, placeless=True)
         return isinstance(decision, Placed | Evict) or (isinstance(decision, Wait) and step.may_evict)
 
     async def _grow(self, step: Grow, fence: Fence | None) -> None:
@@ -274,12 +256,12 @@ class Reconciler:
         try:
             replica = await self._loads.add(model, node, _LOAD_SECONDS, may_evict=step.may_evict, fence=fence)
             self._tell("scaled_up", step, replica)
-            self._breakers.get(step.model, {}).pop(step.node_id or "", None)
+            self._attempts.succeeded(step.model, step.node_id or "")
         except ModelLoading:
             self._tell("scaled_up", step, None)
         except WeftError as error:
             passing = isinstance(error, NoCapacity | PartUnavailable)
-            pause = _NO_PLACE_COOLDOWN_SECONDS if passing else _LOAD_COOLDOWN_SECONDS
+            pause = _PASSING_COOLDOWN_SECONDS if passing else _COOLDOWN_SECONDS
             self._note_failure(step, self._look(), error.message, pause)
             raise
 
@@ -289,14 +271,11 @@ class Reconciler:
             for marked in await self._unloads.unload([replica], force=False, fence=fence):
                 self._tell("scaled_down", step, marked)
 
-    def _note_failure(self, step: Grow, look: _Look, reason: str, cooldown_seconds: float) -> None:
-        breakers = self._breakers.setdefault(step.model, {})
-        node_id = step.node_id or ""
-        breaker = breakers[node_id] = after_failure(
-            breakers.get(node_id),
-            look.circumstances(step.model),
-            look.now,
-            cooldown_seconds=cooldown_seconds,
+    def _note_failure(
+        self, step: Grow, look: Look, reason: str, cooldown_seconds: float, *, placeless: bool = False
+    ) -> None:
+        breaker = self._attempts.failed(
+            step.model, step.node_id or "", look, cooldown_seconds=cooldown_seconds, placeless=placeless
         )
         if breaker.gave_up:
             _log.warning(
@@ -314,7 +293,7 @@ def _astray(snapshot: Snapshot) -> Iterator[str]:
             yield from (r.replica.model for r in view.replicas if r.replica.id in view.strays)
 
 
-def _is_heard(model: str, look: _Look) -> bool:
+def _is_heard(model: str, look: Look) -> bool:
     """Whether every node that serves the model said lately how busy its replicas are."""
     nodes = {r.node_id for r in look.snapshot.replicas(model) if look.snapshot.counts(r)}
     heard = look.snapshot.load_heard

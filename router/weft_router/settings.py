@@ -136,6 +136,14 @@ class RouterSettings(BaseSettings):
             ge=timedelta(0),
         ),
     ] = timedelta(seconds=10)
+    scale_up_share: Annotated[
+        float,
+        Field(
+            description="Share of its slots with which a replica counts as busy; 0: with any request at all.",
+            ge=0,
+            le=1,
+        ),
+    ] = 1.0
     scale_down_after: Annotated[
         Duration,
         Field(
@@ -220,6 +228,7 @@ class RouterSettings(BaseSettings):
         return ScalingRules(
             busy_seconds=self.scale_up_after.total_seconds(),
             idle_seconds=self.scale_down_after.total_seconds(),
+            busy_share=self.scale_up_share,
         )
 
     def idle_rules(self) -> IdleRules:

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,8 @@ from weft_router.fleet.load_job import LoadJob
 from weft_router.fleet.policy import Policy
 from weft_router.fleet.scaling import Grow, ScalingRules, Shrink, Step
 from weft_router.leases import Lease
+from weft_router.placement.decide import decide
+from weft_router.placement.decision import Decision
 from weft_router.placement.rules import EvictionRules
 from weft_router.reconciler import Reconciler
 from weft_router.silence import Silence
@@ -140,11 +143,11 @@ async def test_without_a_policy_nothing_comes_and_nothing_goes() -> None:
 
 async def test_when_all_are_busy_for_ten_seconds_one_more_is_loaded_if_there_is_room() -> None:
     world = World(*TWO, a_model(), a_replica(), Policy("m", max_replicas=2))
-    world.report(r_1=1)
+    world.report(r_1=4)
     assert await world.asked_after(9) == 0  # of silence after one report: nothing is known
     for _ in range(12):
         world.clock.advance(1)
-        world.report(r_1=1)
+        world.report(r_1=4)
         await world.step()
     assert world.loads.asked == [("m", None, False)]
 
@@ -226,6 +229,50 @@ async def test_without_a_place_nothing_is_loaded_until_one_is_found() -> None:
     assert await world.asked_after(30) == 0
     world.change(a_node("two"))
     assert await world.asked_after(1) == 1
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many looks for a place there were, one entry for each."""
+    looks: list[int] = []
+
+    def noted(*args: Any, **more: Any) -> Decision:
+        looks.append(len(looks))
+        return decide(*args, **more)
+
+    monkeypatch.setattr("weft_router.reconciler.decide", noted)
+    return looks
+
+
+async def test_what_cannot_be_satisfied_is_given_up_after_three_looks_for_five_minutes(
+    looked: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(a_node(free_gib=1), a_model(size_bytes=2 * GIB), Policy("m", min_replicas=1))
+    for seconds, looks in ((10, 3), (290, 3), (10, 4), (290, 4), (10, 5)):
+        await world.asked_after(seconds)
+        assert len(looked) == looks
+    given_up = [r for r in caplog.records if r.message == "reconciling_gave_up"]
+    assert len(given_up) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        a_node(free_gib=8),  # memory comes free
+        a_node("two"),  # a node joins
+        a_node(free_gib=1, labels={"zone": "eu"}),  # labels change
+        a_model("other", pinned=True),  # what is protected changes
+    ],
+)
+async def test_whatever_may_make_a_place_ends_the_pause_at_once(
+    change: Node | Model, looked: list[int]
+) -> None:
+    world = World(a_node(free_gib=1), a_model(size_bytes=2 * GIB), Policy("m", min_replicas=1))
+    await world.asked_after(60)
+    assert len(looked) == 3
+    world.change(change)
+    await world.asked_after(1)
+    assert len(looked) == 4
 
 
 async def test_a_load_that_fails_three_times_is_left_alone_for_five_minutes() -> None:

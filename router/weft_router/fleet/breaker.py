@@ -7,15 +7,20 @@ from weft_router.fleet.views import Snapshot
 
 _PATIENT_FAILURES = 3
 _FIRST_SECONDS = 2.0
+_GIB_BITS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """How often something failed in a row, until when it is left alone, and in what circumstances it failed."""
+    """How often something failed in a row, until when it is left alone, and in what circumstances it failed.
+
+    With `placeless` there was no place for it, which looking alone tells: other circumstances give it one.
+    """
 
     failure_count: int
     until: float
     circumstances: int
+    placeless: bool = False
 
     @property
     def gave_up(self) -> bool:
@@ -24,13 +29,18 @@ class Breaker:
 
 
 def after_failure(
-    before: Breaker | None, circumstances: int, now: float, *, cooldown_seconds: float
+    before: Breaker | None,
+    circumstances: int,
+    now: float,
+    *,
+    cooldown_seconds: float,
+    placeless: bool = False,
 ) -> Breaker:
     """What is remembered of one more failure; in other circumstances counting begins anew."""
-    again = before is not None and before.circumstances == circumstances
+    again = before is not None and (before.circumstances, before.placeless) == (circumstances, placeless)
     count = before.failure_count + 1 if before is not None and again else 1
     seconds = cooldown_seconds if count >= _PATIENT_FAILURES else _FIRST_SECONDS * 2 ** (count - 1)
-    return Breaker(count, now + seconds, circumstances)
+    return Breaker(count, now + seconds, circumstances, placeless)
 
 
 def may_try(breaker: Breaker | None, circumstances: int, now: float) -> bool:
@@ -62,5 +72,25 @@ def nodes_mark(snapshot: Snapshot) -> int:
                 tuple(d.total_bytes for d in view.node.devices),
             )
             for view in snapshot.views
+        )
+    )
+
+
+def places_mark(snapshot: Snapshot, silent: frozenset[str], node_id: str = "") -> int:
+    """A number that changes with whatever may give a model a place, anywhere or on that node.
+
+    That is who runs what, how much is free (in GiB), who is silent, and what policies and model files protect.
+    """
+    catalog, view = snapshot.catalog, snapshot.by_id.get(node_id)
+    views = snapshot.views if not node_id else (view,) if view else ()
+    return hash(
+        (
+            silent & {node_id} if node_id else silent,
+            frozenset(
+                (v.node.id, v.largest_bytes >> _GIB_BITS, frozenset(r.replica.id for r in v.replicas))
+                for v in views
+            ),
+            frozenset((p.model, p.min_replicas, p.spread_all) for p in catalog.policies.values()),
+            frozenset((m.name, m.revision, m.pinned) for m in catalog.models.values()),
         )
     )

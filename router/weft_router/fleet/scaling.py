@@ -17,19 +17,35 @@ from weft_router.fleet.views import NodeView, ReplicaView, Snapshot
 class ScalingRules:
     """After how long busyness adds a replica and idleness takes one away.
 
-    A replica is busy with more than `busy_share` of its slots in use; at 0, with any request at all.
+    A replica is busy with `busy_share` of its slots in use: at 1 with all of them, at 0 with any request at all.
     """
 
     busy_seconds: float = 10.0
     idle_seconds: float = 300.0
-    busy_share: float = 0.0
+    busy_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What one look at a model hands to the next: since when all its replicas have been busy."""
+    """What one look at a model hands to the next: for how long all its replicas have been busy, and when it looked.
 
-    busy_since: float | None = None
+    Moments at which one of them was not, between two requests, take a multiple of their time off and not all of it: so
+    whoever is busy nearly always is found busy, and whoever is busy by turns is not.
+    """
+
+    busy_seconds: float = 0.0
+    looked: float | None = None
+
+    def after(self, now: float, *, busy: bool) -> "Remembered":
+        """What is remembered after one more look; a long time without one says nothing."""
+        seconds = 0.0 if self.looked is None else min(now - self.looked, _LONGEST_GAP_SECONDS)
+        busy_seconds = self.busy_seconds + seconds if busy else self.busy_seconds - _REST_WEIGHT * seconds
+        return Remembered(max(0.0, busy_seconds), now)
+
+
+# Below four fifths of the time a model counts as not busy in the long run.
+_REST_WEIGHT = 4.0
+_LONGEST_GAP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +77,12 @@ def next_step(
     now: float,
     rules: ScalingRules,
     avoid: frozenset[str] = frozenset(),
+    waited_for: bool = False,
 ) -> tuple[Step | None, Remembered]:
-    """The one thing to do for a model now, if any, and what to remember; nothing is spread to nodes to `avoid`."""
+    """The one thing to do for a model now, if any, and what to remember; nothing is spread to nodes to `avoid`.
+
+    A model that is `waited_for` is busy, also in the moment in which a slot goes from one request to the next.
+    """
     there = _views(model, snapshot)
     stray = next((v for v in there if _is_stray(v.replica, snapshot)), None)
     if stray is not None:
@@ -73,20 +93,13 @@ def next_step(
     if policy.spread_all:
         return _spread(model, policy, snapshot, avoid), Remembered()
     live = [v for v in there if _is_live(v.replica) and snapshot.counts(v.replica)]
-    if not policy.scales or not _all_busy(live, rules):
-        remembered = Remembered()
-    elif remembered.busy_since is None:
-        remembered = Remembered(now)
     if not policy.scales:
-        return None, remembered
+        return None, Remembered()
+    remembered = remembered.after(now, busy=_all_busy(live, rules, waited_for=waited_for))
     step = _toward_bounds(model, policy, live) or _down(policy, live, now, rules)
-    if step is None and _may_grow(policy, live) and _busy_for(remembered, now) >= rules.busy_seconds:
-        return Grow(model, "every replica is busy"), Remembered(now)
+    if step is None and _may_grow(policy, live) and remembered.busy_seconds >= rules.busy_seconds:
+        return Grow(model, "every replica is busy"), Remembered(0.0, now)
     return step, remembered
-
-
-def _busy_for(remembered: Remembered, now: float) -> float:
-    return float("-inf") if remembered.busy_since is None else now - remembered.busy_since
 
 
 def _toward_bounds(model: str, policy: Policy, live: Sequence[ReplicaView]) -> Step | None:
@@ -131,9 +144,13 @@ def _takes(view: NodeView, model: str, policy: Policy, snapshot: Snapshot) -> bo
     return view.healthy and backend in view.engines and matches(policy.node_selector, view.node.labels)
 
 
-def _all_busy(live: Sequence[ReplicaView], rules: ScalingRules) -> bool:
+def _all_busy(live: Sequence[ReplicaView], rules: ScalingRules, *, waited_for: bool) -> bool:
     ready = [v for v in live if v.replica.state is ReplicaState.READY]
-    return bool(ready) and all(v.in_flight_count > v.replica.slot_count * rules.busy_share for v in ready)
+    return bool(ready) and (waited_for or all(_is_busy(v, rules) for v in ready))
+
+
+def _is_busy(view: ReplicaView, rules: ScalingRules) -> bool:
+    return view.in_flight_count >= max(1.0, view.replica.slot_count * rules.busy_share)
 
 
 def _most_rested(views: Iterable[ReplicaView]) -> ReplicaView:

@@ -4,9 +4,16 @@ from typing import Any
 
 import pytest
 
-from tests.router.builders import a_device, a_fleet, a_model, a_node
-from weft_router.fleet.breaker import Breaker, after_failure, circumstances_of, may_try, nodes_mark
-from weft_router.fleet.entities import Model, Node, NodeState
+from tests.router.builders import a_device, a_fleet, a_model, a_node, a_replica
+from weft_router.fleet.breaker import (
+    Breaker,
+    after_failure,
+    circumstances_of,
+    may_try,
+    nodes_mark,
+    places_mark,
+)
+from weft_router.fleet.entities import Model, Node, NodeState, Replica
 from weft_router.fleet.policy import Policy
 
 
@@ -62,3 +69,34 @@ def test_so_do_a_node_more_another_file_and_another_policy_but_not_free_memory()
     assert mark(a_node(), a_model(revision="rev2")) != before
     assert mark(a_node(), a_model(), Policy("m", min_replicas=1)) != before
     assert mark(a_node(free_gib=1), a_model()) == before
+
+
+def test_want_of_a_place_and_a_load_that_failed_are_counted_apart() -> None:
+    breaker = after_failure(failed(2), 1, 100, cooldown_seconds=300, placeless=True)
+    assert breaker.failure_count == 1
+
+
+def places(*things: Node | Model | Policy | Replica, silent: frozenset[str] = frozenset()) -> int:
+    return places_mark(a_fleet(*things).snapshot(), silent)
+
+
+@pytest.mark.parametrize(
+    "things",
+    [
+        (a_node(), a_model()),
+        (a_node(), a_model(), a_replica("r-2")),
+        (a_node(free_gib=12), a_model(), a_replica()),
+        (a_node(), a_model(pinned=True), a_replica()),
+        (a_node(), a_model(), a_replica(), Policy("other", min_replicas=1)),
+    ],
+)
+def test_whatever_may_make_a_place_changes_the_places(things: tuple[Any, ...]) -> None:
+    assert places(*things) != places(a_node(), a_model(), a_replica())
+
+
+def test_so_does_a_node_that_is_heard_again_but_not_a_request_more_or_less() -> None:
+    before = places(a_node(), a_model(), a_replica())
+    assert places(a_node(), a_model(), a_replica(), silent=frozenset({"n-one"})) != before
+    fleet = a_fleet(a_node(), a_model(), a_replica())
+    fleet.report("n-one", {"r-1": 3}, 5)
+    assert places_mark(fleet.snapshot(), frozenset()) == before

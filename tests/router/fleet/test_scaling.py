@@ -1,17 +1,20 @@
 """How many replicas there shall be next, one step at a time."""
 
 from dataclasses import replace
+from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
 
 from tests.router.builders import a_fleet, a_model, a_node, a_replica
-from weft_router.fleet.entities import NodeState, ReplicaState
+from weft_router.fleet.entities import Changes, NodeState, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.policy import Policy
 from weft_router.fleet.scaling import Grow, Remembered, ScalingRules, Shrink, Step, next_step
 
 RULES = ScalingRules(busy_seconds=10, idle_seconds=300)
+SLOTS = 4
 NODES = tuple(a_node(name) for name in "abc")
 
 
@@ -24,13 +27,14 @@ def step(
     *replicas: Any,
     now: float = 1000,
     busy: tuple[str, ...] = (),
-    since: float | None = None,
+    busy_seconds: float = 0.0,
     **fields: Any,
 ) -> Step | None:
     fleet = a_fleet(*NODES, a_model(), policy, *replicas, **fields)
     for replica_id in busy:
-        fleet.report(fleet.replicas[replica_id].node_id, {replica_id: 1}, now)
-    return next_step("m", fleet.snapshot(), Remembered(since), now=now, rules=RULES)[0]
+        fleet.report(fleet.replicas[replica_id].node_id, {replica_id: SLOTS}, now)
+    remembered = Remembered(busy_seconds, now - 1)
+    return next_step("m", fleet.snapshot(), remembered, now=now, rules=RULES)[0]
 
 
 def test_below_the_minimum_one_more_is_loaded_and_others_may_go_for_it() -> None:
@@ -74,32 +78,91 @@ def test_a_busy_replica_is_not_what_goes() -> None:
 
 def test_when_all_have_been_busy_for_long_enough_one_more_is_loaded() -> None:
     policy = Policy("m", max_replicas=2)
-    assert step(policy, on("a"), busy=("r-a",), since=991) is None
-    assert step(policy, on("a"), busy=("r-a",), since=990) == Grow("m", "every replica is busy")
+    assert step(policy, on("a"), busy=("r-a",), busy_seconds=8.9) is None
+    assert step(policy, on("a"), busy=("r-a",), busy_seconds=9) == Grow("m", "every replica is busy")
 
 
-def test_busyness_is_remembered_and_forgotten() -> None:
-    fleet = a_fleet(*NODES, a_model(), Policy("m", max_replicas=2), on("a"))
-    fleet.report("n-a", {"r-a": 1}, 5)
-    _, remembered = next_step("m", fleet.snapshot(), Remembered(), now=5, rules=RULES)
-    assert remembered == Remembered(5)
-    _, remembered = next_step("m", fleet.snapshot(), remembered, now=9, rules=RULES)
-    assert remembered == Remembered(5)
-    grow, remembered = next_step("m", fleet.snapshot(), remembered, now=15, rules=RULES)
-    assert (isinstance(grow, Grow), remembered) == (True, Remembered(15))
-    fleet.report("n-a", {"r-a": 0}, 16)
-    assert next_step("m", fleet.snapshot(), remembered, now=16, rules=RULES)[1] == Remembered()
+class Watched:
+    """One model that is looked at every second."""
+
+    def __init__(self, policy: Policy, *replicas: Any, rules: ScalingRules = RULES) -> None:
+        self.policy, self.rules = policy, rules
+        self.fleet = a_fleet(*NODES, a_model(), policy, *replicas)
+        self.now, self.remembered = 0.0, Remembered()
+
+    def looks(self, *counts: int, waited_for: bool = False) -> list[Step | None]:
+        """What each further look asks for, with so many requests at each replica; nothing of it is done."""
+        return [self._look(count, waited_for=waited_for) for count in counts]
+
+    def _look(self, count: int, *, waited_for: bool) -> Step | None:
+        self.now += 1
+        for replica in self.fleet.replicas.values():
+            self.fleet.report(replica.node_id, {replica.id: count}, self.now)
+        found, self.remembered = next_step(
+            "m",
+            self.fleet.snapshot(),
+            self.remembered,
+            now=self.now,
+            rules=self.rules,
+            waited_for=waited_for,
+        )
+        return found
+
+
+def steps(found: list[Step | None]) -> list[int]:
+    """At which looks something was asked for, from 1."""
+    return [number for number, each in enumerate(found, 1) if each is not None]
+
+
+def a_watched(**fields: Any) -> Watched:
+    return Watched(Policy("m", max_replicas=2), on("a", slot_count=SLOTS), rules=replace(RULES, **fields))
+
+
+def test_full_replicas_get_another_one_every_ten_seconds() -> None:
+    assert steps(a_watched().looks(*[SLOTS] * 31)) == [11, 21, 31]
+
+
+def test_a_free_slot_is_no_reason_for_another_one() -> None:
+    assert steps(a_watched().looks(*[SLOTS - 1] * 100)) == []
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 1), (0.5, 2), (0.75, 3), (1.0, 4)])
+def test_how_many_slots_make_a_replica_busy_is_a_setting(share: float, count: int) -> None:
+    assert steps(a_watched(busy_share=share).looks(*[count - 1] * 20)) == []
+    assert steps(a_watched(busy_share=share).looks(*[count] * 12)) == [11]
+
+
+def test_a_moment_between_two_requests_costs_a_few_seconds_and_not_all_of_them() -> None:
+    assert steps(a_watched().looks(*[SLOTS] * 9, 0, *[SLOTS] * 9)) == [16]
+
+
+def test_whoever_is_busy_by_turns_is_not_busy() -> None:
+    """However the looks fall: up to four fifths of the time."""
+    for busy in range(1, 5):
+        rhythm = [SLOTS] * busy + [0] * (5 - busy)
+        assert steps(a_watched().looks(*rhythm * 100)) == []
+
+
+def test_while_somebody_waits_there_is_no_free_slot() -> None:
+    assert steps(a_watched().looks(*[0] * 12, waited_for=True)) == [11]
+
+
+def test_a_long_time_without_a_look_says_nothing() -> None:
+    watched = a_watched()
+    watched.looks(SLOTS)
+    watched.now += 600
+    assert watched.looks(SLOTS) == [None]
 
 
 def test_the_maximum_holds_and_no_maximum_is_none() -> None:
-    busy = {"busy": ("r-a",), "since": 1.0}
+    busy = {"busy": ("r-a",), "busy_seconds": 60.0}
     assert step(Policy("m", max_replicas=1), on("a"), **busy) is None  # type: ignore[arg-type]
     assert isinstance(step(Policy("m", min_replicas=1), on("a"), **busy), Grow)  # type: ignore[arg-type]
 
 
 def test_while_one_loads_no_other_is_asked_for() -> None:
     loading = on("b", state=ReplicaState.LOADING)
-    assert step(Policy("m", max_replicas=3), on("a"), loading, busy=("r-a",), since=1) is None
+    assert step(Policy("m", max_replicas=3), on("a"), loading, busy=("r-a",), busy_seconds=60) is None
 
 
 def test_a_lowered_maximum_takes_away_what_is_too_many() -> None:
@@ -108,8 +171,8 @@ def test_a_lowered_maximum_takes_away_what_is_too_many() -> None:
 
 
 def test_without_a_minimum_or_a_maximum_nothing_scales() -> None:
-    assert step(Policy("m"), on("a"), on("b"), busy=("r-a", "r-b"), since=1) is None
-    assert step(Policy("m", {"node.name": "a"}), on("a"), busy=("r-a",), since=1) is None
+    assert step(Policy("m"), on("a"), on("b"), busy=("r-a", "r-b"), busy_seconds=60) is None
+    assert step(Policy("m", {"node.name": "a"}), on("a"), busy=("r-a",), busy_seconds=60) is None
 
 
 def test_spreading_puts_one_on_each_node_that_matches() -> None:
@@ -155,10 +218,24 @@ def test_one_step_after_the_other_leads_to_the_bounds_and_stays_there() -> None:
     assert (count, len(fleet.replicas)) == (2, 2)
 
 
-def test_slots_may_say_what_busy_means() -> None:
-    rules = replace(RULES, busy_share=0.5)
-    fleet = a_fleet(*NODES, a_model(), Policy("m", max_replicas=2), on("a", slot_count=4))
-    for count, busy in ((2, False), (3, True)):
-        fleet.report("n-a", {"r-a": count}, 5)
-        _, remembered = next_step("m", fleet.snapshot(), Remembered(), now=5, rules=rules)
-        assert (remembered.busy_since is not None) is busy
+def test_under_a_noisy_load_replicas_come_and_go_seldom() -> None:
+    """An hour in which requests come and go at random, a quarter of it with twice of what one replica can do."""
+    rng, policy = Random(5), Policy("m", max_replicas=3)
+    watched = Watched(policy, on("a"))
+    made: list[tuple[float, str]] = []
+    for second in range(3600):
+        crowd = rng.choice((0, 1, 2, 4)) if (second // 450) % 2 else rng.choice((6, 8, 9, 12))
+        each = crowd // len(watched.fleet.replicas)
+        (found,) = watched.looks(each)
+        if isinstance(found, Grow):
+            node = next(n for n in NODES if not watched.fleet.replicas_on(n.id))
+            more = a_replica(f"r-{second}", node_id=node.id)
+            watched.fleet.apply(Changes(sequence=second + 2, replicas=(more,)), watched.now)
+            made.append((watched.now, "up"))
+        elif isinstance(found, Shrink):
+            gone = Changes(sequence=second + 2, gone_replicas=(found.replica.id,))
+            watched.fleet.apply(gone, watched.now)
+            made.append((watched.now, "down"))
+    turns = [b for a, b in pairwise(made) if a[1] != b[1]]
+    assert ("up" in {kind for _, kind in made}, len(made) <= 12) == (True, True)
+    assert all(later[0] - sooner[0] >= RULES.busy_seconds for sooner, later in pairwise(turns))
