@@ -35,3 +35,12 @@ def test_everything_that_is_told_is_in_the_table() -> None:
 def test_everything_in_the_table_is_told() -> None:
     told = {name for call in calls() for name in constants(call)}
     assert EVENT_NAMES.keys() <= told
+
+
+def test_the_operators_table_is_the_codes() -> None:
+    section = (ROOT / "docs/operations.md").read_text().partition("## Events\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    assert rows == [
+        f"| `{what}` | {name.kind.name.lower()} | {name.meaning} | {name.details} |"  # type: ignore[union-attr]
+        for what, name in EVENT_NAMES.items()
+    ]
