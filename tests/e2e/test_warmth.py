@@ -13,8 +13,14 @@ from tests.e2e.stack import Stack, eventually, free_port
 pytestmark = pytest.mark.e2e
 
 SCHEDULING = "/api/nodes/scheduling"
-MODELS = ("brief", "windowed", "first", "second", "patient")
+MODELS = ("brief", "windowed", "first", "second", "third", "fourth", "patient")
 LIMITS = {"WEFT_MAX_ACTIVE_BACKENDS": "1"}
+# Something is always in use on a machine that runs this.
+SHORT = {
+    "WEFT_MEMORY_BUDGET": "100%",
+    "WEFT_MEMORY_RECLAIMER": "true",
+    "WEFT_MEMORY_RECLAIMER_THRESHOLD": "0.001",
+}
 WATCHED = {
     "WEFT_WATCHDOG_IDLE": "true",
     "WEFT_WATCHDOG_IDLE_TIMEOUT": "2s",
@@ -25,7 +31,7 @@ WATCHED = {
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack whose own worker has no limits, one that may run one replica only, and one with both watchdogs."""
+    """A stack whose own worker has no limits, others with one replica, both watchdogs, little memory."""
     made = Stack(tmp_path_factory.mktemp("warm") / "home", free_port())
     for name in MODELS:
         made.write_model(name)
@@ -38,6 +44,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with (
         made.second_worker("narrow", **SHORT_TIMERS, **LIMITS),
         made.second_worker("watched", **SHORT_TIMERS, **WATCHED),
+        made.second_worker("short", **SHORT_TIMERS, **SHORT),
     ):
         yield made
     made.weft("down", "--purge")
@@ -136,7 +143,22 @@ def test_a_request_that_keeps_a_replica_busy_for_too_long_is_ended_with_a_reason
     assert answer.status_code == 504, answer.text
     assert "WEFT_WATCHDOG_BUSY_TIMEOUT" in answer.json()["error"]["message"]
     eventually(lambda: pid not in replicas(warm, "patient"), what="its process stopped")
+    with warm.stream("patient", messages=[{"role": "user", "content": "tokens=1000 delay_ms=50"}]) as pieces:
+        told = b"".join(pieces)
+    assert b"WEFT_WATCHDOG_BUSY_TIMEOUT" in told
+    assert b"[DONE]" not in told
     ask(warm, "patient")
+
+
+def test_where_memory_is_short_what_is_idle_goes_but_for_what_is_needed(warm: Stack) -> None:
+    set_policy(warm, "third", **on("short"))
+    set_policy(warm, "fourth", min_replicas=1, **on("short"))
+    eventually(lambda: replicas(warm, "fourth"), what="the minimum")
+    held = replicas(warm, "fourth")
+    ask(warm, "third", keep_alive=-1)
+    eventually(lambda: not replicas(warm, "third"), what="unloaded", seconds=15)
+    assert reasons(warm, "third")[-1].endswith("% of the memory of short are in use")
+    assert replicas(warm, "fourth") == held
 
 
 def test_a_node_with_an_idle_watchdog_keeps_nothing_that_is_idle_but_what_is_needed(warm: Stack) -> None:

@@ -68,6 +68,10 @@ def test_settings_are_read(environment: pytest.MonkeyPatch, name: str, text: str
         ("memory_budget", "0%"),
         ("memory_budget", "much"),
         ("heartbeat_interval", "0"),
+        ("max_active_backends", "-1"),
+        ("watchdog_idle_timeout", "0"),
+        ("watchdog_busy_timeout", "soon"),
+        ("memory_reclaimer_threshold", "95"),
         ("max_replicas_per_model", "0"),
     ],
 )
@@ -75,6 +79,16 @@ def test_bad_settings_are_refused(environment: pytest.MonkeyPatch, name: str, te
     environment.setenv(f"WEFT_{name.upper()}", text)
     with pytest.raises(ValidationError, match=name):
         WorkerSettings()
+
+
+def test_limits_of_the_node_hold_where_they_are_turned_on(environment: pytest.MonkeyPatch) -> None:
+    settings = WorkerSettings()
+    assert (settings.idle_limit, settings.busy_limit, settings.memory_limit) == (None, None, None)
+    for name in ("WATCHDOG_IDLE", "WATCHDOG_BUSY", "MEMORY_RECLAIMER"):
+        environment.setenv(f"WEFT_{name}", "true")
+    settings = WorkerSettings()
+    assert (settings.idle_limit, settings.busy_limit) == (timedelta(minutes=15), timedelta(minutes=5))
+    assert settings.memory_limit == 0.95
 
 
 def test_a_share_is_of_what_the_machine_has() -> None:

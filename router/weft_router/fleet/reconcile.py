@@ -75,4 +75,7 @@ def _merged(row: Replica | None, report: Replica) -> Replica | None:
         )
     if row.state is ReplicaState.LOADING:
         return row
+    if row.state is ReplicaState.READY and report.state is ReplicaState.UNLOADING:
+        # Its worker ends it, or it ends itself; no process ever comes back from that.
+        row = replace(row, state=ReplicaState.UNLOADING)
     return replace(row, address=report.address, problem=report.problem)

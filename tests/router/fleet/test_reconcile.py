@@ -94,3 +94,10 @@ def test_a_problem_is_written_down_and_taken_back_as_its_worker_says() -> None:
     assert reconcile([well], [hung], loading=NONE) == Reconciled(write=(hung,))
     assert reconcile([hung], [hung], loading=NONE) == Reconciled()
     assert reconcile([hung], [well], loading=NONE) == Reconciled(write=(well,))
+
+
+def test_a_replica_that_ends_by_itself_gets_nothing_new_and_is_never_taken_back() -> None:
+    leaving = a_replica(state=ReplicaState.UNLOADING)
+    assert reconcile([a_replica()], [leaving], loading=NONE) == Reconciled(write=(leaving,))
+    assert reconcile([leaving], [leaving], loading=NONE).write == ()
+    assert reconcile([leaving], [a_replica()], loading=NONE).write == ()

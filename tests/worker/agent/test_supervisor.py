@@ -6,6 +6,8 @@ import signal
 import socket
 from pathlib import Path
 
+import pytest
+
 from tests.worker.agent.fleet import Fleet, eventually
 from weft_common.process import alive, start_time
 from weft_proto.weft.types.v1 import Replica, ReplicaState
@@ -192,3 +194,18 @@ async def test_a_stop_ends_a_backend_that_still_starts(fleet: Fleet) -> None:
             await eventually(lambda: fleet.record() is not None, "a process")
             assert (await fleet.stop("r-1")).found
         assert starting.result().error != ""
+
+
+async def test_a_replica_whose_own_watchdog_should_have_ended_it_is_killed(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weft_worker.agent.supervisor._SWEEP_SECONDS", 0.02)
+    async with fleet.agent(watchdog_busy="true", watchdog_busy_timeout="60s"):
+        await fleet.on_the_bus()
+        others, replica = await installed(fleet, "r-1"), await installed(fleet, "r-2", replica_index=1)
+        started = start_time(replica.pid) or 0
+        await fleet.tell(others.address, load={"in_flight": 1, "queued": 0, "busy_seconds": 30})
+        await fleet.tell(replica.address, load={"in_flight": 1, "queued": 0, "busy_seconds": 61})
+        assert alive(replica.pid, started)
+        await eventually(lambda: not alive(replica.pid, started), "the end of its process")
+        assert alive(others.pid, start_time(others.pid) or 0)

@@ -126,6 +126,8 @@ class RunningReplica:
     """Why it failed, as it said itself."""
     busy_since: float | None = None
     """When the request got its slot that has held one longest, by its last word; None where none did."""
+    overdue_looks: int = 0
+    """For how many looks in a row that has been longer ago than its busy watchdog allows."""
 
     @property
     def id(self) -> str:

@@ -29,8 +29,9 @@ _SWEEP_SECONDS = 1.0
 # How long a replica that is not needed any more still takes requests from gateways that do not know that yet.
 _LINGER_SECONDS = 5.0
 _TRIM_EVERY_SWEEPS = 10
-# A process whose busy watchdog barks ends within this time; one that hangs does not.
-_WATCHDOG_MARGIN_SECONDS = 5.0
+# A process whose busy watchdog barks ends within so many looks; one that hangs does not. Looks, since an agent that was
+# stopped itself must hear first what was said meanwhile.
+_WATCHDOG_LOOKS = 5
 
 _log = logging.getLogger(__name__)
 
@@ -190,11 +191,12 @@ class Supervisor:
 
     def _overdue(self, replica: RunningReplica) -> str:
         """Why a replica goes whose own busy watchdog should have ended it by now, as its loop hangs, say."""
-        limit = self._settings.busy_limit
-        if limit is None or replica.busy_since is None:
+        limit, since = self._settings.busy_limit, replica.busy_since
+        if limit is None or since is None or self._clock.monotonic() - since <= limit.total_seconds():
+            replica.overdue_looks = 0
             return ""
-        late = self._clock.monotonic() - replica.busy_since - limit.total_seconds()
-        return "one request kept it busy for too long" if late > _WATCHDOG_MARGIN_SECONDS else ""
+        replica.overdue_looks += 1
+        return "one request kept it busy for too long" if replica.overdue_looks > _WATCHDOG_LOOKS else ""
 
     async def _start(self, request: InstallBackendRequest, membership: Membership) -> None:
         """Bring a process up; the outcome is in the roster, so that nothing is raised into the task group."""

@@ -27,8 +27,9 @@ from weft_worker.backend.replica import MakeEngine, Replica
 from weft_worker.backend.works import Works
 
 _ORPHAN_GRACE_SECONDS = 5.0
-# For the answers to requests that are not to blame.
-_WATCHDOG_GRACE_SECONDS = 1.0
+# For requests that are not to blame: those that run may finish, and gateways that have not heard yet send some more.
+_WATCHDOG_GRACE_SECONDS = 2.0
+_WATCHDOG_LINGER_SECONDS = 1.0
 # For what must still be written after the grace; less than the agent waits then before it kills.
 _LAST_WORDS_SECONDS = 0.25
 # Gateways hear of a stop by way of a router: that takes them milliseconds.
@@ -95,6 +96,11 @@ def _build(
 ) -> _Parts:
     changes = Changes()
     model = document.model
+
+    def bitten() -> None:
+        changes.tell()
+        ending.wish("busy_watchdog", _WATCHDOG_GRACE_SECONDS, linger_seconds=_WATCHDOG_LINGER_SECONDS)
+
     return _Parts(
         document=document,
         replica=Replica(document, make_engine, tasks, changes),
@@ -104,9 +110,7 @@ def _build(
         changes=changes,
         clock=clock,
         ending=ending,
-        watchdog=BusyWatchdog(
-            document.busy_limit_seconds, clock, lambda: ending.wish("busy_watchdog", _WATCHDOG_GRACE_SECONDS)
-        ),
+        watchdog=BusyWatchdog(document.busy_limit_seconds, clock, bitten),
     )
 
 
@@ -148,7 +152,7 @@ async def _keep_lease(parts: _Parts, works: Works, address: str) -> None:
     lease = LeaseClock(document.lease_seconds, document.orphan_seconds, lost=parts.clock.monotonic())
     reporter = Reporter(
         hello=lambda: _hello(parts, address),
-        state=lambda: StateChange(state=parts.replica.state, message=parts.replica.failure),
+        state=lambda: _state(parts),
         load=lambda: _load(parts, works),
         on_standing=_standing_handler(parts),
         on_stop=lambda stop: _stop(parts, stop),
@@ -189,6 +193,13 @@ def _hello(parts: _Parts, address: str) -> Hello:
         slot_count=document.model.slot_count,
         max_queue_count=document.model.max_queue_count,
     )
+
+
+def _state(parts: _Parts) -> StateChange:
+    """Where the process stands; bitten by its watchdog it is as good as gone, while it still takes what comes."""
+    if parts.watchdog.has_bitten and parts.replica.state is LeaseState.READY:
+        return StateChange(state=LeaseState.UNLOADING)
+    return StateChange(state=parts.replica.state, message=parts.replica.failure)
 
 
 def _load(parts: _Parts, works: Works) -> Load:

@@ -13,7 +13,7 @@ _logger = logging.getLogger(__name__)
 
 
 class BusyWatchdog:
-    """State: `_since`, when each request that holds a slot got it. Without a limit it only knows these moments.
+    """State: `_since`, when each request that holds a slot got it, and `has_bitten`. Without a limit it never does.
 
     Each request has a time of its own: a replica that answers one after the other is busy for ever, and well. Should
     the loop hang, and this watchdog with it, the agent kills the process by what it was told last.
@@ -24,6 +24,7 @@ class BusyWatchdog:
         self._clock = clock
         self._end_process = end_process
         self._since: dict[Run, float] = {}
+        self.has_bitten = False
 
     @contextmanager
     def watch(self, run: Run) -> Iterator[None]:
@@ -53,4 +54,5 @@ class BusyWatchdog:
                 " allows (WEFT_WATCHDOG_BUSY_TIMEOUT); its process was stopped."
             )
         )
+        self.has_bitten = True
         self._end_process()

@@ -220,3 +220,28 @@ def test_a_refusal_does_not_repeat_what_the_client_wrote() -> None:
     with pytest.raises(InvalidRequest) as caught:
         _parse(max_tokens="my secret", messages=[{"role": "my secret", "content": 5}])
     assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (None, None),
+        (0, 0.0),
+        ("0", 0.0),
+        (90, 90.0),
+        (1.5, 1.5),
+        ("5m", 300.0),
+        ("1h30m", 5400.0),
+        ("300", 300.0),
+        (-1, -1.0),
+        ("-1", -1.0),
+        ("-5m", -1.0),
+    ],
+)
+def test_a_keep_alive_has_the_forms_that_ollama_takes(said: object, seconds: float | None) -> None:
+    assert _parse(keep_alive=said).keep_alive == seconds
+
+
+@pytest.mark.parametrize("said", ["", "-", "soon", "5 minutes", True, [], {}, 1e9, "1000d"])
+def test_a_keep_alive_that_is_none_is_named(said: object) -> None:
+    assert _refused_field(keep_alive=said) == "keep_alive"
