@@ -91,8 +91,10 @@ class Routers:
         self._shunned.pop(self._clients[turn % len(self._clients)][0], None)
 
     def _shun(self, address: str, error: Exception) -> None:
+        known = self._is_shunned(address)
         self._shunned[address] = self._clock.monotonic() + _SHUN_SECONDS
-        _log.warning("router_unreachable", extra={"router": address, "error": str(error)})
+        if not known:  # thousands may wait there, and each of them finds out
+            _log.warning("router_unreachable", extra={"router": address, "error": str(error)})
 
     def _is_shunned(self, address: str) -> bool:
         now = self._clock.monotonic()

@@ -42,6 +42,8 @@ async def open_channel(
         ("grpc.min_reconnect_backoff_ms", int(connect_seconds * 1_000)),
         ("grpc.keepalive_time_ms", int(silence_seconds * 2_000 / 3)),
         ("grpc.keepalive_timeout_ms", int(silence_seconds * 1_000 / 3)),
+        # Where this one is longer, a minute by default, a ping without an answer ends nothing before it.
+        ("grpc.http2.ping_timeout_ms", int(silence_seconds * 1_000 / 3)),
     )
     async with grpc.aio.insecure_channel(target, options=options) as channel:
         yield channel

@@ -32,8 +32,9 @@ def ahead_count(slot_count: int, service_seconds: float | None, max_queue_count:
 
     Little's law: with `slot_count` slots of `service_seconds` each, `slot_count / service_seconds` requests end in a
     second, hence as many as end within the turn-around must be there already. Where service takes so long that the
-    turn-around is nothing beside it, none is: whoever is handed out can no longer be overtaken by a fairer claim.
+    turn-around is nothing beside it, none is: whoever is handed out can no longer be overtaken by a fairer claim. For
+    the same reason never more than a second round of slots, since the next requests may be longer than the last ones.
     """
     if not service_seconds or TURN_AROUND_SECONDS / service_seconds < _IDLE_SHARE:
         return 0
-    return min(max_queue_count, math.ceil(slot_count * TURN_AROUND_SECONDS / service_seconds))
+    return min(max_queue_count, slot_count, math.ceil(slot_count * TURN_AROUND_SECONDS / service_seconds))
