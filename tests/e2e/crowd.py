@@ -61,10 +61,11 @@ def words(count: int) -> str:
 class Client:
     """Asks one Weft."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, key: str = "") -> None:
         self._port = stack.port
         self._head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: weft\r\nauthorization: Bearer {stack.key}\r\n"
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: weft\r\n"
+            f"authorization: Bearer {key or stack.key}\r\n"
             "content-type: application/json\r\nconnection: close\r\n"
         )
 
@@ -82,10 +83,10 @@ class Client:
 class Crowd:
     """Requests under way in a thread of their own; `answers` fill as bytes arrive."""
 
-    def __init__(self, stack: Stack, bodies: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, stack: Stack, bodies: Sequence[Mapping[str, Any]], key: str = "") -> None:
         _raise_file_limit()
         self.answers = [Answer() for _ in bodies]
-        self._client = Client(stack)
+        self._client = Client(stack, key)
         self._bodies = bodies
         self._tasks: list[asyncio.Task[None]] = []
         self._begun = threading.Event()
@@ -198,9 +199,9 @@ def chat(model: str, words: str = "", *, stream: bool = False, **fields: Any) ->
 
 
 @contextlib.contextmanager
-def crowd(stack: Stack, bodies: Sequence[Mapping[str, Any]]) -> Iterator[Crowd]:
+def crowd(stack: Stack, bodies: Sequence[Mapping[str, Any]], *, key: str = "") -> Iterator[Crowd]:
     """Send everything at once; the block may do harm meanwhile, and is left with every answer in."""
-    made = Crowd(stack, bodies)
+    made = Crowd(stack, bodies, key)
     try:
         yield made
     except BaseException:
