@@ -145,6 +145,7 @@ def make_parts(base: Base) -> Parts:
             unloads=unloads,
             clock=clock,
             journal=base.journal,
+            leases=base.leases,
         ),
         monitor=_monitor(base, probe, unloads),
         slots=Slots(

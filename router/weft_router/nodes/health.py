@@ -1,7 +1,7 @@
 """Nodes age: late ones are unhealthy, lost ones offline, and whoever is heard again is well again.
 
-Every router looks; what one has written, the others find written. A router that could not hear for a while, because it
-has just started or the database was away, calls nobody silent until it has listened long enough.
+Every router looks, and tells its watchers what others heard; the one that leads writes. A router that could not hear
+for a while, because it has just started or the database was away, calls nobody silent until it has listened for long.
 """
 
 import asyncio
@@ -12,9 +12,11 @@ from weft_common.events import Journal
 from weft_proto.weft.types.v1 import EventKind
 from weft_router.fleet.entities import Node, NodeState, ReplicaState
 from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.lease import Fence
 from weft_router.fleet.node_life import HealthLimits, aged
+from weft_router.leases import Lease
 from weft_router.nodes.ages import Ages
-from weft_router.store.protocol import NodeChanged, Store
+from weft_router.store.protocol import NodeChanged, StaleLeader, Store
 from weft_router.sync import FleetSync
 
 _log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class Health:
         ages: Ages,
         limits: HealthLimits,
         journal: Journal,
+        lease: Lease,
     ) -> None:
         self._fleet = fleet
         self._store = store
@@ -39,6 +42,7 @@ class Health:
         self._ages = ages
         self._limits = limits
         self._journal = journal
+        self._lease = lease
 
     async def watch(self) -> None:
         """Look for ever, ten times before a node can be late."""
@@ -49,27 +53,33 @@ class Health:
 
     async def turn(self) -> None:
         """Bring every node's state level with its age, and forget what runs where nobody can be reached."""
+        # Taken first: what this router decides on is never older than its term.
+        fence = self._lease.fence
         try:
-            await self._look()
+            await self._look(fence)
+        except StaleLeader:
+            self._lease.note_refused(fence, "to change nodes")
         except PartUnavailable as error:
             self._ages.lose_sight()
             _log.debug("ages_not_known", extra={"error": str(error)})
 
-    async def _look(self) -> None:
+    async def _look(self, fence: Fence | None) -> None:
         await self._sync.refresh()
         # Read before the ages: a node that is heard from and written meanwhile is not judged by an old age.
         seen, nodes = self._fleet.sequence, tuple(self._fleet.nodes.values())
         await self._ages.read()
-        changed = [await self._age(node, seen) for node in nodes]
+        if fence is None:
+            return
+        changed = [await self._age(node, seen, fence) for node in nodes]
         gone = [replica_id for node in nodes for replica_id in self._unreachable(node)] + self._homeless()
         if gone:
             _log.info("replicas_unreachable", extra={"replicas": gone})
-            await self._store.remove_replicas(gone)
+            await self._store.remove_replicas(gone, fence=fence)
             self._tell_lost(gone)
         if gone or any(changed):
             await self._sync.after_write()
 
-    async def _age(self, node: Node, seen: int) -> bool:
+    async def _age(self, node: Node, seen: int, fence: Fence) -> bool:
         seconds = self._ages.age(node)
         if self._is_silent(seconds) and not self._may_judge(node):
             return False
@@ -77,7 +87,7 @@ class Health:
         if after.state is node.state:
             return False
         try:
-            await self._store.put_node(after, seen=seen)
+            await self._store.put_node(after, seen=seen, fence=fence)
         except NodeChanged:
             return False
         _log.info(

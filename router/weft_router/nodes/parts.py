@@ -7,6 +7,7 @@ from typing import Any
 from weft_common.clock import Clock
 from weft_common.events import Journal
 from weft_router.fleet.fleet import Fleet
+from weft_router.leases import Leases
 from weft_router.nodes.ages import Ages
 from weft_router.nodes.drains import Drains
 from weft_router.nodes.health import Health
@@ -49,6 +50,7 @@ def make_nodes(
     unloads: Unloads,
     clock: Clock,
     journal: Journal,
+    leases: Leases,
 ) -> NodeParts:
     """Put the parts together."""
     limits = settings.health_limits()
@@ -79,7 +81,22 @@ def make_nodes(
             journal=journal,
         ),
         portraits=Portraits(fleet=fleet, ages=ages, clock=clock),
-        health=Health(fleet=fleet, store=store, sync=sync, ages=ages, limits=limits, journal=journal),
-        drains=Drains(fleet=fleet, store=store, sync=sync, unloads=unloads, clock=clock),
+        health=Health(
+            fleet=fleet,
+            store=store,
+            sync=sync,
+            ages=ages,
+            limits=limits,
+            journal=journal,
+            lease=leases.of("nodes"),
+        ),
+        drains=Drains(
+            fleet=fleet,
+            store=store,
+            sync=sync,
+            unloads=unloads,
+            clock=clock,
+            lease=leases.of("nodes"),
+        ),
         tell_seconds=min(_TELL_SECONDS, limits.late_seconds / 6),
     )

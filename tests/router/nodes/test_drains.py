@@ -117,3 +117,18 @@ async def test_commands_from_before_the_drain_are_late() -> None:
         before = router.node().generation
         await router.admin.drain_node(DrainNodeRequest(id="one"))
         assert router.node().generation > before
+
+
+async def test_a_router_that_slept_takes_no_step_of_a_drain_and_that_is_counted() -> None:
+    async with a_router() as router:
+        stops = await drained(router)
+        await router.keep.drains.look()
+        router.clock.advance(2)
+        router.store.leases.ends["nodes"] = router.clock.monotonic()
+        await router.store.leases.hold("nodes", "elsewhere", ttl=timedelta(days=1))
+        await router.keep.drains.look()
+        assert (stops.seen, state_of(router, "r-idle")) == ([], ReplicaState.READY)
+        assert [row.refused_count for row in await router.store.leases.read()] == [1]
+        await router.lease.renew()
+        await router.keep.drains.look()
+        assert [row.refused_count for row in await router.store.leases.read()] == [2]  # of the renewal

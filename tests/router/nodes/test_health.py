@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from tests.router.builders import a_replica
-from tests.router.nodes.world import a_router, call, calling, routers, running
+from tests.router.nodes.world import Router, a_router, call, calling, routers, running
 from weft_common.errors import InvalidToken
 from weft_proto.weft.node.v1 import DeregisterNodeRequest
 from weft_router.fleet.entities import NodeState, ReplicaState
@@ -173,3 +173,32 @@ async def test_a_draining_node_that_is_lost_drains_on() -> None:
         router.clock.advance(100)
         await router.keep.health.turn()
         assert (router.node().state, router.fleet.replicas) == (NodeState.DRAINING, {})
+
+
+async def _led_elsewhere(router: Router) -> None:
+    """Another router begins the next term, and this one has not heard of it."""
+    leases = router.store.leases
+    leases.ends["nodes"] = router.clock.monotonic()
+    await leases.hold("nodes", "elsewhere", ttl=timedelta(days=1))
+
+
+async def test_only_the_router_that_leads_calls_a_node_silent() -> None:
+    async with a_router() as router:
+        router.clock.advance(OLD)
+        await router.register(replicas=[running()])
+        await _led_elsewhere(router)
+        await router.lease.renew()
+        router.clock.advance(60)
+        await router.keep.health.turn()
+        assert (router.node().state, list(router.fleet.replicas)) == (NodeState.HEALTHY, ["r-1"])
+
+
+async def test_a_router_that_slept_calls_no_node_silent_and_that_is_counted() -> None:
+    async with a_router() as router:
+        router.clock.advance(OLD)
+        await router.register(replicas=[running()])
+        router.clock.advance(60)
+        await _led_elsewhere(router)
+        await router.keep.health.turn()
+        assert (router.node().state, list(router.fleet.replicas)) == (NodeState.HEALTHY, ["r-1"])
+        assert [row.refused_count for row in await router.store.leases.read()] == [1]

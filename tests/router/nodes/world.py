@@ -21,6 +21,7 @@ from weft_proto.weft.node.v1 import (
 from weft_proto.weft.types.v1 import Device, Replica, ReplicaState
 from weft_router.fleet.entities import Node
 from weft_router.fleet.fleet import Fleet
+from weft_router.leases import Leases
 from weft_router.loading.commands import Commands
 from weft_router.loading.loads import make_loads
 from weft_router.nodes.parts import make_nodes
@@ -32,6 +33,7 @@ from weft_router.unloads import Unloads
 
 GIB = 1 << 30
 HOUR = timedelta(hours=1)
+YEAR = timedelta(days=365)
 T = TypeVar("T")
 
 
@@ -50,7 +52,9 @@ class Router:
         told = {"clock": clock, "journal": self.journal}
         self.loads = make_loads(**parts, **told, settings=self.settings, commands=commands, tasks=tasks)
         self.unloads = Unloads(**parts, commands=commands)
-        self.keep = make_nodes(**parts, **told, settings=self.settings, unloads=self.unloads)
+        leases = Leases(store.leases, holder=self.settings.part(), clock=clock, ttl=YEAR)
+        self.keep = make_nodes(**parts, **told, settings=self.settings, unloads=self.unloads, leases=leases)
+        self.lease = leases.of("nodes")
         self.workers = NodeService(
             registry=self.keep.registry,
             orders=self.keep.orders,
@@ -140,6 +144,7 @@ async def routers(
         made = tuple(Router(tasks, store, bus, clock, **fields) for _ in range(count))
         for each in made:
             await each.sync.refresh()
+            await each.lease.renew()
         yield made
         for each in made:
             each.loads.close()
