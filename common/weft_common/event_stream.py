@@ -6,6 +6,8 @@ import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+from prometheus_client import CollectorRegistry, Gauge
+
 from weft_common.background import background
 from weft_common.bus import Bus
 from weft_common.clock import Clock
@@ -50,6 +52,14 @@ async def open_journal(bus: Bus, clock: Clock, source: str) -> AsyncIterator[Jou
                 await courier.carry_rest(journal)
 
 
+def measure_events(journal: Journal, registry: CollectorRegistry) -> None:
+    """Show in metrics whether events get away."""
+    waiting = Gauge("weft_events_waiting", "Events that NATS does not have yet.", registry=registry)
+    waiting.set_function(lambda: journal.waiting_count)
+    dropped = Gauge("weft_events_dropped", "Events that were lost for want of room.", registry=registry)
+    dropped.set_function(lambda: journal.dropped_count)
+
+
 class _Courier:
     """Carries events to the stream; state: `_made`, whether the stream is there, and `_said`, what was logged last."""
 
@@ -78,7 +88,7 @@ class _Courier:
 
     async def carry_rest(self, journal: Journal) -> None:
         """Send what is waiting; raises PartUnavailable at the first failure."""
-        while journal.waiting:
+        while journal.waiting_count:
             event = await journal.first()
             await self._send(event)
             journal.sent(event)
@@ -97,7 +107,7 @@ class _Courier:
             return
         self._said = f"{what} {reason}"
         level = logging.WARNING if reason else logging.INFO
-        extra: dict[str, object] = {"waiting": len(journal.waiting), "dropped": journal.dropped_count}
+        extra: dict[str, object] = {"waiting": journal.waiting_count, "dropped": journal.dropped_count}
         _log.log(level, what, extra=extra | ({"reason": reason} if reason else {}))
 
 

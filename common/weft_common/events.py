@@ -54,6 +54,11 @@ class Journal:
         """What is not sent yet, oldest first."""
         return tuple(self._waiting)
 
+    @property
+    def waiting_count(self) -> int:
+        """How many are not sent yet; any thread may ask."""
+        return len(self._waiting)
+
     def tell(
         self,
         kind: EventKind,

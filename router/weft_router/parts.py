@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from weft_common.bus import Bus
 from weft_common.clock import Clock, SystemClock
+from weft_common.event_stream import measure_events
 from weft_common.events import Journal
 from weft_common.metrics import new_registry
 from weft_router.catalog import Catalog
@@ -76,7 +77,8 @@ def make_base(
     settings: RouterSettings, store: Store, bus: Bus, journal: Journal, tasks: asyncio.TaskGroup
 ) -> Base:
     """Lay the ground."""
-    fleet, clock = Fleet(), SystemClock()
+    fleet, clock, registry = Fleet(), SystemClock(), new_registry()
+    measure_events(journal, registry)
     return Base(
         settings=settings,
         store=store,
@@ -95,7 +97,7 @@ def make_base(
             ttl=settings.lease_ttl,
             journal=journal,
         ),
-        registry=new_registry(),
+        registry=registry,
     )
 
 

@@ -103,6 +103,17 @@ def test_every_cluster_has_breakers_above_what_clients_can_open() -> None:
         assert limits == {70}, each["name"]
 
 
+def test_nothing_cuts_a_quiet_stream_of_events() -> None:
+    text = render_bootstrap(PARAMS)
+    path, timeouts = (
+        '"path": "/weft.admin.v1.EventService/WatchEvents"',
+        r'"timeout": "0s",\s+"idle_timeout": "0s"',
+    )
+    watch, others = text.index(path), text.index(r"weft\\.(admin|scheduling)")
+    assert watch < others, "the first route that matches is taken"
+    assert re.search(timeouts, text[watch:others])
+
+
 def test_the_body_limit_is_everywhere() -> None:
     text = render_bootstrap(dataclasses.replace(PARAMS, body_limit_bytes=5_000_000))
 

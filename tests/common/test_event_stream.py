@@ -11,9 +11,10 @@ from tests.nats_server import SOON, NatsServer, a_nats_server, connected
 from weft_common.bus import Bus, open_bus
 from weft_common.clock import SystemClock
 from weft_common.errors import PartUnavailable
-from weft_common.event_stream import SETTINGS, SUBJECTS, open_journal, subject_of
+from weft_common.event_stream import SETTINGS, SUBJECTS, measure_events, open_journal, subject_of
 from weft_common.events import Journal
 from weft_common.jetstream import Stream
+from weft_common.metrics import new_registry
 from weft_proto.pb.weft.types.v1.event_pb2 import EVENT_KIND_LOAD, EVENT_KIND_REFUSAL, Event
 from weft_proto.weft.types.v1 import EventKind
 
@@ -54,6 +55,14 @@ async def test_what_is_told_is_kept_in_order(server: NatsServer) -> None:
         told = journal.waiting
         await all_sent(journal)
         assert await kept(bus) == list(told)
+
+
+def test_metrics_tell_what_waits_and_what_was_lost() -> None:
+    registry, journal = new_registry(), Journal("r", SystemClock(), max_waiting=2)
+    measure_events(journal, registry)
+    tell(journal, 1, 2, 3)
+    names = ("weft_events_waiting", "weft_events_dropped")
+    assert [registry.get_sample_value(name) for name in names] == [2, 1]
 
 
 async def test_what_is_told_before_and_without_nats_is_kept_once_it_is_there(server: NatsServer) -> None:
