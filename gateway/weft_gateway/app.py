@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry
 from weft_common.background import background
 from weft_common.bus import open_bus
 from weft_common.clock import Clock, SystemClock
+from weft_common.event_stream import measure_events, open_journal
+from weft_common.events import Journal
 from weft_common.metrics import new_registry, serving_metrics
 from weft_common.rpc import RpcServer, upb_unary
 from weft_gateway import check
@@ -25,6 +27,7 @@ from weft_gateway.queueing import Queueing
 from weft_gateway.routers import Routers, open_routers
 from weft_gateway.settings import GatewaySettings
 from weft_gateway.snapshot import Snapshot
+from weft_gateway.telling import TellingAdmission
 from weft_gateway.waiting_view import WaitingView
 from weft_gateway.watch import follow_fleet, follow_loads, follow_waiting
 from weft_proto.pb.weft.dialect.v1 import openai_service_pb2
@@ -55,9 +58,10 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
     keys = KeyRing(settings.keys_file)
     async with (
         open_bus(settings.nats_url.get_secret_value(), name="gateway") as bus,
+        open_journal(bus, clock, settings.part()) as journal,
         open_routers(settings.routers, settings.mesh_secret.get_secret_value(), clock) as routers,
     ):
-        door = _door(settings, view, routers, keys, clock)
+        door = _door(settings, view, routers, keys, journal, clock)
         synced = asyncio.Event()
         if snapshot.restore():
             synced.set()
@@ -87,8 +91,16 @@ class _Door:
     registry: CollectorRegistry
 
 
-def _door(settings: GatewaySettings, view: FleetView, routers: Routers, keys: KeyRing, clock: Clock) -> _Door:
+def _door(
+    settings: GatewaySettings,
+    view: FleetView,
+    routers: Routers,
+    keys: KeyRing,
+    journal: Journal,
+    clock: Clock,
+) -> _Door:
     registry = new_registry()
+    measure_events(journal, registry)
     metrics = AdmissionMetrics(registry)
     waiting, local = WaitingView(clock), LocalQueue(view, clock, settings.queue_limit)
     queueing = Queueing(
@@ -104,7 +116,9 @@ def _door(settings: GatewaySettings, view: FleetView, routers: Routers, keys: Ke
         view=view, routers=routers, queueing=queueing, settings=settings, clock=clock, metrics=metrics
     )
     secret = settings.mesh_secret.get_secret_value()
-    authorization = check.Check(keys=keys, admission=admission, mesh_secret=secret, metrics=metrics)
+    authorization = check.Check(
+        keys=keys, admission=TellingAdmission(admission, view, journal), mesh_secret=secret, metrics=metrics
+    )
     return _Door(authorization, local, waiting, registry)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from typing import Protocol
 
 from envoy.service.auth.v3 import external_auth_pb2
 
@@ -9,7 +10,7 @@ from weft_common.errors import BodyTooLarge, InvalidRequest, UnknownPath, WeftEr
 from weft_common.logs import decision
 from weft_common.mesh_auth import mesh_metadata
 from weft_gateway import answers
-from weft_gateway.admission import Admission
+from weft_gateway.admission import Admitted
 from weft_gateway.bodies import prompt_of_frame, prompt_of_json, question_of_frame, question_of_json
 from weft_gateway.keys import KeyRing
 from weft_gateway.metrics import AdmissionMetrics
@@ -22,11 +23,19 @@ PATH = "/envoy.service.auth.v3.Authorization/Check"
 _log = logging.getLogger(__name__)
 
 
+class Admits(Protocol):
+    """What Check needs of an admission."""
+
+    async def admit(self, ask: Ask) -> Admitted:
+        """Find where a request goes; raises WeftError where nowhere."""
+        ...
+
+
 class Check:
     """envoy.service.auth.v3.Authorization; a refusal is a complete answer in the dialect of the path."""
 
     def __init__(
-        self, *, keys: KeyRing, admission: Admission, mesh_secret: str, metrics: AdmissionMetrics
+        self, *, keys: KeyRing, admission: Admits, mesh_secret: str, metrics: AdmissionMetrics
     ) -> None:
         # Lets an admin's call into the router, which nobody else can enter from outside.
         self._mesh = dict(mesh_metadata(mesh_secret))

@@ -56,6 +56,7 @@ class LocalQueue:
             raise QueueFull(
                 f"{self._count} requests wait here already and no router can be reached; try again later.",
                 retry_after=self.forecast(model),
+                metadata={"part": "router"},
             )
         answer: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
         line = self._lines.setdefault(model, _Line())

@@ -83,6 +83,7 @@ class Queueing:
                 raise WaitTooLong(
                     f"'{ask.model}' is busy and no router can be reached; try again later.",
                     retry_after=self._local.forecast(ask.model),
+                    metadata={"part": "router"},
                 )
 
     async def _found_here(self, model: str, number: int, over: float) -> Slot | None:

@@ -1,5 +1,6 @@
 """What a gateway is told from outside; every field is an environment variable with the prefix WEFT_."""
 
+import socket
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +26,9 @@ class GatewaySettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="WEFT_", frozen=True, extra="ignore")
 
     listen: Annotated[HostPort, Field(description="host:port of the gRPC server that Envoy asks.")]
+    part_name: Annotated[
+        str, Field(description="What this process is called in events; empty: the host's name.")
+    ] = ""
     routers: Annotated[
         tuple[HostPort, ...],
         NoDecode,
@@ -91,3 +95,7 @@ class GatewaySettings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    def part(self) -> str:
+        """What this process is called in events."""
+        return self.part_name or socket.gethostname()

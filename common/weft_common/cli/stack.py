@@ -162,6 +162,7 @@ class Stack:
             self.ports[name],
             {
                 "WEFT_LISTEN": f"{LOOPBACK}:{self.ports[name]}",
+                "WEFT_PART_NAME": name,
                 "WEFT_ROUTERS": routers,
                 "WEFT_NATS_URL": self._nats_url(self.options.host),
                 "WEFT_MESH_SECRET": self.secrets.mesh_secret,
