@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.router.loading.worlds import World, a_world, settings
 from weft_common.errors import ModelNotFound, NoCapacity, NodeNotFound, PartUnavailable
 from weft_proto.weft.admin.v1 import LoadModelRequest, UnloadModelRequest
 from weft_router.fleet.entities import ReplicaState
+from weft_router.leases import Leases
 from weft_router.nodes.parts import make_nodes
 from weft_router.services.node_admin_service import NodeAdminService
 from weft_router.unloads import Unloads
@@ -29,6 +31,7 @@ async def an_admin() -> AsyncIterator[tuple[World, NodeAdminService]]:
             unloads=unloads,
             clock=world.clock,
             journal=world.journal,
+            leases=Leases(world.store.leases, holder="router", clock=world.clock, ttl=timedelta(seconds=4)),
         )
         yield (
             world,
