@@ -77,6 +77,10 @@ class Warm(Protocol):
         """Models that are to be loaded although nobody asks for them yet."""
         ...
 
+    def why(self, model: str) -> str:
+        """What raises the model's minimum just now, if anything."""
+        ...
+
     def steps(self, snapshot: Snapshot, now: float) -> Iterator[Step]:
         """What is to be done beside what policies say at every moment."""
         ...
@@ -140,7 +144,7 @@ class Reconciler:
                 break
             step = self._step(model, look)
             if step is not None:
-                found.append(step)
+                found.append(self._explained(step))
         found += self._warm(look, {_model_of(step) for step in found} | self._busy)
         return found[: max(0, _MAX_STEPS - len(self._busy))]
 
@@ -228,15 +232,23 @@ class Reconciler:
         if self._warmth is None:
             return
         loading = {job.model for job in self._fleet.loads.values() if job.under_way}
+        waited_for = self._waited_for()
         for step in self._warmth.steps(look.snapshot, look.now):
             model = _model_of(step)
             if model in taken or model in loading:
                 continue
-            if isinstance(step, Shrink) or (
-                not self._attempts.shut(model, look) and self._has_place(step, look)
-            ):
+            if isinstance(step, Shrink):
+                wanted = model not in waited_for
+            else:
+                wanted = not self._attempts.shut(model, look) and self._has_place(step, look)
+            if wanted:
                 taken.add(model)
                 yield step
+
+    def _explained(self, step: Step) -> Step:
+        """The step with what raises its model's minimum just now."""
+        why = self._warmth.why(_model_of(step)) if self._warmth and isinstance(step, Grow) else ""
+        return replace(step, reason=f"{step.reason}: {why}") if why else step
 
     def _has_place(self, step: Grow, look: Look) -> bool:
         """Whether a load would find a place; if not, looking for one pauses."""

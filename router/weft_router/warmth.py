@@ -13,7 +13,7 @@ from math import inf
 
 from weft_common.clock import Clock
 from weft_common.errors import PartUnavailable
-from weft_router.fleet.demand import Asked, expected, slot_at, slots_ahead, slots_that_tell
+from weft_router.fleet.demand import Asked, likely, slot_at, slots_ahead, slots_that_tell
 from weft_router.fleet.entities import ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.idleness import IdleRules, idle_steps, said_of
@@ -60,12 +60,12 @@ class Warmth:
         """Look for ever."""
         while True:
             self.open_windows()
-            if self._clock.monotonic() >= self._demand_at:
+            if self._clock.monotonic() >= self._demand_at and any(map(self._prewarms, self._fleet.models)):
+                self._demand_at = self._clock.monotonic() + _DEMAND_SECONDS
                 try:
                     await self.look_ahead()
                 except PartUnavailable as error:
                     _log.debug("demand_not_known", extra={"error": str(error)})
-                self._demand_at = self._clock.monotonic() + _DEMAND_SECONDS
             await asyncio.sleep(_LOOK_SECONDS)
 
     def open_windows(self) -> None:
@@ -89,12 +89,9 @@ class Warmth:
             self._noted = {a for a in self._noted | asked if a.slot == slot_at(self._clock.wall())}
             self._asked -= asked
         models = {m for m in self._fleet.models if self._prewarms(m)}
-        if not models:
-            self._expected = {}
-            return
         ahead = slots_ahead(self._clock.wall())
         history = await self._store.demand.read([s for slot in ahead for s in slots_that_tell(slot)])
-        self._expected = expected((a for a in history if a.model in models), ahead)
+        self._expected = likely((a for a in history if a.model in models), ahead)
 
     def floor(self, model: str) -> Floor:
         """What the model's windows ask for, as it was last looked at."""
@@ -103,14 +100,20 @@ class Warmth:
 
     def wanted(self) -> tuple[str, ...]:
         """Models that are to be loaded although nobody asks for them yet."""
-        return tuple(self._expected)
+        return tuple(m for m in self._expected if self._prewarms(m))
+
+    def why(self, model: str) -> str:
+        """What raises the model's minimum just now, if anything."""
+        window = self.floor(model).window
+        return f"the warm window '{window}' is open" if window else ""
 
     def steps(self, snapshot: Snapshot, now: float) -> Iterator[Step]:
         """What the leader is to do; `now` is of the monotonic clock."""
         self._note_use(snapshot, now)
-        yield from idle_steps(snapshot, now=now, rules=self._rules, expected=self._expected)
-        for model, reason in self._expected.items():
-            if model in snapshot.models and self._prewarms(model) and not _is_there(model, snapshot):
+        expected = {m: self._expected[m] for m in self.wanted()}
+        yield from idle_steps(snapshot, now=now, rules=self._rules, expected=expected)
+        for model, reason in expected.items():
+            if model in snapshot.models and not _is_there(model, snapshot):
                 yield Grow(model, reason)
 
     def said(self, model: str) -> Sequence[str]:
@@ -120,7 +123,7 @@ class Warmth:
         if floor.window is not None:
             until = datetime.fromtimestamp(floor.until, UTC).strftime("%Y-%m-%d %H:%M UTC")
             said.insert(0, f"the warm window '{floor.window}' is open until {until}")
-        if model in self._expected:
+        if model in self.wanted():
             said.append(self._expected[model])
         return said
 

@@ -3,9 +3,12 @@
 from dataclasses import replace
 from math import inf
 
+import pytest
+
 from tests.router.builders import a_fleet, a_model, a_node, a_replica
 from tests.router.fake_store import FakeStore
 from weft_common.clock import ManualClock
+from weft_common.errors import PartUnavailable
 from weft_router.fleet.demand import Asked, slot_at
 from weft_router.fleet.entities import Changes, Model, Node, Replica
 from weft_router.fleet.idleness import IdleRules
@@ -110,3 +113,21 @@ def test_what_keeps_a_model_is_said() -> None:
         "at least 2 replicas are kept",
         "m#0 on one may be idle for ever: its policy allows for ever",
     ]
+
+
+def test_an_open_window_is_the_reason_for_what_it_brings() -> None:
+    world = World(Policy("m", warm_windows=(MORNINGS,)))
+    assert world.warmth.why("m") == ""
+    world.least(EIGHT)
+    assert world.warmth.why("m") == "the warm window '0 8 * * * for 3600 s x2' is open"
+
+
+async def test_without_the_database_nothing_new_is_known_and_nothing_is_lost() -> None:
+    world = World(a_node(), a_model(), a_replica(), prewarm=True)
+    world.used(EIGHT)
+    world.store.down = True
+    with pytest.raises(PartUnavailable):
+        await world.warmth.look_ahead()
+    world.store.down = False
+    await world.warmth.look_ahead()
+    assert world.store.demand.asked == {Asked("m", slot_at(EIGHT))}

@@ -50,7 +50,7 @@ def slots_that_tell(slot: Slot) -> tuple[Slot, ...]:
     return tuple(Slot(slot.day - back, slot.index) for back in (*_LAST_DAYS, *_LAST_WEEKS))
 
 
-def expected(history: Iterable[Asked], ahead: Iterable[Slot]) -> Mapping[str, str]:
+def likely(history: Iterable[Asked], ahead: Iterable[Slot]) -> Mapping[str, str]:
     """Models that are likely to be asked for in any of the slots, and why."""
     days: dict[tuple[str, int], set[int]] = {}
     for asked in history:

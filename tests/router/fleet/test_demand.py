@@ -2,7 +2,7 @@
 
 import pytest
 
-from weft_router.fleet.demand import Asked, Slot, expected, slot_at, slots_ahead, slots_that_tell
+from weft_router.fleet.demand import Asked, Slot, likely, slot_at, slots_ahead, slots_that_tell
 
 TODAY = 20_000
 EIGHT = 32
@@ -31,15 +31,15 @@ def asked(*days_ago: int, index: int = EIGHT, model: str = "m") -> list[Asked]:
 def test_two_days_of_the_last_three_or_two_weeks_of_the_last_three_tell(
     days_ago: tuple[int, ...], why: str
 ) -> None:
-    found = expected(asked(*days_ago), [Slot(TODAY, EIGHT)])
+    found = likely(asked(*days_ago), [Slot(TODAY, EIGHT)])
     said = f"it is likely to be asked for about 08:00 UTC: it was {why}"
     assert found == ({"m": said} if why else {})
 
 
 def test_each_model_and_each_slot_counts_for_itself() -> None:
     history = [*asked(1, 2), *asked(1, index=EIGHT + 1), *asked(2, index=EIGHT + 1), *asked(1, model="n")]
-    assert expected(history, [Slot(TODAY, EIGHT)]).keys() == {"m"}
-    assert expected(history, [Slot(TODAY, EIGHT + 2)]) == {}
+    assert likely(history, [Slot(TODAY, EIGHT)]).keys() == {"m"}
+    assert likely(history, [Slot(TODAY, EIGHT + 2)]) == {}
 
 
 def test_a_slot_is_looked_at_five_minutes_before_it_begins() -> None:
