@@ -52,6 +52,18 @@ class Pair:
             if name.partition("/")[2].startswith(f"{model}#")
         }
 
+    def wait_until_full(self, *replicas: Part) -> None:
+        """Wait until everybody has heard that the slots of these are taken; all hear it by the same report."""
+        addresses = {replica.address for replica in replicas}
+
+        def told() -> bool:
+            with self.stack.client() as client:
+                found = client.get("/api/nodes/models?page_size=1000").json()["replicas"]
+            full = {r["address"] for r in found if r["in_flight_count"] >= r["slot_count"]}
+            return addresses <= full
+
+        eventually(told, what="full replicas in reports")
+
     def door(self, replica: Part) -> ReplicaDoor:
         """The way to one replica past everybody else."""
         return ReplicaDoor(self.stack.home, replica.address)

@@ -114,6 +114,7 @@ def test_two_full_replicas_say_so(pair: Pair) -> None:
     with ExitStack() as full:
         for replica in replicas.values():
             full.enter_context(filled(pair.door(replica)))
+        pair.wait_until_full(*replicas.values())
         (answer,) = ask_all(pair.stack, [chat(TIGHT)])
     assert (answer.status, error_of(answer)["code"]) == (429, "wait_too_long")
     assert int(answer.headers["retry-after"]) >= 1
@@ -157,6 +158,8 @@ def test_without_a_second_replica_the_client_gets_the_true_error(
     with ExitStack() as undo:
         if harm != "kill":
             harms[harm](undo)
+        if harm == "fill":
+            pair.wait_until_full(replica)
         with crowd(pair.stack, [chat(SOLO, f"gate_file={tmp_path / 'gate'}")]) as asked:
             if harm == "kill":
                 eventually(lambda: pair.door(replica).busy()[0] == 1, what="at work")

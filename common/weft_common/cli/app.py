@@ -274,6 +274,17 @@ def explain(
 
 
 @app.command()
+def queues(
+    home: HomeOption, *, url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False
+) -> None:
+    """Say which models requests wait for, and whose they are."""
+    from weft_common.cli.endpoint import endpoint_of
+    from weft_common.cli.queues import run_queues
+
+    raise typer.Exit(run_queues(endpoint_of(home, url, key), as_json=as_json))
+
+
+@app.command()
 def leases(
     home: HomeOption, *, url: UrlOption = None, key: KeyOption = None, as_json: JsonOption = False
 ) -> None:

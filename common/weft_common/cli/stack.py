@@ -99,7 +99,8 @@ class Stack:
 
     def listeners(self) -> tuple[tuple[str, str, int], ...]:
         """Return name, host and port of every address that has to be free now."""
-        names = (*self.options.router_names, *self.options.gateway_names, "envoy-admin", "worker")
+        doors = (*self.options.router_names, *self.options.gateway_names)
+        names = (*doors, *map(metrics_port_of, doors), "envoy-admin", "worker")
         own = [(name, LOOPBACK, self.ports[name]) for name in names]
         if self.database is not None:
             own.append(("postgres", LOOPBACK, self.database.port))
@@ -144,6 +145,7 @@ class Stack:
             {
                 "WEFT_LISTEN": f"{LOOPBACK}:{self.ports[name]}",
                 "WEFT_PART_NAME": name,
+                "WEFT_METRICS_LISTEN": f"{LOOPBACK}:{self.ports[metrics_port_of(name)]}",
                 "WEFT_POSTGRES_URL": postgres,
                 "WEFT_NATS_URL": self._nats_url(self.options.host),
                 "WEFT_NATS_ADVERTISE_URL": self._nats_url(_advertised(self.options.bind)),
@@ -206,12 +208,18 @@ class Stack:
 
 def build_stack(home: Home, options: UpOptions, secrets: Secrets, environment: Mapping[str, str]) -> Stack:
     """Draw what is missing and return how the parts fit together."""
-    single = ("postgres", "nats", "envoy-admin", *options.router_names, *options.gateway_names)
+    doors = (*options.router_names, *options.gateway_names)
+    single = ("postgres", "nats", "envoy-admin", *doors, *map(metrics_port_of, doors))
     ports = load_ports(home, single=single, block=("worker",))
     base = None
     if options.postgres_url is None:
         base = database(home, locate(home), port=ports["postgres"], password=secrets.postgres_password)
     return Stack(home, options, secrets, ports, base, environment)
+
+
+def metrics_port_of(part: str) -> str:
+    """Return the name of the port on which a part tells its metrics to this machine."""
+    return f"{part}-metrics"
 
 
 def write_first_model(models: Path) -> None:

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from weft_common.cli.records import Record, agent_records, part_records, replica_records
-from weft_common.cli.stack import UpOptions
-from weft_common.home import Home
+from weft_common.cli.stack import LOOPBACK, UpOptions, metrics_port_of
+from weft_common.home import Home, read_object
 from weft_common.part import PartState
 from weft_common.run_lock import Owner, read_owner
 
@@ -43,11 +43,22 @@ def merged(home: Home) -> tuple[Record, ...]:
 
 def document(home: Home, owner: Owner | None, records: tuple[Record, ...]) -> dict[str, object]:
     """Return what scripts may rely on; its keys and states are a promise."""
+    metrics = _metrics(home, records)
     return {
         "url": _url(owner),
         "key_file": str(home.key),
         "join_token_file": str(home.join_token),
         "parts": [_described(record) for record in records],
+    } | ({"metrics": metrics} if metrics else {})
+
+
+def _metrics(home: Home, records: tuple[Record, ...]) -> dict[str, str]:
+    """Return where running parts tell their metrics, as Prometheus reads them."""
+    ports = read_object(home.ports)
+    return {
+        record.name: f"http://{LOOPBACK}:{port}/metrics"
+        for record in records
+        if record.running and (port := ports.get(metrics_port_of(record.name)))
     }
 
 

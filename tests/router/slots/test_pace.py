@@ -18,7 +18,15 @@ def test_a_mean_follows_what_is_measured() -> None:
 
 @pytest.mark.parametrize(
     ("slots", "seconds", "queue", "expected"),
-    [(4, 0.2, 64, 1), (16, 0.1, 64, 8), (16, 0.1, 3, 3), (4, 0.001, 64, 4), (4, 0.2, 0, 0), (4, 60.0, 64, 0), (4, None, 64, 0)],
+    [
+        (4, 0.2, 64, 1),
+        (16, 0.1, 64, 8),
+        (16, 0.1, 3, 3),
+        (4, 0.001, 64, 4),
+        (4, 0.2, 0, 0),
+        (4, 60.0, 64, 0),
+        (4, None, 64, 0),
+    ],
 )
 def test_as_many_are_handed_out_ahead_as_end_within_the_turn_around(
     slots: int, seconds: float | None, queue: int, expected: int
