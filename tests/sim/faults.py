@@ -32,6 +32,7 @@ class Faults:
         self._kinds = [
             (self._crash_replica, 30),
             (self._doom_load, 10),
+            (self._hang_replica, 5),
             (self._kill_machine, 8),
             (self._silence_machine, 6),
             (self._restart_agent, 6),
@@ -81,6 +82,12 @@ class Faults:
         if running:
             machine, process = self.world.rng.choice(running)
             machine.crash(process)
+
+    def _hang_replica(self) -> None:
+        running = [(m, p) for m in self.world.machines.values() for p in m.processes.values()]
+        if running:
+            machine, process = self.world.rng.choice(running)
+            machine.hang(process)
 
     def _doom_load(self) -> None:
         loading = [

@@ -83,8 +83,9 @@ class Levels:
 
     def _adopt(self, replica: Replica) -> None:
         """It runs and has never had a row: the database was made anew, say."""
+        known = replica.id in self.router.world.store.replicas
         self.router.world.store.put_replicas([replica], self.router.fleet.sequence)
-        self.router.world.ledger.note("replicas adopted")
+        self.router.world.ledger.note("replicas told anew" if known else "replicas adopted")
         self.router.wrote()
 
     def _note(self, node_id: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tests.sim.store import Down, Refused, Stale
+from weft_router.fleet.checkups import CheckupRules, Checkups, Verdict
 from weft_router.fleet.drain import drain_step
 from weft_router.fleet.entities import Node, NodeState, Replica, ReplicaState
 from weft_router.fleet.lease import Fence
@@ -41,11 +42,13 @@ class Loops:
     # Until when a model is not tried again that could not get what its policy asks for.
     _broken_until: dict[str, float] = field(default_factory=dict)
     _drains: dict[str, float] = field(default_factory=dict)
+    _checkups: Checkups = field(default_factory=lambda: Checkups(CheckupRules()))
 
     def start(self) -> None:
         """Try to lead, and do what leaders do."""
         self.router.every(1.0, self._lead)
         self.router.every(5.0, self._health)
+        self.router.every(1.0, self._check)
         self.router.every(1.0, self._scale)
         self.router.every(1.0, self._drain)
 
@@ -62,6 +65,7 @@ class Loops:
         if fence is not None and fence != self._fence:
             router.world.ledger.note("leaders elected")
             self._remembered.clear()
+            self._checkups.forget()
             router.refresh()
         self._fence, self._until = fence, until
 
@@ -86,6 +90,34 @@ class Loops:
         except Stale:
             self.router.world.ledger.note("writes put off")
         self.router.wrote()
+
+    def _check(self) -> None:
+        """Ask replicas whether they serve; what is gone or hung is taken away."""
+        fence = self.fence
+        if fence is None:
+            return
+        router = self.router
+        for replica in self._checkups.due(router.fleet, router.now()):
+            finding = router.world.machine(replica.node_id).probe(replica.id)
+            verdict = self._checkups.found(replica, finding, router.fleet, router.now())
+            row = router.fleet.replicas.get(replica.id)
+            if verdict is not Verdict.KEEP and row is not None and row.state is ReplicaState.READY:
+                router.world.ledger.note(f"replicas {verdict.name.lower()}")
+                self._take_away(row, verdict, fence)
+
+    def _take_away(self, row: Replica, verdict: Verdict, fence: Fence) -> None:
+        try:
+            if verdict is Verdict.HUNG:
+                self.router.unload([row], force=True, fence=fence)
+            else:
+                self.router.world.store.remove(row.id)
+                self.router.wrote()
+                self.router.stop(row, force=True)
+        except Refused:
+            self.router.world.ledger.note("effects of former leaders refused")
+        except Stale:
+            self.router.world.ledger.note("writes put off")
+            self.router.refresh()
 
     def _scale(self) -> None:
         fence = self.fence
@@ -119,8 +151,8 @@ class Loops:
             match step:
                 case Grow():
                     self._grow(step, fence)
-                case Shrink(replica=replica):
-                    self._shrink(replica, fence)
+                case Shrink():
+                    self._shrink(step, fence)
         except Refused:
             self.router.world.ledger.note("effects of former leaders refused")
         except Stale:
@@ -147,13 +179,15 @@ class Loops:
         )
         for victim in victims:
             router.stop(router.fleet.replicas[victim.id])
+        router.world.note_step(step)
         router.world.ledger.note("replicas added by policy")
 
-    def _shrink(self, replica: Replica, fence: Fence) -> None:
-        row = self.router.fleet.replicas.get(replica.id)
+    def _shrink(self, step: Shrink, fence: Fence) -> None:
+        row = self.router.fleet.replicas.get(step.replica.id)
         if row is None or row.state is ReplicaState.UNLOADING:
             return
         self.router.unload([row], fence=fence)
+        self.router.world.note_step(step)
         self.router.world.ledger.note("replicas taken away by policy")
 
     def _drain(self) -> None:

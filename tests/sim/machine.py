@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.sim.process import Ask, Outcome, Process
+from tests.sim.process import HUNG_SECONDS, Ask, Outcome, Process
+from weft_router.fleet.checkups import Finding
 from weft_router.fleet.entities import Device, Model, Replica, ReplicaState, Share
 from weft_router.placement.request import PROCESS_BYTES
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 HEARTBEAT_SECONDS = 10.0
 _COALESCE_SECONDS = 0.1
 _REGISTER_AGAIN_SECONDS = 2.0
-# What a client gets within is a beginning: later nothing can be repeated elsewhere.
-_FIRST_BYTE_SECONDS = 0.2
+# After how long Envoy takes a connection without answers to its pings for broken.
+_PING_SECONDS = 10.0
 _GIB = 1 << 30
 _ROUNDING_BYTES = 1 << 10
 
@@ -90,7 +91,7 @@ class Machine:
 
     def told(self) -> list[Replica]:
         """What runs, as a heartbeat describes it."""
-        return [p.told(self.node_id) for p in self.processes.values()]
+        return [p.told(self.node_id, self.world.agenda.now) for p in self.processes.values()]
 
     # To routers.
 
@@ -143,7 +144,7 @@ class Machine:
         if not self.alive or self.silent or not self.generation:
             return
         running = self.processes.values()
-        busy = {p.replica_id: p.busy_count for p in running}
+        busy = {p.replica_id: p.busy_count for p in running if p.hung_since is None}
         seen = {
             p.replica_id: {g: (s.contiguous, tuple(s.beyond)) for g, s in p.seen.items()}
             for p in running
@@ -182,8 +183,9 @@ class Machine:
         if process is None:
             if answer is not None:
                 answer()
-        elif force or not process.busy_count:
-            if process.busy_count and not self.world.may_cut(self.node_id):
+        elif force or not process.busy_count or process.is_hung(self.world.agenda.now):
+            hangs = process.hung_since is not None
+            if process.busy_count and not hangs and not self.world.may_cut(self.node_id):
                 self.world.fail(f"{replica_id} was stopped with {process.busy_count} requests")
             self._end(process)
             if answer is not None:
@@ -195,6 +197,38 @@ class Machine:
         """Have a process die by itself."""
         if process.alive:
             self.world.ledger.note("fault: process died")
+            self._end(process)
+
+    def hang(self, process: Process) -> None:
+        """Have a process answer nothing any more, though it lives and listens."""
+        if process.alive and process.hung_since is None and process.state is ReplicaState.READY:
+            self.world.ledger.note("fault: process hung")
+            process.hung_since = self.world.agenda.now
+            self.world.agenda.after(_PING_SECONDS, self._break_off, process)
+            self.world.agenda.after(HUNG_SECONDS, self._end_hung, process)
+
+    def probe(self, replica_id: str) -> Finding:
+        """What a health check from outside finds."""
+        process = self.processes.get(replica_id)
+        if not self.alive or self.silent or (process is not None and process.hung_since is not None):
+            return Finding.BUSY
+        return Finding.DEAD if process is None else Finding.SERVES
+
+    def _break_off(self, process: Process) -> None:
+        """Pings fail: who has had nothing yet goes elsewhere, now and as long as others come."""
+        if not process.alive:
+            return
+        now = self.world.agenda.now
+        waiting = [*process.queue, *(a for a, b in process.active.items() if not process.gave_a_byte(b, now))]
+        process.queue.clear()
+        for ask in waiting:
+            process.active.pop(ask, None)
+            self.world.retry(ask)
+        self.world.agenda.after(_PING_SECONDS, self._break_off, process)
+
+    def _end_hung(self, process: Process) -> None:
+        """What is to end and hangs is killed."""
+        if process.alive and process.closing:
             self._end(process)
 
     def _spawn(self, replica: Replica, model: Model) -> Process:
@@ -249,10 +283,10 @@ class Machine:
         for ask in process.queue:
             self.world.retry(ask)
         for ask, began in process.active.items():
-            if now - began < _FIRST_BYTE_SECONDS:
-                self.world.retry(ask)
-            else:
+            if process.gave_a_byte(began, now):
                 self.world.end(ask, Outcome.CUT)
+            else:
+                self.world.retry(ask)
         process.active.clear()
         process.queue.clear()
 
@@ -284,7 +318,8 @@ class Machine:
         self.world.agenda.after(ask.service_seconds, self._finish, process, ask)
 
     def _finish(self, process: Process, ask: Ask) -> None:
-        if not process.alive or process.active.pop(ask, None) is None:
+        hangs = process.hung_since is not None
+        if not process.alive or hangs or process.active.pop(ask, None) is None:
             return
         self.world.end(ask, Outcome.ANSWERED)
         if process.queue:

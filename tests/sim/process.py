@@ -8,6 +8,10 @@ from enum import Enum
 
 from weft_router.fleet.entities import Model, Replica, ReplicaState, Share
 
+# After how long of silence an agent calls a process hung.
+HUNG_SECONDS = 20.0
+# What a client gets within is a beginning: later nothing can be repeated elsewhere.
+FIRST_BYTE_SECONDS = 0.2
 # Nobody dials here.
 ADDRESS = "127.0.0.1:50051"
 
@@ -67,6 +71,8 @@ class Process:
     closing: bool = False
     alive: bool = True
     started: float = 0.0
+    # Since when it has answered nothing, if it does not.
+    hung_since: float | None = None
     active: dict[Ask, float] = field(default_factory=dict)
     queue: deque[Ask] = field(default_factory=deque)
     seen: dict[str, Seen] = field(default_factory=dict)
@@ -85,13 +91,22 @@ class Process:
         """What it holds by now, by device."""
         return {s.device_id: int(s.size_bytes * self.loaded_share) for s in self.shares}
 
+    def is_hung(self, now: float) -> bool:
+        """Whether its agent knows that it hangs."""
+        return self.hung_since is not None and now - self.hung_since >= HUNG_SECONDS
+
+    def gave_a_byte(self, began: float, now: float) -> bool:
+        """Whether a request that began then has had the first byte of its answer."""
+        until = now if self.hung_since is None else self.hung_since
+        return until - began >= FIRST_BYTE_SECONDS
+
     def see(self, gateway: str, pick: int) -> None:
         """Note that a gateway's pick has arrived."""
         if gateway not in self.seen:
             self.seen[gateway] = Seen()
         self.seen[gateway].add(pick)
 
-    def told(self, node_id: str) -> Replica:
+    def told(self, node_id: str, now: float) -> Replica:
         """The process as its worker describes it to a router."""
         return Replica(
             id=self.replica_id,
@@ -105,4 +120,5 @@ class Process:
             max_queue_count=self.model.max_queue_count,
             memory_bytes=self.size_bytes,
             shares=self.shares,
+            problem="its process is stopped" if self.is_hung(now) else "",
         )

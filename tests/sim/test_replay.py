@@ -11,6 +11,7 @@ import pytest
 from tests.sim.ledger import Broken
 from tests.sim.seeds import live, small
 from tests.sim.world import World
+from weft_router.fleet.scaling import ScalingRules
 from weft_router.placement.rules import EvictionRules
 
 pytestmark = pytest.mark.timeout(600)  # seconds of work, minutes on a machine that does ten other things
@@ -50,3 +51,11 @@ def test_a_worker_that_is_stopped_while_busy_is_found_out() -> None:
     world.rules = EvictionRules(force=True, residency_seconds=0.0)
     with pytest.raises(Broken, match="was stopped with"):
         world.run()
+
+
+def test_scaling_to_and_fro_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    hasty = ScalingRules(busy_seconds=0.0, idle_seconds=2.0, busy_share=0.0)
+    monkeypatch.setattr("tests.sim.loops.SCALING", hasty)
+    with pytest.raises(Broken, match="after the load had one added or taken away"):
+        for seed in range(5):
+            live(small(seed))

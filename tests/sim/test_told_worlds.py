@@ -162,3 +162,32 @@ def test_what_a_stopped_leader_decided_is_done_once_by_the_next_one() -> None:
 def test_without_epochs_it_would_be_noticed() -> None:
     with pytest.raises(Broken, match="an effect of epoch 1 landed late"):
         a_leader_that_sleeps_on_a_decision(fencing=False)
+
+
+def test_a_model_that_is_kept_twice_is_twice_again_after_one_hung_and_nobody_waited_for_it() -> None:
+    world = a_world([24, 24, 24], [8], min_replicas=2)
+    world.agenda.run_until(world.agenda.now + 30.0)
+    machine = next(m for m in world.machines.values() if m.processes)
+    (process,) = machine.processes.values()
+    machine.hang(process)
+    asks = [world.crowd.ask("m0", 0.1) for _ in range(20)]
+    world.agenda.run_until(world.agenda.now + 15.0)
+    assert outcomes(asks) == {Outcome.ANSWERED}
+    world.agenda.run_until(world.agenda.now + 45.0)
+    assert (process.alive, world.ledger.counts["replicas hung"]) == (False, 1)
+    ready = [r for r in world.store.replicas.values() if r.state is ReplicaState.READY]
+    assert (len(ready), {r.problem for r in ready}) == (2, {""})
+
+
+def test_under_bursts_for_an_hour_replicas_come_and_go_a_few_times() -> None:
+    """A policy with room to grow, and a load that comes and goes by the minute: every step is checked for patience."""
+    world = a_world([24, 24, 24], [8], min_replicas=1, max_replicas=3)
+    slots = world.store.models["m0"].slot_count
+    for burst in range(60):
+        begin = burst * 60.0 + world.rng.uniform(0, 20)
+        for number in range(2 * slots):
+            world.agenda.after(begin + number * 0.1, world.crowd.ask, "m0", world.rng.uniform(5, 20))
+    world.agenda.run_until(world.agenda.now + 3600.0)
+    counts = world.ledger.counts
+    assert 2 <= counts["replicas added by policy"] <= 60
+    assert counts["replicas taken away by policy"] <= counts["replicas added by policy"]

@@ -13,16 +13,19 @@ from tests.sim.faults import Faults
 from tests.sim.gateway import Gateway
 from tests.sim.healed import unhealed
 from tests.sim.ledger import Ledger
+from tests.sim.loops import SCALING
 from tests.sim.machine import Machine, Report
 from tests.sim.network import Network
 from tests.sim.population import Population, population
 from tests.sim.process import Ask, Outcome
 from tests.sim.router import Router
 from tests.sim.shape import Shape
+from tests.sim.steadiness import Steadiness
 from tests.sim.store import Store
 from weft_router.fleet.entities import Model, NodeState, Replica, ReplicaState
 from weft_router.fleet.invariants import shared_loads
 from weft_router.fleet.policy import matches
+from weft_router.fleet.scaling import Step
 from weft_router.placement.request import estimate
 from weft_router.placement.rules import EvictionRules
 
@@ -57,6 +60,8 @@ class World:
     # When each model's revision came up, and when each node was last draining.
     edited: dict[tuple[str, str], float] = field(default_factory=dict)
     drained: dict[str, float] = field(default_factory=dict)
+
+    steadiness: Steadiness = field(default_factory=lambda: Steadiness(SCALING))
 
     def __post_init__(self) -> None:
         self.rng, self.ledger = Random(self.shape.seed), Ledger(self.shape.seed)
@@ -183,6 +188,10 @@ class World:
         return max(live, key=lambda r: zlib.crc32(f"{r.name}/{model}".encode()), default=None)
 
     # Rules.
+
+    def note_step(self, step: Step) -> None:
+        """Replicas come and go with the load, but not to and fro."""
+        self.ledger.check(self.agenda.now, self.steadiness.problems(step, self.agenda.now))
 
     def check_revision(self, model: Model, ask: Ask) -> None:
         """What a model was before an edit serves only until everybody can know."""

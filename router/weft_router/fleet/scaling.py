@@ -5,7 +5,7 @@ what can never serve goes in any case.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from weft_router.fleet.entities import Replica, ReplicaState
@@ -27,20 +27,24 @@ class ScalingRules:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What one look at a model hands to the next: for how long all its replicas have been busy, and when it looked.
+    """What one look at a model hands to the next: for how long all its replicas have been busy, when it looked, which
+    of them served (None before the first look), and when one more did last.
 
-    Moments at which one of them was not, between two requests, take a multiple of their time off and not all of it: so
-    whoever is busy nearly always is found busy, and whoever is busy by turns is not.
+    Moments at which one of them was not busy, between two requests, take a multiple of their time off and not all of
+    it: so whoever is busy nearly always is found busy, and whoever is busy by turns is not.
     """
 
     busy_seconds: float = 0.0
     looked: float | None = None
+    serving: frozenset[str] | None = None
+    gained: float = float("-inf")
 
-    def after(self, now: float, *, busy: bool) -> "Remembered":
+    def after(self, now: float, serving: frozenset[str], *, busy: bool) -> "Remembered":
         """What is remembered after one more look; a long time without one says nothing."""
         seconds = 0.0 if self.looked is None else min(now - self.looked, _LONGEST_GAP_SECONDS)
         busy_seconds = self.busy_seconds + seconds if busy else self.busy_seconds - _REST_WEIGHT * seconds
-        return Remembered(max(0.0, busy_seconds), now)
+        more = self.serving is not None and not serving <= self.serving
+        return Remembered(max(0.0, busy_seconds), now, serving, now if more else self.gained)
 
 
 # Below four fifths of the time a model counts as not busy in the long run.
@@ -95,11 +99,12 @@ def next_step(
     live = [v for v in there if _is_live(v.replica) and snapshot.counts(v.replica)]
     if not policy.scales:
         return None, Remembered()
-    remembered = remembered.after(now, busy=_all_busy(live, rules, waited_for=waited_for))
-    step = _toward_bounds(model, policy, live) or _down(policy, live, now, rules)
+    busy = _all_busy(live, rules, waited_for=waited_for)
+    remembered = remembered.after(now, frozenset(v.replica.id for v in live), busy=busy)
+    step = _toward_bounds(model, policy, live) or _down(policy, live, remembered, rules)
     if step is None and _may_grow(policy, live) and remembered.busy_seconds >= rules.busy_seconds:
-        return Grow(model, "every replica is busy"), Remembered(0.0, now)
-    return step, remembered
+        step = Grow(model, "every replica is busy")
+    return step, remembered if step is None else replace(remembered, busy_seconds=0.0)
 
 
 def _toward_bounds(model: str, policy: Policy, live: Sequence[ReplicaView]) -> Step | None:
@@ -111,8 +116,11 @@ def _toward_bounds(model: str, policy: Policy, live: Sequence[ReplicaView]) -> S
     return None
 
 
-def _down(policy: Policy, live: Sequence[ReplicaView], now: float, rules: ScalingRules) -> Step | None:
-    if len(live) <= max(policy.min_replicas, 1):
+def _down(
+    policy: Policy, live: Sequence[ReplicaView], remembered: Remembered, rules: ScalingRules
+) -> Step | None:
+    now = remembered.looked or 0.0
+    if len(live) <= max(policy.min_replicas, 1) or not _settled(live, remembered, rules):
         return None
     idle = [
         v
@@ -122,6 +130,17 @@ def _down(policy: Policy, live: Sequence[ReplicaView], now: float, rules: Scalin
         and now - v.idle_since >= rules.idle_seconds
     ]
     return Shrink(_most_rested(idle).replica, f"idle for {rules.idle_seconds:.0f} s") if idle else None
+
+
+def _settled(live: Sequence[ReplicaView], remembered: Remembered, rules: ScalingRules) -> bool:
+    """Whether the last one that came, or came back with its node, did so long ago.
+
+    What is idle because nobody could reach it is none too many, and what was added meanwhile may be missed anew.
+    """
+    if any(v.replica.state is ReplicaState.LOADING for v in live):
+        return False
+    last = max((remembered.gained, *(v.ready_since for v in live)))
+    return (remembered.looked or 0.0) - last >= rules.idle_seconds
 
 
 def _may_grow(policy: Policy, live: Sequence[ReplicaView]) -> bool:

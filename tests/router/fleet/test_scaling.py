@@ -239,3 +239,25 @@ def test_under_a_noisy_load_replicas_come_and_go_seldom() -> None:
     turns = [b for a, b in pairwise(made) if a[1] != b[1]]
     assert ("up" in {kind for _, kind in made}, len(made) <= 12) == (True, True)
     assert all(later[0] - sooner[0] >= RULES.busy_seconds for sooner, later in pairwise(turns))
+
+
+@pytest.mark.parametrize("state", [ReplicaState.READY, ReplicaState.LOADING])
+def test_while_another_one_has_just_come_nobody_goes(state: ReplicaState) -> None:
+    """A node that is late every now and then must not have a replica loaded for it, and one unloaded, each time."""
+    policy = Policy("m", min_replicas=1)
+    fleet = a_fleet(*NODES, a_model(), policy, on("a"), now=0)
+    fleet.apply(Changes(sequence=2, replicas=(on("b", state=state),)), 900)
+    for now, goes in ((901, False), (1199, False), (1200, state is ReplicaState.READY)):
+        found, _ = next_step("m", fleet.snapshot(), Remembered(), now=now, rules=RULES)
+        assert (found is not None) is goes
+
+
+def test_one_that_comes_back_with_its_node_is_not_idle_for_having_been_away() -> None:
+    fleet = a_fleet(*NODES, a_model(), Policy("m", min_replicas=1), on("a"), on("b"), now=0)
+    _, remembered = next_step("m", fleet.snapshot(), Remembered(), now=100, rules=RULES)
+    for now, state in ((200, NodeState.UNHEALTHY), (1000, NodeState.HEALTHY)):
+        fleet.apply(Changes(sequence=now, nodes=(replace(NODES[1], state=state),)), now)
+        found, remembered = next_step("m", fleet.snapshot(), remembered, now=now, rules=RULES)
+        assert found is None
+    assert next_step("m", fleet.snapshot(), remembered, now=1299, rules=RULES)[0] is None
+    assert isinstance(next_step("m", fleet.snapshot(), remembered, now=1300, rules=RULES)[0], Shrink)
