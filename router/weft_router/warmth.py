@@ -143,7 +143,8 @@ class Warmth:
         slot = slot_at(self._clock.wall())
         learning = {m for m in snapshot.of_model if self._prewarms(m)}
         learning -= {a.model for a in self._asked | self._noted if a.slot == slot}
-        for view in (v for n in snapshot.views for v in n.replicas if v.replica.model in learning):
+        views = (v for n in snapshot.views for v in n.replicas) if learning else ()
+        for view in (v for v in views if v.replica.model in learning):
             if view.in_flight_count or (view.last_used and now - view.last_used < _USED_SECONDS):
                 self._asked.add(Asked(view.replica.model, slot))
 

@@ -1,19 +1,23 @@
 """What keeps models loaded and what lets them go, as clients and admins meet it."""
 
+import asyncio
+import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.e2e.pair import SHORT_TIMERS
 from tests.e2e.stack import Stack, eventually, free_port
+from weft_router.fleet.demand import slots_ahead
 
 pytestmark = pytest.mark.e2e
 
 SCHEDULING = "/api/nodes/scheduling"
-MODELS = ("brief", "windowed", "first", "second", "third", "fourth", "patient")
+MODELS = ("brief", "windowed", "first", "second", "third", "fourth", "patient", "likely")
 LIMITS = {"WEFT_MAX_ACTIVE_BACKENDS": "1"}
 # Something is always in use on a machine that runs this.
 SHORT = {
@@ -169,3 +173,31 @@ def test_a_node_with_an_idle_watchdog_keeps_nothing_that_is_idle_but_what_is_nee
     eventually(lambda: not replicas(warm, "brief"), what="unloaded", seconds=15)
     assert reasons(warm, "brief")[-1].endswith("watched keeps nothing that is idle for more than 2 s")
     assert replicas(warm, "second")
+
+
+def remember_demand(stack: Stack, model: str) -> None:
+    """As if the model had been asked for at this time of the last two days."""
+    password = json.loads((stack.home / "secrets.json").read_text())["postgres_password"]
+    url = f"postgresql://weft:{password}@{stack.part('postgres').address}/postgres"
+    ahead = slots_ahead(time.time())
+    rows = [(slot.index, slot.day - back, model) for slot in ahead for back in (1, 2)]
+
+    async def note() -> None:
+        connection = await asyncpg.connect(url, timeout=10)
+        try:
+            await connection.executemany("INSERT INTO demand (slot, day, model) VALUES ($1, $2, $3)", rows)
+        finally:
+            await connection.close()
+
+    asyncio.run(note())
+
+
+def test_what_is_likely_to_be_asked_for_is_loaded_where_that_is_wanted_and_says_why(warm: Stack) -> None:
+    remember_demand(warm, "likely")
+    set_policy(warm, "likely", prewarm=True, keep_alive="0s", **on("local"))
+    eventually(lambda: replicas(warm, "likely"), what="loaded ahead of demand", seconds=15)
+    assert "it was on 2 of the last 3 days" in reasons(warm, "likely")[-1]
+    with warm.client() as client:
+        said = client.get("/api/nodes/explain/likely").json()["warmth"]
+    assert said[-1].endswith("it was on 2 of the last 3 days")
+    assert replicas(warm, "likely"), "it stays over its time, whatever its keep-alive"

@@ -96,10 +96,20 @@ def idle_steps(
             if idle:
                 yield a_round.let_go(min(idle, key=_rest), reason)
         for view in node.replicas:
-            idle_seconds = now - view.idle_since
-            stay = stay_of(view, node.node, snapshot.policy_of(view.replica.model), rules)
-            if idle_seconds >= stay.seconds and a_round.may_go(view, node):
+            idle_seconds, policy = now - view.idle_since, snapshot.policy_of(view.replica.model)
+            if idle_seconds >= _stay_seconds(view, node.node, policy, rules) and a_round.may_go(view, node):
+                stay = stay_of(view, node.node, policy, rules)
                 yield a_round.let_go(view, f"idle for {idle_seconds:.0f} s: {stay.reason}")
+
+
+def _stay_seconds(view: ReplicaView, node: Node, policy: Policy, rules: IdleRules) -> float:
+    """The same as `stay_of` in a number: of thousands that are looked at every second, few need the sentence."""
+    said = view.keep_alive_seconds
+    if said is None:
+        said = policy.keep_alive_seconds
+    if said is None:
+        said = max(rules.keep_alive_seconds, rules.load_factor * view.replica.load_seconds)
+    return min(said, node.idle_limit_seconds)
 
 
 def stay_of(view: ReplicaView, node: Node, policy: Policy, rules: IdleRules) -> Stay:

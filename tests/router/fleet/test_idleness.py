@@ -13,7 +13,7 @@ from tests.router.builders import a_fleet, a_model, a_node, a_replica
 from tests.router.worlds import NOW, fleets
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
-from weft_router.fleet.idleness import IdleRules, idle_steps, said_of
+from weft_router.fleet.idleness import IdleRules, idle_steps, said_of, stay_of
 from weft_router.fleet.policy import Policy
 from weft_router.fleet.scaling import Shrink
 from weft_router.fleet.unstored import Use
@@ -170,7 +170,10 @@ def test_nobody_goes_who_is_needed_busy_or_pinned(
         assert not policy.spread_all
         assert NOW >= view.ready_since + rules.residency_seconds
         assert len(snapshot.serving(replica.model)) - 1 >= policy.min_replicas
-        assert step.reason
+        node = snapshot.by_id[replica.node_id].node
+        assert (
+            short or node.max_replicas or NOW - view.idle_since >= stay_of(view, node, policy, rules).seconds
+        )
 
 
 def test_it_can_be_said_what_keeps_a_model() -> None:
