@@ -41,7 +41,7 @@ def subject_of(kind: int) -> str:
 @contextlib.asynccontextmanager
 async def open_journal(bus: Bus, clock: Clock, source: str) -> AsyncIterator[Journal]:
     """A journal whose events reach JetStream beside the body; at its end, what is left has half a second."""
-    journal, courier = Journal(source, clock), _Courier(Stream(bus, SETTINGS))
+    journal, courier = Journal(source, clock), _Courier(bus)
     try:
         async with background(courier.carry(journal), _keep_telling(journal)):
             yield journal
@@ -63,8 +63,9 @@ def measure_events(journal: Journal, registry: CollectorRegistry) -> None:
 class _Courier:
     """Carries events to the stream; state: `_made`, whether the stream is there, and `_said`, what was logged last."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._stream = Stream(bus, SETTINGS)
         self._made = False
         self._said = ""
 
@@ -73,6 +74,7 @@ class _Courier:
         failures = 0
         while True:
             try:
+                await self._connected(journal)
                 await self._make()
                 event = await journal.first()
                 await self._send(event)
@@ -92,6 +94,11 @@ class _Courier:
             event = await journal.first()
             await self._send(event)
             journal.sent(event)
+
+    async def _connected(self, journal: Journal) -> None:
+        """Wait for NATS without a word while there is nothing to send."""
+        while not journal.waiting_count and not self._bus.connected:
+            await self._bus.wait_connected(_RETRY_SECONDS[-1])
 
     async def _make(self) -> None:
         if not self._made:

@@ -83,7 +83,7 @@ class Journal:
             model=_clean(model, _MAX_DETAIL),
             node=_clean(node, _MAX_DETAIL),
             replica_id=_clean(replica_id, _MAX_DETAIL),
-            details={k: _clean(str(v), _MAX_DETAIL) for k, v in [*details.items()][:_MAX_DETAILS]},
+            details={k: _clean(_said(v), _MAX_DETAIL) for k, v in [*details.items()][:_MAX_DETAILS]},
         )
         event.time.FromNanoseconds(int(self._clock.wall() * 1e9))
         if len(self._waiting) >= self._max_waiting:
@@ -143,6 +143,10 @@ class Journal:
     def _tell_count(self, counted: _Counted, why: str, count: int) -> None:
         about = {name: value for name, value in counted.about.items() if value}
         self.tell(counted.kind, counted.what, why, **about, count=count)
+
+
+def _said(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _clean(text: str, limit: int) -> str:

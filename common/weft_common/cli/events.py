@@ -146,7 +146,8 @@ def _shower(console: Console) -> Show:
         line = Text(f"{_moment(event['time'])}  ")
         line.append(f"{kind:<9}", style=_COLOURS.get(kind, ""))
         what = str(event["what"])
-        line.append(f"{what:<16}  ", style="red" if what.endswith(_BAD) else "bold")
+        asked_for = event["details"].get("state") == "unloading"
+        line.append(f"{what:<16}  ", style="red" if what.endswith(_BAD) and not asked_for else "bold")
         if about := _about(event):
             line.append(f"{about}: ", style="bold")
         line.append(str(event["why"]).replace("\n", " "))

@@ -37,6 +37,7 @@ _TRIES = 8
 # A report may have been on its way while a replica was placed or became ready.
 _YOUNG_SECONDS = 5.0
 _ABANDONED_SECONDS = 60.0
+_UNASKED = "its worker runs it no longer, and nobody had asked for that; the log of that worker says more"
 
 _log = logging.getLogger(__name__)
 
@@ -277,7 +278,7 @@ class Registry:
             self._journal.tell(
                 EventKind.REPLICA,
                 "replica_gone",
-                "it has unloaded" if asked else "its worker runs it no longer, and nobody had asked for that",
+                "it has unloaded" if asked else _UNASKED,
                 model=replica.model,
                 node=node.name,
                 replica_id=replica.id,

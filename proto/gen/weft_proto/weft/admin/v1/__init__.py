@@ -790,11 +790,12 @@ class EventServiceStub(betterproto2_grpclib.ServiceStub):
         """
         Streams events as they happen, after those of the time before that were asked for.
 
-        Order: rising sequences, none twice, none left out. Ends when the router stops; whoever comes back says the last
-        sequence that it has seen.
+        Order: rising sequences, none twice, none left out. Goes on over an absence of NATS once it has begun. Ends when the
+        router stops; whoever comes back says the last sequence that it has seen, here or elsewhere. Where NATS has lost its
+        files and counts anew, everything that it has is told.
 
-        Callers: admins, with an API key.
-        Errors: UNAVAILABLE PART_UNAVAILABLE without NATS; UNAUTHENTICATED INVALID_API_KEY.
+        Callers: admins, with an API key; 100 at one router.
+        Errors: UNAVAILABLE PART_UNAVAILABLE without NATS, and for one caller too many; UNAUTHENTICATED INVALID_API_KEY.
         """
 
         async for response in self._unary_stream(
@@ -1236,11 +1237,12 @@ class EventServiceBase(betterproto2_grpclib.ServiceBase):
         """
         Streams events as they happen, after those of the time before that were asked for.
 
-        Order: rising sequences, none twice, none left out. Ends when the router stops; whoever comes back says the last
-        sequence that it has seen.
+        Order: rising sequences, none twice, none left out. Goes on over an absence of NATS once it has begun. Ends when the
+        router stops; whoever comes back says the last sequence that it has seen, here or elsewhere. Where NATS has lost its
+        files and counts anew, everything that it has is told.
 
-        Callers: admins, with an API key.
-        Errors: UNAVAILABLE PART_UNAVAILABLE without NATS; UNAUTHENTICATED INVALID_API_KEY.
+        Callers: admins, with an API key; 100 at one router.
+        Errors: UNAVAILABLE PART_UNAVAILABLE without NATS, and for one caller too many; UNAUTHENTICATED INVALID_API_KEY.
         """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
