@@ -115,9 +115,8 @@ class Loops:
                 self.router.stop(row, force=True)
         except Refused:
             self.router.world.ledger.note("effects of former leaders refused")
-        except Stale:
+        except (Down, Stale):
             self.router.world.ledger.note("writes put off")
-            self.router.refresh()
 
     def _scale(self) -> None:
         fence = self.fence
@@ -139,6 +138,7 @@ class Loops:
     def _decided(self, step: Step, fence: Fence) -> None:
         router = self.router
         router.world.ledger.note("steps decided")
+        router.world.note_step(step)
         router.world.agenda.after(_ACT_SECONDS, router.soon(self._act, step, fence))
         if self.drowsy:
             router.world.ledger.note("fault: leader stopped on a decision")
@@ -179,7 +179,6 @@ class Loops:
         )
         for victim in victims:
             router.stop(router.fleet.replicas[victim.id])
-        router.world.note_step(step)
         router.world.ledger.note("replicas added by policy")
 
     def _shrink(self, step: Shrink, fence: Fence) -> None:
@@ -187,7 +186,6 @@ class Loops:
         if row is None or row.state is ReplicaState.UNLOADING:
             return
         self.router.unload([row], fence=fence)
-        self.router.world.note_step(step)
         self.router.world.ledger.note("replicas taken away by policy")
 
     def _drain(self) -> None:

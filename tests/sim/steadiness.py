@@ -19,7 +19,7 @@ class Steadiness:
     _taken: dict[str, float] = field(default_factory=dict)
 
     def problems(self, step: Step, now: float) -> list[str]:
-        """Note a step that was done, and tell what is wrong with it; other steps have reasons of their own."""
+        """Note a step that was decided, and tell what is wrong with it; other steps have reasons of their own."""
         never = float("-inf")
         if isinstance(step, Grow):
             if step.reason != "every replica is busy":
