@@ -104,7 +104,7 @@ class HealthMonitor:
         try:
             await self._carry_out(verdict, replica.id, fence)
         except StaleLeader:
-            _log.warning("stale_leader_refused", extra={"replica": replica.id, "term": str(fence)})
+            self._lease.note_refused(fence, f"to take {replica.id} away")
         except WeftError as error:
             _log.warning("replica_not_removed", extra={"replica": replica.id, "error": str(error)})
         except Exception:  # noqa: BLE001 (outermost edge of the check's task: other replicas are not to blame)

@@ -217,9 +217,12 @@ class FakeLoads:
             self._write(replace(known, progress=job.progress, progress_seconds=moved), number)
         return frozenset(job.id for job in kept)
 
-    async def put(self, job: LoadJob) -> None:
+    async def put(self, job: LoadJob, leaving: Replica | None = None) -> None:
         self._fence(job)
-        self._write(job, self.store.next())
+        number = self.store.next()
+        if leaving is not None:
+            self.store.put_at(leaving, number)
+        self._write(job, number)
 
     async def reserve(
         self, job: LoadJob, replica: Replica, unloading: Sequence[Replica], *, seen: int

@@ -173,4 +173,4 @@ async def test_a_leader_of_yesterday_takes_nothing_away(caplog: pytest.LogCaptur
     world.probe.finding = Finding.BUSY
     await world.turns(3, fence)
     assert world.unloads.done == []
-    assert [r.message for r in caplog.records if r.levelname != "INFO"][-1] == "stale_leader_refused"
+    assert [r.message for r in caplog.records if r.levelname != "INFO"][-1] == "effect_refused"

@@ -46,6 +46,11 @@ class Flight:
             self.landing.set_result(outcome)
 
 
+def unseated(job: LoadJob) -> LoadJob:
+    """The job as one that has no place: whoever goes on with it looks for another one."""
+    return replace(job, state=LoadState.PENDING, replica_id="", node_id="", progress=0.0)
+
+
 def failed(job: LoadJob, error: WeftError) -> LoadJob:
     """The job as it failed, so that other routers can raise the same error; an engine's words may hold anything."""
     wait = error.retry_after.total_seconds() if error.retry_after else 0.0

@@ -11,10 +11,11 @@ from weft_common.events import Journal
 from weft_proto.weft.types.v1 import EventKind
 from weft_router.fleet.entities import Model, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.lifecycle import ReplicaEvent, move_replica
 from weft_router.fleet.load_job import LoadJob, LoadState
 from weft_router.loading.bring_up import BringUp, ProcessGone
 from weft_router.loading.commands import Commands, WorkerUnreachable
-from weft_router.loading.flight import Flight, error_of, failed
+from weft_router.loading.flight import Flight, error_of, failed, unseated
 from weft_router.loading.seats import Search, Seat, Seats
 from weft_router.settings import RouterSettings
 from weft_router.store.protocol import LoadLost, Store
@@ -145,8 +146,8 @@ class Loading:
         """Give a place up whose worker or process is gone, and look for one on another node."""
         search.avoid.add(seat.node.id)
         flight = search.flight
-        flight.job = replace(flight.job, state=LoadState.PENDING, replica_id="", node_id="", progress=0.0)
-        await self._store.loads.put(flight.job)
+        flight.job = unseated(flight.job)
+        await self._store.loads.put(flight.job, leaving=_leaving(seat.replica))
         await self._commands.stop(seat.node, seat.replica, force=True)
         await self._store.remove_replicas([seat.replica.id])
         await self._sync.after_write()
@@ -190,14 +191,15 @@ class Loading:
         """Free all that the load holds and write how it ended.
 
         Whose load it is by now must be known before anything is stopped: where nobody can tell, it stays as it is, and
-        whoever takes it over when the database is back finds out for himself.
+        whoever takes it over when the database is back finds out for himself. The load is written without its replica,
+        and that as leaving: if this router sleeps before it says stop, nobody goes on with what it stops then.
         """
+        replica = self._fleet.replicas.get(ended.replica_id)
         try:
-            await self._store.loads.put(flight.job)
+            await self._store.loads.put(unseated(flight.job), leaving=replica and _leaving(replica))
         except PartUnavailable:
             _log.warning("load_not_writable", extra={"model": ended.model, "load": ended.id})
             return
-        replica = self._fleet.replicas.get(ended.replica_id)
         if replica is not None:
             await self._commands.stop(self._fleet.nodes.get(replica.node_id), replica, force=True)
         try:
@@ -209,3 +211,8 @@ class Loading:
             await self._sync.after_write()
         except PartUnavailable as error:
             _log.warning("load_end_not_written", extra={"model": ended.model, "error": str(error)})
+
+
+def _leaving(replica: Replica) -> Replica:
+    """The row of what is to be stopped, for its worker's next heartbeat to say so too."""
+    return replace(replica, state=move_replica(replica.state, ReplicaEvent.UNLOAD_ASKED, replica.id))

@@ -119,10 +119,12 @@ class LoadRows:
             kept = [await connection.fetchval(_BEAT, job.id, job.epoch, job.progress) for job in jobs]
         return frozenset(job_id for job_id in kept if job_id)
 
-    async def put(self, job: LoadJob) -> None:
-        """Write where the load stands; raises LoadLost for an earlier owner."""
+    async def put(self, job: LoadJob, leaving: Replica | None = None) -> None:
+        """Write where the load stands, and a replica that it leaves behind; raises LoadLost for an earlier owner."""
         async with self._writing() as (connection, sequence):
             await _fenced(connection, job, sequence)
+            if leaving is not None:
+                await put_replica(connection, leaving, sequence)
 
     async def reserve(
         self, job: LoadJob, replica: Replica, unloading: Sequence[Replica], *, seen: int

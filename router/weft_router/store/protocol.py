@@ -73,8 +73,8 @@ class LoadStore(Protocol):
         """Say that their owner lives and how far they are; returns those that are still the caller's."""
         ...
 
-    async def put(self, job: LoadJob) -> None:
-        """Write where the load stands; raises LoadLost for an earlier owner."""
+    async def put(self, job: LoadJob, leaving: Replica | None = None) -> None:
+        """Write where the load stands, and a replica that it leaves behind; raises LoadLost for an earlier owner."""
 
     async def reserve(
         self, job: LoadJob, replica: Replica, unloading: Sequence[Replica], *, seen: int

@@ -1,18 +1,20 @@
 """Two routers over one store: one load between them, and none that dies with its owner."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from tests.router.builders import a_model
+from tests.router.builders import a_model, a_node
 from tests.router.fakes import FakeWorker, a_worker
 from tests.router.loading.worlds import MODEL, World
 from weft_common.background import background
-from weft_common.errors import LoadFailed, NoCapacity
+from weft_common.errors import LoadFailed, NoCapacity, WeftError
 from weft_router.fleet.entities import ReplicaState
 
 ORPHAN = timedelta(seconds=2)
@@ -178,3 +180,37 @@ async def test_work_on_a_load_that_is_another_routers_by_now_ends_at_once() -> N
         await second.sync.after_write()
         await sleeper
         assert worker.stopped == []
+
+
+async def test_a_router_that_sleeps_before_it_stops_a_failed_process_stops_no_other_ones() -> None:
+    async with two_routers(failure="broken pipe") as (first, second, worker), background(second.loads.keep()):
+        awake = asyncio.Event()
+        stop, stops = first.commands.stop, asyncio.Event()
+
+        async def slept(*what: Any, **how: Any) -> None:
+            stops.set()
+            await awake.wait()
+            await stop(*what, **how)
+
+        await first.store.put_node(a_node(max_replicas_per_model=2))
+        await asyncio.gather(first.sync.refresh(), second.sync.refresh())
+        first.commands.stop = slept  # type: ignore[method-assign]  # asleep between its write and its command
+        sleeper = asyncio.create_task(first.loads.ensure(MODEL, 30))
+        worker.backend.gate.set()
+        await stops.wait()
+        worker.backend.failure = ""
+        await second.sync.refresh()
+        loads = first.store.loads
+        loads.beats = {job_id: moment - 60 for job_id, moment in loads.beats.items()}
+        second.clock.advance(10)
+        async with asyncio.timeout(10):
+            while not second.fleet.ready_replicas("m"):
+                await asyncio.sleep(0.01)
+        awake.set()
+        with contextlib.suppress(WeftError):
+            await sleeper
+        async with asyncio.timeout(10):
+            while not worker.stopped:
+                await asyncio.sleep(0.01)
+        (replica,) = second.fleet.ready_replicas("m")
+        assert replica.id not in worker.stopped

@@ -66,6 +66,23 @@ async def test_a_silent_owner_loses_its_load_and_all_its_later_writes(store: Sto
     assert (await store.read_changes(0)).replicas == ()
 
 
+async def test_a_load_leaves_its_replica_behind_in_one_write_and_an_earlier_owner_in_none(
+    store: Store,
+) -> None:
+    first = await claim(store)
+    loading = a_replica(state=ReplicaState.LOADING)
+    held = replace(first, replica_id=loading.id, node_id=loading.node_id)
+    await store.loads.reserve(held, loading, [], seen=(await store.read_changes(0)).sequence)
+    leaving = replace(loading, state=ReplicaState.UNLOADING)
+    taken = await claim(store, OTHER, orphan=NONE)
+    with pytest.raises(LoadLost):
+        await store.loads.put(first, leaving=leaving)
+    assert (await store.read_changes(0)).replicas == (loading,)
+    await store.loads.put(replace(taken, replica_id="", node_id=""), leaving=leaving)
+    changes = await store.read_changes(0)
+    assert (changes.replicas, [j.replica_id for j in changes.loads]) == ((leaving,), [""])
+
+
 async def test_an_owner_that_beats_is_not_replaced(store: Store) -> None:
     first = await claim(store)
     await store.loads.beat([first])
