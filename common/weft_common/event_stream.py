@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from weft_common.background import background
 from weft_common.bus import Bus
 from weft_common.clock import Clock
-from weft_common.errors import PartUnavailable
+from weft_common.errors import WeftError
 from weft_common.events import Journal
 from weft_common.jetstream import Stream, StreamSettings
 from weft_proto.pb.weft.types.v1.event_pb2 import Event, EventKind
@@ -47,7 +47,7 @@ async def open_journal(bus: Bus, clock: Clock, source: str) -> AsyncIterator[Jou
             yield journal
     finally:
         journal.tell_rest()
-        with contextlib.suppress(TimeoutError, PartUnavailable):
+        with contextlib.suppress(TimeoutError, WeftError):
             async with asyncio.timeout(_LAST_SECONDS):
                 await courier.carry_rest(journal)
 
@@ -78,7 +78,7 @@ class _Courier:
                 await self._make()
                 event = await journal.first()
                 await self._send(event)
-            except PartUnavailable as error:
+            except WeftError as error:
                 self._made = False
                 self._say("events_wait", journal, str(error))
                 await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
@@ -89,7 +89,7 @@ class _Courier:
                 self._say("events_kept", journal)
 
     async def carry_rest(self, journal: Journal) -> None:
-        """Send what is waiting; raises PartUnavailable at the first failure."""
+        """Send what is waiting; raises WeftError at the first failure."""
         while journal.waiting_count:
             event = await journal.first()
             await self._send(event)

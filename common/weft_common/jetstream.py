@@ -80,7 +80,10 @@ class Stream:
             raw = await self._bus.request(subject, payload, _SECONDS, headers=headers)
         except (PartUnavailable, DeadlineExceeded) as error:
             raise _away(error) from error
-        return int(_answer(raw)["seq"])
+        sequence = _answer(raw).get("seq")
+        if not isinstance(sequence, int):
+            raise _unavailable(f"Somebody else than JetStream answers on {subject}.")
+        return sequence
 
     async def last_sequence(self) -> int:
         """Sequence of the newest message; 0 if there has been none."""
@@ -120,9 +123,11 @@ class Stream:
 def _answer(raw: bytes, *, accept: int = 0) -> Mapping[str, Any]:
     """What JetStream answered; the error `accept` counts as an answer."""
     try:
-        found: dict[str, Any] = json.loads(raw)
+        found = json.loads(raw)
     except ValueError as error:
         raise _unavailable(f"NATS answers with something that is no JSON: {raw[:_MAX_LINE]!r}") from error
+    if not isinstance(found, dict):
+        raise _unavailable(f"NATS answers with something else than an object: {raw[:_MAX_LINE]!r}")
     problem = found.get("error")
     if problem and problem.get("err_code") != accept:
         raise _unavailable(f"JetStream refuses: {str(problem.get('description', problem))[:_MAX_LINE]}.")

@@ -106,3 +106,13 @@ async def test_a_server_without_jetstream_and_no_server_at_all_are_told_apart(tm
                     await call
             with pytest.raises(PartUnavailable, match="NATS does not answer"):
                 await stream.read(0, subject="tests.*", count=1)
+
+
+@pytest.mark.parametrize("answer", [b"", b"[]", b"{}", b'{"seq": "1"}'])
+async def test_whoever_else_answers_is_not_believed(bus: Bus, answer: bytes) -> None:
+    async def other(payload: bytes) -> bytes:
+        return answer
+
+    async with bus.respond("tests.a", other):
+        with pytest.raises(PartUnavailable):
+            await Stream(bus, SETTINGS).publish("tests.a", b"1", "id")

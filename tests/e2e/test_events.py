@@ -158,7 +158,9 @@ def test_filters_take_what_they_name(stack: Stack, admin: httpx.Client) -> None:
     assert "anvil on local" in last[0]
     wrong = stack.weft("events", "--kind", "weather")
     assert (wrong.returncode, "there is no kind 'weather'" in wrong.stderr) == (2, True)
-    assert admin.get(EVENTS, params={"max_age": "-1s"}).status_code == 400
+    for params in ({"max_age": "-1s"}, {"page_size": -1}, {"filter.kinds": "WEATHER"}):
+        answer = admin.get(EVENTS, params=params)
+        assert (answer.status_code, answer.json()["code"]) == (400, 3), answer.text
     assert httpx.get(f"{stack.url}{EVENTS}").status_code == 401
 
 

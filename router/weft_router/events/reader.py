@@ -5,8 +5,11 @@ handed on, when whoever reads is ready for more. So a slow reader costs nobody a
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+
+from google.protobuf.message import DecodeError
 
 from weft_common.bus import Bus
 from weft_common.errors import PartUnavailable, ReplicaClosing
@@ -20,6 +23,8 @@ _BATCH = 500
 # For a hint that was lost; the usual delay is that of the bus.
 _LOOK_SECONDS = 5.0
 _RETRY_SECONDS = 0.5
+
+_log = logging.getLogger(__name__)
 
 
 class EventReader:
@@ -73,7 +78,7 @@ class EventReader:
                 unsure = True
                 await self._pulse.wait(_RETRY_SECONDS)
                 continue
-            for event in _matching([_event(k) for k in kept], wanted):
+            for event in _matching(_events(kept), wanted):
                 yield event
             cursor = kept[-1].sequence if kept else cursor
             if not kept and heard_count == self._heard_count:
@@ -99,7 +104,7 @@ class EventReader:
         found: list[Event] = []
         while start < end:
             kept = await self._stream.read(start, subject=SUBJECTS, count=end - start)
-            found += [_event(k) for k in kept if k.sequence <= end]
+            found += [event for event in _events(kept) if event.sequence <= end]
             if not kept:
                 break
             start = kept[-1].sequence
@@ -114,10 +119,18 @@ class EventReader:
         self._pulse.beat()
 
 
-def _event(kept: Kept) -> Event:
-    event = Event.FromString(kept.payload)
-    event.sequence = kept.sequence
-    return event
+def _events(messages: Sequence[Kept]) -> list[Event]:
+    """What was told; what somebody else published on our subjects is left out, or nobody would see anything."""
+    found = []
+    for kept in messages:
+        try:
+            event = Event.FromString(kept.payload)
+        except DecodeError:
+            _log.warning("event_malformed", extra={"sequence": kept.sequence})
+            continue
+        event.sequence = kept.sequence
+        found.append(event)
+    return found
 
 
 def _matching(events: Sequence[Event], wanted: Wanted) -> list[Event]:

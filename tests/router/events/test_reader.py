@@ -93,6 +93,15 @@ async def test_where_nothing_has_happened_nothing_is_listed(world: World) -> Non
     assert await world.whys() == []
 
 
+async def test_what_is_no_event_hides_no_other(world: World) -> None:
+    await world.tell("a")
+    await world.bus.request("weft.event.node", b"\xff\xff", SOON)
+    await world.tell("b")
+    assert await world.whys() == ["a", "b"]
+    async with aclosing(world.reader.follow(ALL, after=1, since=None)) as stream:
+        assert [e.why for e in await taken(stream, 1)] == ["b"]
+
+
 async def test_a_follower_gets_what_happens_from_now_on(world: World) -> None:
     await world.tell("before")
     async with aclosing(world.reader.follow(ALL, after=0, since=None)) as stream:
