@@ -17,7 +17,7 @@ from weft_router.fleet.demand import slots_ahead
 pytestmark = pytest.mark.e2e
 
 SCHEDULING = "/api/nodes/scheduling"
-MODELS = ("brief", "windowed", "first", "second", "third", "fourth", "patient", "likely")
+MODELS = ("brief", "windowed", "first", "second", "third", "fourth", "patient", "likely", "hasty")
 LIMITS = {"WEFT_MAX_ACTIVE_BACKENDS": "1"}
 # Something is always in use on a machine that runs this.
 SHORT = {
@@ -201,3 +201,14 @@ def test_what_is_likely_to_be_asked_for_is_loaded_where_that_is_wanted_and_says_
         said = client.get("/api/nodes/explain/likely").json()["warmth"]
     assert said[-1].endswith("it was on 2 of the last 3 days")
     assert replicas(warm, "likely"), "it stays over its time, whatever its keep-alive"
+
+
+def test_requests_that_let_their_model_go_at_once_are_all_answered_however_they_come(warm: Stack) -> None:
+    set_policy(warm, "hasty", **on("local"))
+    loads = set()
+    deadline = time.monotonic() + 6
+    while time.monotonic() < deadline:
+        ask(warm, "hasty", keep_alive=0)
+        loads |= set(replicas(warm, "hasty"))
+        time.sleep(0.3)  # long enough for it to be found idle now and then
+    assert len(loads) > 1, "it came and went"
