@@ -48,6 +48,11 @@ class LoadView:
         """Own picks that no report has covered, oldest first."""
         return self._uncovered.keys()
 
+    @property
+    def reported(self) -> float | None:
+        """When it last said how busy it is; None if it never did."""
+        return self._report_time if self._report_time > float("-inf") else None
+
     def is_blind(self, now: float) -> bool:
         """Whether picks go uncovered for want of reports (the bus is down, say): then nobody knows how busy it is."""
         if now - self._report_time <= STALE_SECONDS or not self._uncovered:

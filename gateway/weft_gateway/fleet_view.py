@@ -18,6 +18,7 @@ from weft_proto.pb.weft.routing.v1 import routing_service_pb2
 from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, policy_pb2, replica_pb2
 
 Update = routing_service_pb2.WatchFleetResponse
+_MUTE_SECONDS = 5.0
 # A node whose heartbeats are late keeps what it runs, which is used where there is nothing better.
 _SERVING = (node_pb2.NODE_STATE_HEALTHY, node_pb2.NODE_STATE_UNHEALTHY)
 
@@ -84,6 +85,8 @@ class FleetView:
     _replicas: Replicas = field(default_factory=Replicas)
     _loads: dict[str, LoadView] = field(default_factory=dict)
     _heard: dict[str, float] = field(default_factory=dict)
+    # When each node last told how busy its replicas are.
+    _reported: dict[str, float] = field(default_factory=dict)
     _gone: dict[str, float] = field(default_factory=dict)
     _targets: dict[str, list[Target]] = field(default_factory=dict)
     # Set and replaced whenever the sequence rises.
@@ -131,7 +134,7 @@ class FleetView:
     def load(self, report: reports_pb2.LoadReport) -> None:
         """Take a worker's report of how busy its replicas are."""
         now = self.clock.monotonic()
-        self._heard[report.node_id] = now
+        self._heard[report.node_id] = self._reported[report.node_id] = now
         for entry in report.replicas:
             own = next((p for p in entry.picks if p.gateway_id == self.gateway_id), None)
             view = self._loads.get(entry.replica_id)
@@ -150,8 +153,12 @@ class FleetView:
         self._prepare(touched)
 
     def targets(self, model: str) -> list[Target]:
-        """Ready replicas of the model on nodes that were heard from lately."""
-        return [t for t in self._targets.get(model, ()) if not self._silent(t)]
+        """Ready replicas of the model on nodes that were heard from lately; mute ones only if there are no others.
+
+        Whether one that says nothing any more hangs is for its agent to find out, which takes a while.
+        """
+        found = [t for t in self._targets.get(model, ()) if not self._silent(t)]
+        return [t for t in found if not self._mute(t)] or found
 
     def silent_targets(self, model: str) -> list[Target]:
         """Ready replicas of the model whose nodes were not heard from lately."""
@@ -197,6 +204,11 @@ class FleetView:
             return True
         heard = self._heard.get(target.node.id, float("-inf"))
         return self.watched and self.clock.monotonic() - heard > self.silent_seconds
+
+    def _mute(self, target: Target) -> bool:
+        """Whether its node's reports have gone on for a while without a word of it, which comes every second."""
+        last = target.load.reported
+        return last is not None and self._reported.get(target.node.id, last) - last > _MUTE_SECONDS
 
     def _replace_all(self, update: Update) -> None:
         if update.fleet_id != self.fleet_id:
@@ -244,6 +256,7 @@ class FleetView:
         for node_id in update.removed_node_ids:
             self._nodes.pop(node_id, None)
             self._heard.pop(node_id, None)
+            self._reported.pop(node_id, None)
             touched |= self._replicas.models_on(node_id)
         known = self._replicas.by_id
         if update.full:

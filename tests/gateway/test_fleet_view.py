@@ -209,3 +209,36 @@ def test_a_load_goes_with_its_replica() -> None:
     view.apply(a_full_update(4, replicas=[]))
     view.apply(a_full_update(5))
     assert view.targets("m")[0].in_flight_count == 0
+
+
+def test_one_that_falls_mute_while_its_node_reports_is_used_only_for_want_of_others() -> None:
+    clock = ManualClock()
+    view = a_view(clock)
+    view.apply(
+        a_full_update(replicas=[a_replica("r-1"), a_replica("r-2", index=1), a_replica("r-3", index=2)])
+    )
+
+    def told(*replicas: str) -> list[str]:
+        loads = [reports_pb2.ReplicaLoad(replica_id=i) for i in replicas]
+        view.load(reports_pb2.LoadReport(node_id="n-1", replicas=loads))
+        return targets(view)
+
+    assert told("r-1", "r-2") == ["r-1", "r-2", "r-3"]
+    clock.advance(5)
+    assert told("r-2") == ["r-1", "r-2", "r-3"]
+    clock.advance(0.1)
+    assert told("r-2") == ["r-2", "r-3"]  # the third has not said anything yet
+    clock.advance(60)
+    assert targets(view) == []  # its whole node is silent, and nobody can tell
+    assert told("r-1") == ["r-1", "r-3"]
+
+
+def test_the_only_one_is_used_mute_or_not() -> None:
+    clock = ManualClock()
+    view = a_view(clock)
+    view.apply(a_full_update())
+    for loads in ([reports_pb2.ReplicaLoad(replica_id="r-1")], []):
+        view.load(reports_pb2.LoadReport(node_id="n-1", replicas=loads))
+        clock.advance(10)
+    view.load(reports_pb2.LoadReport(node_id="n-1"))
+    assert targets(view) == ["r-1"]
