@@ -1,6 +1,6 @@
 """The language of scenarios: a line is an order to the stage, and `>` lines are what comes of it.
 
-node NAME GIB[xCOUNT] [label=value ...] [slots=N] [disk=GIB] [used=GIB] [state=pending]
+node NAME GIB[xCOUNT] [label=value ...] [slots=N] [places=N] [disk=GIB] [used=GIB] [state=pending]
 model NAME GIB [slots=N] [devices=N] [groups=a,b] [pinned] [spills]       again: a new revision
 policy MODEL [min=N] [max=N] [spread] [label=value ...]
 rules [residency=S] [patience=S] [force]

@@ -64,7 +64,7 @@ class Stage:
     def add_node(self, name: str, gib: float, count: int, fields: dict[str, str]) -> None:
         """A machine with devices of one size, registered and let in."""
         slots, disk = int(fields.pop("slots", "1")), float(fields.pop("disk", "0"))
-        used = float(fields.pop("used", "0"))
+        used, places = float(fields.pop("used", "0")), int(fields.pop("places", "0"))
         state = NodeState(fields.pop("state", "healthy"))
         size, free = int(gib * GIB), int((gib - used) * GIB)
         node = Node(
@@ -77,6 +77,7 @@ class Stage:
             devices=tuple(Device(f"g{i}", "GPU", "nvidia", size, free) for i in range(count)),
             engines=("llama-cpp",),
             max_replicas_per_model=slots,
+            max_replicas=places,
             token_sha256=b"",
             worker_labels=fields,
             disk_total_bytes=int(disk * GIB) and 100 * GIB,

@@ -189,6 +189,7 @@ class Router:
             devices=vacant(devices, told),
             engines=machine.engines,
             max_replicas_per_model=machine.slots,
+            max_replicas=3 if machine.slots > 1 else 0,
             token_sha256=b"",
             generation=known.generation + 1 if known else 1,
             worker_labels=machine.labels,
