@@ -1,7 +1,8 @@
 """A TCP way between two parts that can be cut: refused, swallowed, slow, or held for one of those who use it.
 
-Give a part the link's address in place of the real one. State: `_mode`, `_held` (whose bytes wait, by pid) and whether
-somebody listens; all belong to the link's own thread.
+Give a part the link's address in place of the real one. State: `_mode`, `_held` (what ends the wait of a process's
+bytes, by pid) with `_waiting` (the same by port of each of its connections), and whether somebody listens; all belong to
+the link's own thread.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ class Link:
         self._mode = _Mode.OPEN
         self._delay_seconds = 0.0
         self._held: dict[int, asyncio.Event] = {}
+        self._waiting: dict[int, asyncio.Event] = {}
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
@@ -71,13 +73,11 @@ class Link:
     @contextlib.contextmanager
     def held(self, pid: int) -> Iterator[None]:
         """Cut one process off, both ways; what was sent meanwhile arrives once the block is left, as TCP has it."""
-        over = asyncio.Event()
-        self._held[pid] = over
+        self._call(self._hold(pid))
         try:
             yield
         finally:
-            del self._held[pid]
-            self._loop.call_soon_threadsafe(over.set)
+            self._call(self._release(pid))
 
     @contextlib.contextmanager
     def slowed(self, seconds: float) -> Iterator[None]:
@@ -104,6 +104,15 @@ class Link:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    async def _hold(self, pid: int) -> None:
+        over = self._held[pid] = asyncio.Event()
+        self._waiting |= dict.fromkeys(_ports(pid), over)
+
+    async def _release(self, pid: int) -> None:
+        over = self._held.pop(pid)
+        over.set()
+        self._waiting = {port: event for port, event in self._waiting.items() if event is not over}
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
@@ -113,9 +122,12 @@ class Link:
             self._writers.discard(writer)
             return
         self._writers.add(onward)
-        owner = _owner(writer)
+        port = int(writer.get_extra_info("peername")[1])
+        for pid in self._held:
+            if port in _ports(pid):
+                self._waiting[port] = self._held[pid]
         try:
-            await asyncio.gather(self._pump(reader, onward, owner), self._pump(onward_reader, writer, owner))
+            await asyncio.gather(self._pump(reader, onward, port), self._pump(onward_reader, writer, port))
         except OSError:
             pass
         finally:
@@ -123,10 +135,10 @@ class Link:
                 self._writers.discard(end)
                 end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, owner: int) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
         while piece := await reader.read(_CHUNK_BYTES):
-            if owner in self._held:
-                await self._held[owner].wait()
+            if port in self._waiting:
+                await self._waiting[port].wait()
             if self._mode is _Mode.SWALLOW:
                 continue
             if self._mode is _Mode.SLOW:
@@ -136,8 +148,9 @@ class Link:
         writer.close()
 
 
-def _owner(writer: asyncio.StreamWriter) -> int:
-    """The process of this machine that opened a connection; 0 where that is nobody any more."""
-    port = writer.get_extra_info("peername")[1]
-    there = psutil.net_connections("tcp")
-    return next((c.pid or 0 for c in there if c.laddr and c.laddr.port == port and c.raddr), 0)
+def _ports(pid: int) -> set[int]:
+    """From which ports of this machine a process has connections; none once it is gone."""
+    try:
+        return {c.laddr.port for c in psutil.Process(pid).net_connections("tcp") if c.laddr}
+    except psutil.NoSuchProcess:
+        return set()
