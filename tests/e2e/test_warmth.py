@@ -136,6 +136,20 @@ def test_where_one_replica_may_run_models_take_turns_and_nobody_fails(warm: Stac
     with warm.client() as client:
         set_policy(warm, "second", min_replicas=0, **on("narrow"))
         nodes = {n["name"]: n for n in client.get("/api/nodes").json()["nodes"]}
+        events = eventually(
+            lambda: (
+                len(
+                    found := client.get("/api/events", params={"filter.kinds": "EVENT_KIND_EVICTION"}).json()[
+                        "events"
+                    ]
+                )
+                >= 2
+                and found
+            ),
+            what="evictions told",
+        )
+    assert {e["model"] for e in events} >= {"first", "second"}
+    assert all(e["why"].startswith("narrow may run 1 replicas at most") for e in events)
     assert nodes["narrow"]["max_replicas"] == 1
 
 

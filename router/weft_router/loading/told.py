@@ -6,6 +6,7 @@ from weft_router.fleet.entities import Replica
 from weft_router.fleet.load_job import LoadJob
 from weft_router.fleet.views import ReplicaView, Snapshot
 from weft_router.placement.decision import Evict, Placed
+from weft_router.placement.filters.places import PLACES
 
 _GIB = 1 << 30
 
@@ -50,9 +51,16 @@ def tell_place(
     )
 
 
-def _why_this_one(decision: Placed | Evict, view: ReplicaView | None, *, stray: bool, now: float) -> str:
+def _need(decision: Placed | Evict) -> str:
+    node = decision.node
+    if node.max_replicas and PLACES.phrase in decision.explanation.counts:
+        return f"{node.name} may run {node.max_replicas} replicas at most, so places are needed there"
     need = sum(s.size_bytes for s in decision.shares) / _GIB
-    need_text = f"{need:.1f} GiB are needed on {decision.node.name}"
+    return f"{need:.1f} GiB are needed on {node.name}"
+
+
+def _why_this_one(decision: Placed | Evict, view: ReplicaView | None, *, stray: bool, now: float) -> str:
+    need_text = _need(decision)
     if view is None:
         return need_text
     if stray:
