@@ -29,6 +29,8 @@ def test_50_streams_over_4_slots_are_each_complete_and_their_own(stack: Stack) -
     assert [answer.text for answer in answers] == [words(n) for n in range(10, 60)]
     assert all(len(ids_of(answer)) == 1 for answer in answers)
     assert len(set.union(*map(ids_of, answers))) == 50
+    # How they waited is told only where the setting says so.
+    assert not any("queue" in name for answer in answers for name in answer.headers)
 
 
 def test_2000_streams_open_at_once_end_well(stack: Stack, tmp_path: Path) -> None:

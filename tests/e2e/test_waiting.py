@@ -3,18 +3,21 @@
 import asyncio
 import hashlib
 import itertools
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import psutil
 import pytest
 
 from tests.e2e.crowd import ask_all, chat, crowd
 from tests.e2e.doors import Doors, Reply, doors
 from tests.e2e.stack import Part, Stack, eventually, free_port
-from tests.faults import kill, stopped
+from tests.faults import ReplicaDoor, kill, stopped
 
 pytestmark = pytest.mark.e2e
 
@@ -81,18 +84,16 @@ async def test_tokens_are_shared_by_weight_whatever_the_length_of_requests(queue
     async with doors(queues) as through:
         lanes = Lanes(through, time.monotonic() + 20)
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(
-                16
-            ):  # 48 requests at a time for 8 slots, and more of each principal than there are slots
+            # 48 requests at a time for 8 slots, and more of each principal than there are slots.
+            for _ in range(16):
                 tasks.create_task(lanes.run("long", "tokens=24 delay_ms=30"))
                 tasks.create_task(lanes.run("short", "tokens=4 delay_ms=30"))
                 tasks.create_task(lanes.run("double", "tokens=8 delay_ms=30"))
     total = lanes.tokens.total()
     assert lanes.refusals == []
     assert total > 20 * SLOTS / 0.03 * 0.6, "the slots stood empty"
-    assert lanes.tokens["long"] / (lanes.tokens["long"] + lanes.tokens["short"]) == pytest.approx(
-        0.5, abs=0.05
-    )
+    both = lanes.tokens["long"] + lanes.tokens["short"]
+    assert lanes.tokens["long"] / both == pytest.approx(0.5, abs=0.05)
     assert lanes.tokens["double"] / total == pytest.approx(0.5, abs=0.05)
 
 
@@ -130,20 +131,46 @@ def test_a_burst_of_a_thousand_starves_no_single_request_and_leaves_nothing_behi
             # A slot is free every 10 ms; whoever waits for all of the burst waits for ten seconds.
             assert time.monotonic() - began < 2
         assert sum(waiting(queues).values()) > 50
+        assert_told(queues)
         burst.leave()
     eventually(lambda: sum(waiting(queues).values()) == 0, what="nobody waits")
     (answer,) = ask_all(queues, [chat(MODEL, "tokens=1")])
     assert answer.ok
 
 
+def assert_told(stack: Stack) -> None:
+    """Whoever looks sees who waits: by the command at one router or the other, and in the metrics of the one."""
+
+    def queue() -> dict[str, Any]:
+        found = json.loads(stack.weft("queues", "--json").stdout)["queues"]
+        return found[0] if found else {}
+
+    told = eventually(queue, what="the queue at the router that answers")
+    assert (told["model"], told["slot_count"]) == (MODEL, SLOTS)
+    assert told["principals"][0]["principal"] == "burst"
+    lines = [line for name in stack.status()["metrics"] for line in metrics(stack, name)]
+    counted = [(name, float(value)) for name, _, value in (line.rpartition(" ") for line in lines)]
+    for metric in ("weft_queue_waiting", "weft_queue_wait_seconds_count"):
+        assert max(n for name, n in counted if name == f'{metric}{{model="{MODEL}"}}') > 0
+    assert sum(n for name, n in counted if name == "weft_admission_waiting") > 0
+    assert not any("burst" in line for line in lines), (
+        "principals are no labels: there may be any number of them"
+    )
+
+
+def metrics(stack: Stack, part: str) -> list[str]:
+    text = httpx.get(stack.status()["metrics"][part]).text
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
 def test_a_higher_priority_goes_first(queues: Stack, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    marks = tmp_path / "marks"
     body = chat(MODEL, f"tokens=1 gate_file={gate}")
     with crowd(queues, [body] * (SLOTS * 8)) as working:
-        eventually(lambda: sum(waiting(queues).values()) > SLOTS, what="a queue")
-        with crowd(queues, [chat(MODEL, f"tokens=1 count_file={marks}")], key="vip") as vip:
-            eventually(lambda: not gate.exists(), what="the gate")
+        eventually(lambda: sum(waiting(queues).values()) == SLOTS * 8 - queued(queues), what="all of them")
+        before = sum(waiting(queues).values())
+        with crowd(queues, [chat(MODEL, "tokens=1")], key="vip") as vip:
+            eventually(lambda: sum(waiting(queues).values()) > before, what="one more")
             gate.touch()
     assert all(answer.ok for answer in (*working.answers, *vip.answers))
     position = int(vip.answers[0].headers["x-weft-queue-position"])
@@ -204,6 +231,11 @@ def owner(stack: Stack) -> Part:
 
     name = eventually(found, what="a queue")
     return next(part for part in ready_routers(stack) if part.name == name)
+
+
+def queued(stack: Stack) -> int:
+    """How many are at the replica, in slots or its own queue."""
+    return sum(ReplicaDoor(stack.home, stack.part(f"replica:local/{MODEL}").address).busy())
 
 
 def memory(stack: Stack) -> int:

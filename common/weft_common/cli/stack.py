@@ -165,6 +165,7 @@ class Stack:
             {
                 "WEFT_LISTEN": f"{LOOPBACK}:{self.ports[name]}",
                 "WEFT_PART_NAME": name,
+                "WEFT_METRICS_LISTEN": f"{LOOPBACK}:{self.ports[metrics_port_of(name)]}",
                 "WEFT_ROUTERS": routers,
                 "WEFT_NATS_URL": self._nats_url(self.options.host),
                 "WEFT_MESH_SECRET": self.secrets.mesh_secret,
