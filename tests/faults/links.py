@@ -1,8 +1,8 @@
 """A TCP way between two parts that can be cut: refused, swallowed, slow, or held for one of those who use it.
 
 Give a part the link's address in place of the real one. State: `_mode`, `_held` (what ends the wait of a process's
-bytes, by pid) with `_waiting` (the same by port of each of its connections), and whether somebody listens; all belong to
-the link's own thread.
+bytes, by pid) with `_waiting` (the same by port of each of its connections), and whether somebody listens; all of it
+belongs to the link's own thread.
 """
 
 import asyncio
