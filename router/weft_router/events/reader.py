@@ -69,7 +69,7 @@ class EventReader:
         unsure = False
         while True:
             self._require_open()
-            heard_count = self._heard_count
+            heard_count, checked = self._heard_count, unsure
             try:
                 cursor = await self._levelled(cursor) if unsure else cursor
                 kept = await self._stream.read(cursor, subject=SUBJECTS, count=_BATCH)
@@ -81,7 +81,7 @@ class EventReader:
             for event in _matching(_events(kept), wanted):
                 yield event
             cursor = kept[-1].sequence if kept else cursor
-            if not kept and heard_count == self._heard_count:
+            if not kept and checked and heard_count == self._heard_count:
                 await self._pulse.wait(_LOOK_SECONDS)
 
     async def _begin(self, after: int, since: float | None) -> int:
