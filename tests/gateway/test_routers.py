@@ -9,7 +9,7 @@ import pytest
 
 import weft_gateway.routers
 from weft_common.clock import ManualClock
-from weft_common.errors import DeadlineExceeded, NoCapacity, PartUnavailable, PartUnreachable
+from weft_common.errors import DeadlineExceeded, NoCapacity, PartUnavailable, PartUnreachable, WaitTooLong
 from weft_common.rpc import RpcServer, upb_unary
 from weft_gateway.routers import Routers, open_routers
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
@@ -120,3 +120,42 @@ async def test_routers_that_are_all_shunned_are_tried_all_the_same() -> None:
         await routers.route(model, max_wait=60, suspects=[])
     dead.error = None
     assert (await routers.route(model, max_wait=60, suspects=[])).sequence == 7
+
+
+async def test_a_slot_is_asked_for_at_the_next_router_where_the_first_does_not_answer() -> None:
+    clock = ManualClock()
+    routers, dead, alive, model = pair(clock, PartUnreachable("refused"), 20)
+    for _ in range(2):
+        await routers.acquire(pb.AcquireSlotRequest(model=model), max_wait=60)
+    assert [len(dead.asked), len(alive.asked)] == [1, 2]
+    assert alive.asked[0] == (40, 45)
+
+
+async def test_while_no_router_answers_none_is_asked_for_slots_until_one_is_heard_of() -> None:
+    clock = ManualClock()
+    routers, dead, alive, model = pair(clock, PartUnreachable("refused"), 0)
+    alive.error = PartUnreachable("refused")
+    for _ in range(3):
+        assert await routers.acquire(pb.AcquireSlotRequest(model=model), max_wait=60) is None
+    assert [len(dead.asked), len(alive.asked)] == [1, 1]
+    assert routers.seconds_until_heard() == 5
+    alive.error = None
+    routers.hear(1)
+    assert routers.seconds_until_heard() == 0
+    assert await routers.acquire(pb.AcquireSlotRequest(model=model), max_wait=60) is not None
+
+
+async def test_a_router_that_cannot_serve_slots_leaves_them_to_the_next_and_stays_in_use() -> None:
+    clock = ManualClock()
+    routers, behind, _, model = pair(clock, PartUnavailable("not read the fleet yet"), 0)
+    for _ in range(2):
+        assert await routers.acquire(pb.AcquireSlotRequest(model=model), max_wait=60) is not None
+    assert len(behind.asked) == 2
+
+
+async def test_a_routers_refusal_of_a_slot_is_its_own() -> None:
+    clock = ManualClock()
+    routers, _, alive, model = pair(clock, WaitTooLong("busy"), 0)
+    with pytest.raises(WaitTooLong):
+        await routers.acquire(pb.AcquireSlotRequest(model=model), max_wait=60)
+    assert not alive.asked

@@ -1,0 +1,161 @@
+"""AcquireSlot and ListQueues: what gateways and admins see of waiting."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tests.router.builders import a_fleet, a_model, a_node, a_replica
+from weft_common.clock import ManualClock
+from weft_common.errors import InvalidRequest, ModelNotFound, WaitTooLong
+from weft_common.events import Journal
+from weft_proto.pb.weft.bus.v1 import reports_pb2
+from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
+from weft_proto.pb.weft.scheduling.v1 import scheduling_service_pb2 as scheduling_pb
+from weft_router.fleet.entities import Changes, Model, Replica
+from weft_router.services.slot_service import SlotService
+from weft_router.slots.metrics import SlotMetrics
+from weft_router.slots.rules import QueueRules
+from weft_router.slots.slots import Slots
+
+RULES = QueueRules(model_limit=10, total_limit=10, wait_seconds=60, silent_seconds=30)
+
+
+class FakeRouting:
+    """Knows the fleet's models, and loads nothing; counts how often it was asked to."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.asked = 0
+
+    def model(self, name: str) -> Model:
+        if name not in self._world.fleet.models:
+            raise ModelNotFound(name)
+        return self._world.fleet.models[name]
+
+    async def ready(self, model: Model, over: float) -> list[Replica]:
+        self.asked += 1
+        if not self._world.fleet.ready_replicas(model.name):
+            self._world.fleet.apply(Changes(sequence=9, replicas=(a_replica("late"),)), now=0)
+        return self._world.fleet.ready_replicas(model.name)
+
+
+class World:
+    """Two replicas of one slot each; state: the fleet, the clock and what waits."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        replicas = [a_replica(i, slot_count=1) for i in ("x", "y")]
+        self.fleet = a_fleet(a_node("one"), a_model("m"), *replicas, sequence=5)
+        self.slots = Slots(
+            fleet=self.fleet,
+            clock=self.clock,
+            router_id="r-1",
+            rules=RULES,
+            metrics=SlotMetrics(CollectorRegistry()),
+        )
+        self.routing = FakeRouting(self)
+        self.service = SlotService(
+            routing=self.routing,  # type: ignore[arg-type]  # a fake
+            fleet=self.fleet,
+            slots=self.slots,
+            clock=self.clock,
+            wait=timedelta(seconds=60),
+            journal=Journal("router-0", self.clock),
+        )
+
+    async def acquired(self, principal: str = "alice", **fields: object) -> pb.AcquireSlotResponse:
+        request = pb.AcquireSlotRequest(model="m", principal=principal, gateway_id="g-1", **fields)  # type: ignore[arg-type]
+        return await self.service.acquire_slot(request)
+
+    def report(self, busy: int, **finished: int) -> None:
+        report = reports_pb2.LoadReport(node_id="n-one")
+        for replica in ("x", "y"):
+            entry = report.replicas.add(replica_id=replica, in_flight_count=busy)
+            entry.picks.add(gateway_id="r-1", contiguous=100)
+            for principal, count in finished.items():
+                entry.works.add(principal=principal, finished_count=count, slot_ms=2000 * count)
+        self.slots.report(report)
+
+
+@asynccontextmanager
+async def waiting(
+    world: World, *principals: str
+) -> AsyncIterator[list[asyncio.Task[pb.AcquireSlotResponse]]]:
+    tasks = [asyncio.ensure_future(world.acquired(p)) for p in principals]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    yield tasks
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_slot_is_a_replica_with_its_node_a_fallback_and_a_pick() -> None:
+    answer = await World().acquired()
+    assert {answer.replica.id, answer.fallback.id} == {"x", "y"}
+    assert [node.id for node in answer.nodes] == ["n-one"]
+    assert (answer.pick, answer.position, answer.sequence) == ("r-1/1", 0, 5)
+    assert answer.waited.ToMilliseconds() == 0
+
+
+async def test_whoever_waited_is_told_how_long_and_behind_how_many() -> None:
+    world = World()
+    world.report(busy=1)
+    async with waiting(world, "alice", "alice", "alice") as tasks:
+        world.clock.advance(1.5)
+        world.report(busy=0)
+        first, second = [(await task) for task in tasks[:2]]
+        assert (first.position, second.position) == (0, 1)
+        assert first.waited.ToMilliseconds() == 1500
+        assert not tasks[2].done()
+
+
+async def test_an_unknown_model_and_a_weight_that_is_none_are_refused() -> None:
+    world = World()
+    with pytest.raises(ModelNotFound):
+        await world.service.acquire_slot(pb.AcquireSlotRequest(model="nope"))
+    for weight in (-1.0, float("inf"), float("nan")):
+        with pytest.raises(InvalidRequest, match="weight"):
+            await world.acquired(weight=weight)
+
+
+async def test_a_caller_waits_no_longer_than_it_says() -> None:
+    world = World()
+    world.report(busy=1)
+    request = pb.AcquireSlotRequest(model="m", principal="alice")
+    request.max_wait.FromSeconds(0)
+    with pytest.raises(WaitTooLong):
+        await world.service.acquire_slot(request)
+
+
+async def test_where_the_last_replica_goes_a_new_one_is_loaded_for_those_who_wait() -> None:
+    world = World()
+    world.report(busy=1)
+    async with waiting(world, "alice") as (task,):
+        world.fleet.apply(Changes(sequence=8, gone_replicas=("x", "y")), now=0)
+        world.slots.stir()
+        assert (await task).replica.id == "late"
+    assert world.routing.asked == 2
+
+
+async def test_queues_are_told_by_model_and_principal() -> None:
+    world = World()
+    world.report(busy=1)
+    world.report(busy=1, zoe=1)
+    async with waiting(world, "bob", "alice", "bob"):
+        world.clock.advance(2)
+        (queue,) = (await world.service.list_queues(scheduling_pb.ListQueuesRequest())).queues
+    assert (queue.model, queue.waiting_count, queue.slot_count) == ("m", 3, 2)
+    assert queue.service_time.ToMilliseconds() == 2000
+    assert [(p.principal, p.waiting_count) for p in queue.principals] == [("bob", 2), ("alice", 1)]
+    assert queue.principals[0].longest.ToMilliseconds() == 2000
+
+
+async def test_without_anybody_waiting_there_are_no_queues() -> None:
+    world = World()
+    await world.acquired()
+    assert not (await world.service.list_queues(scheduling_pb.ListQueuesRequest())).queues
