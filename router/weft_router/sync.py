@@ -6,8 +6,10 @@ NATS only hints that something moved; a poll finds whatever a lost hint would ha
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+
+from google.protobuf.message import DecodeError
 
 from weft_common.bus import Bus
 from weft_common.clock import Clock, SystemClock
@@ -32,7 +34,11 @@ Update = routing_service_pb2.WatchFleetResponse
 
 
 class FleetSync:
-    """Owns the way from the database to memory to watchers; state: `_watchers`, `known`, `fleet_id`, `_read_at`."""
+    """Owns the way from the database to memory to watchers.
+
+    State: `_watchers`, `known`, `fleet_id`, `_read_at`, `_told` (the newest sequence that others hinted at since then)
+    and `_cut_off`: others write what this router cannot read.
+    """
 
     def __init__(self, store: Store, bus: Bus, fleet: Fleet, clock: Clock | None = None) -> None:
         self._store = store
@@ -43,6 +49,8 @@ class FleetSync:
         self._watchers: set[asyncio.Queue[Update | None]] = set()
         self._hint = asyncio.Event()
         self._read_at = self._clock.monotonic()
+        self._told = 0
+        self._cut_off = False
         # Beats whenever the fleet in memory has changed.
         self.pulse = Pulse()
         # Of the database, as full updates tell it.
@@ -67,6 +75,7 @@ class FleetSync:
                 self._fleet.freed(replica_id)
             self._fleet.apply(changes, self._clock.monotonic())
         self.known.set()
+        self._told, self._cut_off = 0, False
         if changes:
             self.pulse.beat()
             self._publish(convert.update_pb(changes, full=False))
@@ -100,6 +109,7 @@ class FleetSync:
                     if reachable:
                         _log.warning("fleet_not_readable", extra={"error": str(error)})
                     reachable = False
+                    self._leave_watchers_to_others()
                 await self._wait_for_hint()
 
     def heard(self, node_id: str) -> None:
@@ -114,8 +124,17 @@ class FleetSync:
         self._publish(update)
         self.pulse.beat()
 
+    def _leave_watchers_to_others(self) -> None:
+        """Whoever watches here learns nothing new where others still write: they tell more."""
+        if self._told > self._fleet.sequence and not self._cut_off:
+            _log.warning("watches_left_to_others", extra={"at": self._fleet.sequence, "newest": self._told})
+            self._cut_off = True
+            self.close()
+
     async def watch(self, now: float) -> AsyncIterator[Update]:
-        """Everything, then each change; ends when the reader is too slow or the router stops."""
+        """Everything, then each change; ends when the reader is too slow, or this router stops or is left behind."""
+        if self._cut_off:
+            raise ReplicaClosing("This router is cut off from the database, and others are not; watch there.")
         with self._watcher() as queue:
             yield self._full(now)
             while (update := await queue.get()) is not None:
@@ -158,6 +177,8 @@ class FleetSync:
         queue.put_nowait(None)
 
     async def _hear_hint(self, payload: bytes) -> None:
+        with suppress(DecodeError):  # then it is a hint all the same
+            self._told = max(self._told, reports_pb2.FleetChanged.FromString(payload).sequence)
         self._hint.set()
 
     async def _wait_for_hint(self) -> None:

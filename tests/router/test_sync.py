@@ -8,6 +8,7 @@ import pytest
 from tests.router.builders import a_model, a_node
 from tests.router.fake_store import FakeStore
 from tests.router.fakes import FakeBus
+from weft_common.background import background
 from weft_common.clock import Clock, ManualClock
 from weft_common.errors import PartUnavailable, ReplicaClosing
 from weft_router.fleet.fleet import Fleet
@@ -122,3 +123,41 @@ async def test_a_router_that_slept_for_long_reads_anew_and_forgets_what_the_data
     await sync.refresh()
     update = await upcoming(watch)
     assert ([n.name for n in update.nodes], list(update.removed_node_ids)) == (["two"], ["n-one"])
+
+
+async def test_a_router_that_others_leave_behind_leaves_its_watchers_to_them_until_it_can_read_again() -> (
+    None
+):
+    bus, here, there = FakeBus(), FakeStore(), FakeStore()
+    sync = a_sync(here, bus)
+    await sync.refresh()
+    watch = sync.watch(0.0)
+    await upcoming(watch)
+    here.down = True
+    async with background(sync.follow()):
+        while CHANGED_SUBJECT not in bus.handlers:
+            await asyncio.sleep(0)
+        await there.put_node(a_node("one"))
+        await a_sync(there, bus).after_write()
+        with pytest.raises(ReplicaClosing):
+            await upcoming(watch)
+    with pytest.raises(ReplicaClosing):
+        await upcoming(sync.watch(0.0))
+    here.down = False
+    await sync.refresh()
+    assert (await upcoming(sync.watch(0.0))).full
+
+
+async def test_while_nobody_can_write_watchers_stay() -> None:
+    bus, store = FakeBus(), FakeStore()
+    sync = a_sync(store, bus)
+    await sync.refresh()
+    watch = sync.watch(0.0)
+    await upcoming(watch)
+    store.down = True
+    async with background(sync.follow()):
+        while CHANGED_SUBJECT not in bus.handlers:
+            await asyncio.sleep(0)
+        await bus.handlers[CHANGED_SUBJECT](b"")
+        sync.heard("n-one")
+        assert [h.node_id for h in (await upcoming(watch)).heard] == ["n-one"]
