@@ -19,6 +19,7 @@ from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.lease import Fence
 from weft_router.fleet.scaling import Grow, Remembered, ScalingRules, Shrink, Step, next_step
 from weft_router.fleet.views import Snapshot
+from weft_router.guard import Guard
 from weft_router.leases import Lease
 from weft_router.placement.decide import decide
 from weft_router.placement.decision import Evict, Placed, Refuse, Wait
@@ -123,6 +124,7 @@ class Reconciler:
         self._attempts = Attempts()
         self._busy: set[str] = set()
         self._fence: Fence | None = None
+        self._guard = Guard("reconciling_broke")
 
     async def run(self) -> None:
         """Step for ever while this router leads; what is under way ends with this call."""
@@ -130,22 +132,24 @@ class Reconciler:
         async with asyncio.TaskGroup() as steps:
             while True:
                 fence = await self.term()
-                for step in self.look() if fence else ():
-                    self._busy.add(_model_of(step))
-                    steps.create_task(self.carry_out(step, fence))
+                with self._guard.over("the fleet"):
+                    for step in self.look() if fence else ():
+                        self._busy.add(step.model)
+                        steps.create_task(self.carry_out(step, fence))
                 await asyncio.sleep(_TICK_SECONDS)
 
     def look(self) -> list[Step]:
-        """What is to be done now, at most one step for a model."""
+        """What is to be done now, at most one step for a model; a model that breaks a look is passed over."""
         look = self._look()
         found: list[Step] = []
         for model in self._concerned(look.snapshot):
             if len(found) + len(self._busy) >= _MAX_STEPS:
                 break
-            step = self._step(model, look)
-            if step is not None:
-                found.append(self._explained(step))
-        found += self._warm(look, {_model_of(step) for step in found} | self._busy)
+            with self._guard.over(model):
+                step = self._step(model, look)
+                found += [self._explained(step)] if step is not None else []
+        with self._guard.over("what keeps models warm"):
+            found += self._warm(look, {step.model for step in found} | self._busy)
         return found[: max(0, _MAX_STEPS - len(self._busy))]
 
     async def term(self) -> Fence | None:
@@ -167,7 +171,7 @@ class Reconciler:
 
     async def carry_out(self, step: Step, fence: Fence | None) -> None:
         """Do one step; what cannot be done is tried again when it is time."""
-        model, kind = _model_of(step), type(step).__name__.lower()
+        model, kind = step.model, type(step).__name__.lower()
         _log.info("reconciling", extra={"model": model, "step": kind, "why": step.reason})
         try:
             if isinstance(step, Grow):
@@ -190,7 +194,7 @@ class Reconciler:
             EventKind.SCALING,
             what,
             step.reason,
-            model=_model_of(step),
+            model=step.model,
             node=node.name if node else "",
             replica_id=replica.id if replica else "",
         )
@@ -234,7 +238,7 @@ class Reconciler:
         loading = {job.model for job in self._fleet.loads.values() if job.under_way}
         waited_for = self._waited_for()
         for step in self._warmth.steps(look.snapshot, look.now):
-            model = _model_of(step)
+            model = step.model
             if model in taken or model in loading:
                 continue
             if isinstance(step, Shrink):
@@ -247,7 +251,7 @@ class Reconciler:
 
     def _explained(self, step: Step) -> Step:
         """The step with what raises its model's minimum just now."""
-        why = self._warmth.why(_model_of(step)) if self._warmth and isinstance(step, Grow) else ""
+        why = self._warmth.why(step.model) if self._warmth and isinstance(step, Grow) else ""
         return replace(step, reason=f"{step.reason}: {why}") if why else step
 
     def _has_place(self, step: Grow, look: Look) -> bool:
@@ -310,7 +314,3 @@ def _is_heard(model: str, look: Look) -> bool:
     nodes = {r.node_id for r in look.snapshot.replicas(model) if look.snapshot.counts(r)}
     heard = look.snapshot.load_heard
     return all(look.now - heard.get(i, float("-inf")) <= _REPORT_SECONDS for i in nodes)
-
-
-def _model_of(step: Step) -> str:
-    return step.model if isinstance(step, Grow) else step.replica.model

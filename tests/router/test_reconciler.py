@@ -1,151 +1,23 @@
-"""The reconciler: policies come true, one step for a model at a time, and what cannot be is left alone for a while."""
+"""The reconciler: policies come true, one step for a model at a time, by the router that leads."""
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.router.builders import GIB, a_fleet, a_model, a_node, a_replica
-from tests.router.fake_leases import FakeLeases
-from tests.router.fake_store import FakeStore
-from tests.router.fakes import CheckedJournal, FakeBus
+import weft_router.reconciler
+from tests.router.builders import GIB, a_model, a_node, a_replica
+from tests.router.reconciling import TWO, FakeWarmth, World
 from weft_common.background import background
-from weft_common.clock import ManualClock
-from weft_common.errors import LoadFailed, ModelLoading, NoCapacity, PartUnavailable, WeftError
-from weft_router.fleet.entities import Changes, Model, Node, Replica, ReplicaState
-from weft_router.fleet.lease import Fence, LeaseRow
+from weft_common.errors import LoadFailed
+from weft_router.fleet.entities import Changes, Replica, ReplicaState
+from weft_router.fleet.lease import Fence
 from weft_router.fleet.load_job import LoadJob
 from weft_router.fleet.policy import Policy
-from weft_router.fleet.scaling import Grow, ScalingRules, Shrink, Step
-from weft_router.fleet.views import Snapshot
-from weft_router.leases import Lease
-from weft_router.placement.decide import decide
-from weft_router.placement.decision import Decision
-from weft_router.placement.rules import EvictionRules
-from weft_router.reconciler import Reconciler
-from weft_router.silence import Silence
-from weft_router.sync import FleetSync
-
-TWO = (a_node("one"), a_node("two"))
-
-
-@dataclass
-class FakeLoads:
-    """Notes what was asked for, and fails with `error`; a former leader is refused."""
-
-    leases: FakeLeases
-    error: Exception | None = None
-    asked: list[tuple[str, str | None, bool]] = field(default_factory=list)
-
-    async def add(
-        self,
-        model: Model,
-        node: Node | None,
-        max_wait: float,
-        *,
-        may_evict: bool = True,
-        fence: Fence | None = None,
-    ) -> Replica:
-        self.leases.require(fence)
-        self.asked.append((model.name, node.name if node else None, may_evict))
-        if self.error:
-            raise self.error
-        return a_replica()
-
-
-@dataclass
-class FakeUnloads:
-    leases: FakeLeases
-    unloaded: list[str] = field(default_factory=list)
-
-    async def unload(
-        self, replicas: list[Replica], *, force: bool, fence: Fence | None = None
-    ) -> list[Replica]:
-        assert not force
-        self.leases.require(fence)
-        self.unloaded += [r.id for r in replicas]
-        return replicas
-
-
-@dataclass
-class FakeWarmth:
-    """Asks for these steps."""
-
-    asks: tuple[Step, ...] = ()
-    says: str = ""
-
-    def wanted(self) -> tuple[str, ...]:
-        return tuple(s.model for s in self.asks if isinstance(s, Grow))
-
-    def why(self, model: str) -> str:
-        return self.says
-
-    def steps(self, snapshot: Snapshot, now: float) -> Iterator[Step]:
-        yield from self.asks
-
-
-class World:
-    def __init__(self, *things: Node | Replica | Model | Policy, warmth: FakeWarmth | None = None) -> None:
-        self.clock, self.store = ManualClock(), FakeStore()
-        self.store.clock = self.clock.monotonic
-        self.journal = CheckedJournal(self.clock)
-        self.fleet = a_fleet(*things, now=0, heard=self.clock.now)
-        self.sync = FleetSync(self.store, FakeBus(), self.fleet)  # type: ignore[arg-type]  # a fake bus
-        self.sync.known.set()
-        self.loads, self.unloads = FakeLoads(self.store.leases), FakeUnloads(self.store.leases)
-        self.lease = Lease(
-            self.store.leases, "reconciler", holder="here", clock=self.clock, ttl=timedelta(seconds=4)
-        )
-        self.reconciler = Reconciler(
-            fleet=self.fleet,
-            lease=self.lease,
-            sync=self.sync,
-            loads=self.loads,
-            unloads=self.unloads,
-            clock=self.clock,
-            scaling=ScalingRules(),
-            eviction=EvictionRules(),
-            silence=Silence(fleet=self.fleet, clock=self.clock, seconds=30),
-            journal=self.journal,
-            warmth=warmth,
-        )
-
-    def look(self) -> list[Step]:
-        return self.reconciler.look()
-
-    async def step(self, fence: Fence | None = None) -> list[Step]:
-        steps = self.look()
-        for step in steps:
-            await self.reconciler.carry_out(step, fence)
-        return steps
-
-    async def lead_elsewhere(self) -> LeaseRow:
-        return await self.store.leases.hold("reconciler", "elsewhere", ttl=timedelta(seconds=4))
-
-    async def asked_after(self, seconds: float) -> int:
-        """How many loads were asked for, a second at a time."""
-        before = len(self.loads.asked)
-        for _ in range(int(seconds)):
-            self.clock.advance(1)
-            self.hear()
-            await self.step()
-        return len(self.loads.asked) - before
-
-    def hear(self) -> None:
-        for node_id in self.fleet.nodes:
-            self.fleet.hear(node_id, self.clock.now)
-
-    def change(self, *things: Node | Model) -> None:
-        nodes = tuple(t for t in things if isinstance(t, Node))
-        models = tuple(t for t in things if isinstance(t, Model))
-        self.fleet.apply(Changes(sequence=2, nodes=nodes, models=models), self.clock.now)
-
-    def report(self, **busy: int) -> None:
-        for node_id in self.fleet.nodes:
-            self.fleet.report(node_id, {i.replace("_", "-"): n for i, n in busy.items()}, self.clock.now)
+from weft_router.fleet.scaling import Grow, Shrink
+from weft_router.placement.request import Request
 
 
 async def test_a_minimum_is_loaded_and_others_may_make_room_for_it() -> None:
@@ -244,97 +116,44 @@ async def test_no_step_is_made_for_a_model_that_is_being_loaded() -> None:
     assert world.look() == []
 
 
-async def test_without_a_place_nothing_is_loaded_until_one_is_found() -> None:
-    world = World(a_node(free_gib=1), a_model(size_bytes=2 * GIB), Policy("m", min_replicas=1))
-    assert await world.asked_after(30) == 0
-    world.change(a_node("two"))
-    assert await world.asked_after(1) == 1
-
-
-@pytest.fixture
-def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many looks for a place there were, one entry for each."""
-    looks: list[int] = []
-
-    def noted(*args: Any, **more: Any) -> Decision:
-        looks.append(len(looks))
-        return decide(*args, **more)
-
-    monkeypatch.setattr("weft_router.reconciler.decide", noted)
-    return looks
-
-
-async def test_what_cannot_be_satisfied_is_given_up_after_three_looks_for_five_minutes(
-    looked: list[int], caplog: pytest.LogCaptureFixture
-) -> None:
-    world = World(a_node(free_gib=1), a_model(size_bytes=2 * GIB), Policy("m", min_replicas=1))
-    for seconds, looks in ((10, 3), (290, 3), (10, 4), (290, 4), (10, 5)):
-        await world.asked_after(seconds)
-        assert len(looked) == looks
-    given_up = [r for r in caplog.records if r.message == "reconciling_gave_up"]
-    assert len(given_up) == 1
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        a_node(free_gib=8),  # memory comes free
-        a_node("two"),  # a node joins
-        a_node(free_gib=1, labels={"zone": "eu"}),  # labels change
-        a_model("other", pinned=True),  # what is protected changes
-    ],
-)
-async def test_whatever_may_make_a_place_ends_the_pause_at_once(
-    change: Node | Model, looked: list[int]
-) -> None:
-    world = World(a_node(free_gib=1), a_model(size_bytes=2 * GIB), Policy("m", min_replicas=1))
-    await world.asked_after(60)
-    assert len(looked) == 3
-    world.change(change)
-    await world.asked_after(1)
-    assert len(looked) == 4
-
-
-async def test_a_load_that_fails_three_times_is_left_alone_for_five_minutes() -> None:
-    world = World(*TWO, a_model(), Policy("m", min_replicas=1))
-    world.loads.error = LoadFailed("out of memory at layer 7")
-    assert await world.asked_after(60) == 3
-    assert await world.asked_after(240) == 0
-    assert await world.asked_after(20) == 1
-
-
-@pytest.mark.parametrize(
-    "change", [a_node("two", labels={"zone": "eu"}), a_node("three"), a_model(revision="rev2")]
-)
-async def test_a_node_that_joins_or_is_labelled_and_another_model_file_end_the_pause(
-    change: Node | Model,
-) -> None:
-    world = World(*TWO, a_model(), Policy("m", min_replicas=1))
-    world.loads.error = LoadFailed("out of memory at layer 7")
-    await world.asked_after(60)
-    world.change(change)
-    assert await world.asked_after(1) == 1
-
-
-async def test_a_load_that_takes_long_is_no_failure() -> None:
-    world = World(*TWO, a_model(), Policy("m", min_replicas=1))
-    world.loads.error = ModelLoading("still loading")
-    assert await world.asked_after(5) == 5
-
-
-@pytest.mark.parametrize("error", [PartUnavailable("NATS cannot be reached"), NoCapacity("all are busy")])
-async def test_what_passes_by_itself_is_waited_for(error: WeftError) -> None:
-    world = World(*TWO, a_model(), Policy("m", min_replicas=1))
-    world.loads.error = error
-    assert await world.asked_after(30) == 5
-    world.loads.error = None
-    assert await world.asked_after(10) >= 1
-
-
 async def test_a_bug_in_one_step_ends_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
     world = World(*TWO, a_model(), Policy("m", min_replicas=1))
     world.loads.error = KeyError("a bug")
     await world.step()
+    assert [r.message for r in caplog.records if r.levelname == "ERROR"] == ["reconciling_broke"]
+
+
+@pytest.mark.parametrize("broken", ["next_step", "decide"])
+async def test_a_model_that_breaks_a_look_is_passed_over_and_told_once(
+    broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = getattr(weft_router.reconciler, broken)
+
+    def breaks(first: Any, *args: Any, **more: Any) -> Any:
+        model = first.model.name if isinstance(first, Request) else first
+        if model == "bad":
+            raise KeyError("a bug")
+        return sound(first, *args, **more)
+
+    monkeypatch.setattr(weft_router.reconciler, broken, breaks)
+    policies = [Policy(name, min_replicas=1) for name in ("bad", "m")]
+    world = World(*TWO, a_model("bad"), a_model(), *policies, warmth=FakeWarmth((Grow("n", "expected"),)))
+    world.change(a_model("n"))
+    await world.lease.renew()
+    async with asyncio.timeout(5), background(world.reconciler.run()):
+        while len(world.loads.asked) < 2:
+            await asyncio.sleep(0.01)
+    assert [step.model for step in world.look()] == ["m", "n"]
+    assert [r.message for r in caplog.records if r.levelname == "ERROR"] == ["reconciling_broke"]
+
+
+async def test_what_keeps_models_warm_may_break_and_policies_hold_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    warmth = FakeWarmth()
+    world = World(*TWO, a_model(), Policy("m", min_replicas=1), warmth=warmth)
+    monkeypatch.setattr(FakeWarmth, "steps", lambda *_: 1 / 0)
+    assert [step.model for step in world.look()] == ["m"]
     assert [r.message for r in caplog.records if r.levelname == "ERROR"] == ["reconciling_broke"]
 
 

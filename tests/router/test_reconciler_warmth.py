@@ -1,7 +1,7 @@
 """The reconciler and what keeps models warm: its steps are done, a step of policies before them."""
 
 from tests.router.builders import GIB, a_model, a_node, a_replica
-from tests.router.test_reconciler import TWO, FakeWarmth, World
+from tests.router.reconciling import TWO, FakeWarmth, World
 from weft_common.errors import LoadFailed
 from weft_router.fleet.entities import Changes
 from weft_router.fleet.load_job import LoadJob

@@ -69,6 +69,11 @@ class Shrink:
     replica: Replica
     reason: str
 
+    @property
+    def model(self) -> str:
+        """Whose replica it is."""
+        return self.replica.model
+
 
 Step: TypeAlias = Grow | Shrink
 
