@@ -38,8 +38,6 @@ _MAX_STEPS = 8
 _COOLDOWN_SECONDS = 300.0
 # What ends by itself, and nothing tells: other loads and requests that are in the way, a part that is away.
 _PASSING_COOLDOWN_SECONDS = 10.0
-# Who has not said for so long how busy its replicas are may be busy or idle for all one knows.
-_REPORT_SECONDS = 5.0
 _BLIND = ScalingRules(busy_seconds=float("inf"), idle_seconds=float("inf"))
 
 _log = logging.getLogger(__name__)
@@ -214,11 +212,12 @@ class Reconciler:
 
     def _step(self, model: str, look: Look) -> Step | None:
         shut = self._attempts.shut(model, look)
-        heard = _is_heard(model, look)
+        heard = _is_heard(model, look, self._scaling.report_seconds)
+        remembered = self._remembered.get(model, Remembered())
         step, self._remembered[model] = next_step(
             model,
             look.snapshot,
-            self._remembered.get(model, Remembered()) if heard else Remembered(),
+            remembered if heard else replace(remembered, busy_seconds=0.0),
             now=look.now,
             rules=self._scaling if heard else _BLIND,
             avoid=shut,
@@ -309,8 +308,8 @@ def _astray(snapshot: Snapshot) -> Iterator[str]:
             yield from (r.replica.model for r in view.replicas if r.replica.id in view.strays)
 
 
-def _is_heard(model: str, look: Look) -> bool:
+def _is_heard(model: str, look: Look, report_seconds: float) -> bool:
     """Whether every node that serves the model said lately how busy its replicas are."""
     nodes = {r.node_id for r in look.snapshot.replicas(model) if look.snapshot.counts(r)}
     heard = look.snapshot.load_heard
-    return all(look.now - heard.get(i, float("-inf")) <= _REPORT_SECONDS for i in nodes)
+    return all(look.now - heard.get(i, float("-inf")) <= report_seconds for i in nodes)

@@ -147,7 +147,8 @@ class RouterSettings(BaseSettings):
     scale_down_after: Annotated[
         Duration,
         Field(
-            description="How long a replica of an auto-scaled model is idle before it is taken away.",
+            description="How long a replica of an auto-scaled model is idle, or more than are needed serve it,"
+            " before one is taken away.",
             gt=timedelta(0),
         ),
     ] = timedelta(minutes=5)

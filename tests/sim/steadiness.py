@@ -28,7 +28,7 @@ class Steadiness:
             self._added[step.model] = now
             return self._too_soon(step.model, "added", since, self.rules.busy_seconds)
         model = step.replica.model
-        if not step.reason.startswith("idle for"):
+        if not step.reason.startswith(("idle for", "at most")):
             return []
         since, self._taken[model] = now - self._added.get(model, never), now
         return self._too_soon(model, "taken away", since, self.rules.idle_seconds)

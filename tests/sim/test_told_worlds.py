@@ -189,5 +189,20 @@ def test_under_bursts_for_an_hour_replicas_come_and_go_a_few_times() -> None:
             world.agenda.after(begin + number * 0.1, world.crowd.ask, "m0", world.rng.uniform(5, 20))
     world.agenda.run_until(world.agenda.now + 3600.0)
     counts = world.ledger.counts
-    assert 2 <= counts["replicas added by policy"] <= 60
+    assert 2 <= counts["replicas added by policy"] <= 15  # of 60 bursts
     assert counts["replicas taken away by policy"] <= counts["replicas added by policy"]
+
+
+def test_under_a_trickle_that_touches_all_of_them_replicas_go_and_none_comes_back() -> None:
+    world = a_world([24] * 6, [8], min_replicas=6)
+    world.agenda.run_until(world.agenda.now + 60.0)
+    world.store.put_policy(Policy("m0", min_replicas=1, max_replicas=6))
+    assert len(world.store.replicas) == 6
+    asks: list[Ask] = []
+    for number in range(540):
+        begin = 20.0 * (number // 6) + 0.1 * (number % 6)
+        world.agenda.after(begin, lambda: asks.append(world.crowd.ask("m0", 2.0)))
+    world.agenda.run_until(world.agenda.now + 1830.0)
+    assert (outcomes(asks), len(asks)) == ({Outcome.ANSWERED}, 540)
+    counts = world.ledger.counts
+    assert (counts["replicas taken away by policy"], counts["replicas added by policy"]) == (5, 6)
