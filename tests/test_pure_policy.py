@@ -15,6 +15,7 @@ PURE = (
     "weft_common.choice",
     "weft_common.affinity",
     "weft_common.load_view",
+    "weft_common.report_flow",
 )
 # It computes with the times that it is given.
 PURE_LIBRARIES = {"cronsim"}
@@ -26,6 +27,7 @@ FILES = [
     *(ROOT / "router/weft_router/slots/core").rglob("*.py"),
     ROOT / "common/weft_common/choice.py",
     ROOT / "common/weft_common/load_view.py",
+    ROOT / "common/weft_common/report_flow.py",
     ROOT / "common/weft_common/affinity.py",
 ]
 

@@ -1,13 +1,15 @@
 """How busy a replica is, as whoever sends it requests knows it: its last report plus own picks that none has covered.
 
 Nothing is ever released over the network, so no count can leak: a report that covers a pick replaces it, and a pick
-that no report covers (its client left before Envoy connected, say) goes by age once reports flow again.
+that no report covers (its client left before Envoy connected, say) goes by age once reports flow again. One that falls
+mute while others report keeps what it had: it hangs, most likely, and what was sent there is there still.
 """
 
 from collections.abc import Iterable, KeysView
 from dataclasses import dataclass, field
 
-STALE_SECONDS = 2.0
+from weft_common.report_flow import MUTE_SECONDS, STALE_SECONDS, NodeFlow
+
 # Without reports nothing tells when a pick has ended; older ones say little about the present.
 _FORGET_SECONDS = 60.0
 _MAX_PICKS = 16_384
@@ -15,8 +17,12 @@ _MAX_PICKS = 16_384
 
 @dataclass(slots=True)
 class LoadView:
-    """State of one replica's load; times are seconds of its owner's monotonic clock."""
+    """State of one replica's load; times are seconds of its owner's monotonic clock.
 
+    Without the `flow` of its node nobody knows whether others report, and missing reports say nothing.
+    """
+
+    flow: NodeFlow | None = None
     last_used: float = 0.0
     _next_pick: int = 1
     _uncovered: dict[int, float] = field(default_factory=dict)
@@ -48,16 +54,27 @@ class LoadView:
         """Own picks that no report has covered, oldest first."""
         return self._uncovered.keys()
 
-    @property
-    def reported(self) -> float | None:
-        """When it last said how busy it is; None if it never did."""
-        return self._report_time if self._report_time > float("-inf") else None
-
     def is_blind(self, now: float) -> bool:
         """Whether picks go uncovered for want of reports (the bus is down, say): then nobody knows how busy it is."""
         if now - self._report_time <= STALE_SECONDS or not self._uncovered:
             return False
+        since = self._flow_since(now)
+        if since is not None and now - since > STALE_SECONDS:
+            return False
         return now - next(iter(self._uncovered.values())) > STALE_SECONDS
+
+    def is_mute(self, now: float) -> bool:
+        """Whether it has said nothing for a while, or covers no pick, although others report."""
+        if now - self._report_time <= MUTE_SECONDS:
+            return False
+        since = self._flow_since(now)
+        if since is None or self.flow is None:
+            return False
+        last = self._report_time
+        if last == float("-inf"):  # new, perhaps to us only
+            last = next(iter(self._uncovered.values()), now)
+        # What an agent was told while the bus was down is in its first report.
+        return now - max(since, last) > MUTE_SECONDS or self.flow.reported - last > MUTE_SECONDS
 
     def report(self, busy_count: int, contiguous: int, beyond: Iterable[int], now: float) -> None:
         """Take a report: requests at the replica, in flight and queued, and which of our picks it has seen."""
@@ -73,8 +90,16 @@ class LoadView:
         }
 
     def in_flight_count(self, now: float) -> int:
-        """Requests that are there or on their way; own picks alone while reports are missing."""
-        if now - self._report_time <= STALE_SECONDS:
+        """Requests that are there or on their way; own picks alone while reports are missing everywhere."""
+        if now - self._report_time <= STALE_SECONDS or self._says_nothing_alone(now):
             return self._reported_count + len(self._uncovered)
         self.forget_picks(now - _FORGET_SECONDS)
         return len(self._uncovered)
+
+    def _says_nothing_alone(self, now: float) -> bool:
+        """Whether reports of others have come without a gap since its last one."""
+        since = self._flow_since(now)
+        return since is not None and since <= self._report_time
+
+    def _flow_since(self, now: float) -> float | None:
+        return self.flow.since(now) if self.flow is not None else None

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 from weft_common.clock import Clock
 from weft_common.load_view import LoadView
+from weft_common.report_flow import Flows
 from weft_gateway.replicas import Replicas
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2
 from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, policy_pb2, replica_pb2
 
 Update = routing_service_pb2.WatchFleetResponse
-_MUTE_SECONDS = 5.0
 # A node whose heartbeats are late keeps what it runs, which is used where there is nothing better.
 _SERVING = (node_pb2.NODE_STATE_HEALTHY, node_pb2.NODE_STATE_UNHEALTHY)
 
@@ -49,8 +49,14 @@ class Target:
 
     @property
     def limit(self) -> int:
-        """Requests that it takes before it is full; while reports are missing nobody knows, and it queues itself."""
-        return _NO_LIMIT if self.load.is_blind(self.clock.monotonic()) else self.slot_count
+        """Requests that it takes before it is full; none while it alone says nothing.
+
+        While reports are missing everywhere nobody knows, and it queues itself.
+        """
+        now = self.clock.monotonic()
+        if self.load.is_mute(now):
+            return 0
+        return _NO_LIMIT if self.load.is_blind(now) else self.slot_count
 
     @property
     def is_full(self) -> bool:
@@ -85,8 +91,7 @@ class FleetView:
     _replicas: Replicas = field(default_factory=Replicas)
     _loads: dict[str, LoadView] = field(default_factory=dict)
     _heard: dict[str, float] = field(default_factory=dict)
-    # When each node last told how busy its replicas are.
-    _reported: dict[str, float] = field(default_factory=dict)
+    _flows: Flows = field(default_factory=Flows)
     _gone: dict[str, float] = field(default_factory=dict)
     _targets: dict[str, list[Target]] = field(default_factory=dict)
     # Set and replaced whenever the sequence rises.
@@ -134,7 +139,8 @@ class FleetView:
     def load(self, report: reports_pb2.LoadReport) -> None:
         """Take a worker's report of how busy its replicas are."""
         now = self.clock.monotonic()
-        self._heard[report.node_id] = self._reported[report.node_id] = now
+        self._heard[report.node_id] = now
+        self._flows.of(report.node_id).report(now)
         for entry in report.replicas:
             own = next((p for p in entry.picks if p.gateway_id == self.gateway_id), None)
             view = self._loads.get(entry.replica_id)
@@ -157,8 +163,9 @@ class FleetView:
 
         Whether one that says nothing any more hangs is for its agent to find out, which takes a while.
         """
+        now = self.clock.monotonic()
         found = [t for t in self._targets.get(model, ()) if not self._silent(t)]
-        return [t for t in found if not self._mute(t)] or found
+        return [t for t in found if not t.load.is_mute(now)] or found
 
     def silent_targets(self, model: str) -> list[Target]:
         """Ready replicas of the model whose nodes were not heard from lately."""
@@ -205,11 +212,6 @@ class FleetView:
         heard = self._heard.get(target.node.id, float("-inf"))
         return self.watched and self.clock.monotonic() - heard > self.silent_seconds
 
-    def _mute(self, target: Target) -> bool:
-        """Whether its node's reports have gone on for a while without a word of it, which comes every second."""
-        last = target.load.reported
-        return last is not None and self._reported.get(target.node.id, last) - last > _MUTE_SECONDS
-
     def _replace_all(self, update: Update) -> None:
         if update.fleet_id != self.fleet_id:
             self.fleet_id, self.sequence = update.fleet_id, 0
@@ -231,7 +233,7 @@ class FleetView:
             touched |= self._replicas.models_on(node.id)
         for replica in replicas:
             self._replicas.put(replica)
-            self._loads.setdefault(replica.id, LoadView())
+            self._loads.setdefault(replica.id, LoadView(self._flows.of(replica.node_id)))
             touched.add(replica.model)
         for model in models:
             self.models[model.name] = model
@@ -256,11 +258,12 @@ class FleetView:
         for node_id in update.removed_node_ids:
             self._nodes.pop(node_id, None)
             self._heard.pop(node_id, None)
-            self._reported.pop(node_id, None)
             touched |= self._replicas.models_on(node_id)
         known = self._replicas.by_id
         if update.full:
             self._loads = {i: load for i, load in self._loads.items() if i in known}
+        if update.full or update.removed_node_ids:
+            self._flows.forget_others(self._nodes)
         if self._gone:
             self._gone = {i: time for i, time in self._gone.items() if i in known}
         return touched
@@ -270,6 +273,7 @@ class FleetView:
         for heard in update.heard:
             moment = now - heard.age.ToTimedelta().total_seconds()
             self._heard[heard.node_id] = max(moment, self._heard.get(heard.node_id, moment))
+            self._flows.of(heard.node_id).hear(moment)
 
     def _prepare(self, models: Iterable[str]) -> None:
         for name in models:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import resource
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,10 +121,14 @@ class Crowd:
 
 
 class Traffic:
-    """Lanes that each ask again as soon as they were answered. State: `answers`, those that have ended."""
+    """Lanes that each ask again as soon as they were answered.
+
+    State: `answers`, those that have ended, and `seconds`, how long each took.
+    """
 
     def __init__(self, stack: Stack, body: Mapping[str, Any], lanes: int) -> None:
         self.answers: list[Answer] = []
+        self.seconds: list[float] = []
         self._client = Client(stack)
         self._body = body
         self._over = False
@@ -154,8 +159,9 @@ class Traffic:
 
     async def _lane(self) -> None:
         while not self._over:
-            answer = Answer()
+            answer, began = Answer(), time.monotonic()
             await self._client.ask(self._body, answer)
+            self.seconds.append(time.monotonic() - began)
             self.answers.append(answer)
 
 

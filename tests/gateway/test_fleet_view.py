@@ -224,8 +224,9 @@ def test_one_that_falls_mute_while_its_node_reports_is_used_only_for_want_of_oth
         return targets(view)
 
     assert told("r-1", "r-2") == ["r-1", "r-2", "r-3"]
-    clock.advance(5)
-    assert told("r-2") == ["r-1", "r-2", "r-3"]
+    for _ in range(5):
+        clock.advance(1)
+        assert told("r-2") == ["r-1", "r-2", "r-3"]
     clock.advance(0.1)
     assert told("r-2") == ["r-2", "r-3"]  # the third has not said anything yet
     clock.advance(60)
@@ -242,3 +243,77 @@ def test_the_only_one_is_used_mute_or_not() -> None:
         clock.advance(10)
     view.load(reports_pb2.LoadReport(node_id="n-1"))
     assert targets(view) == ["r-1"]
+
+
+class Two:
+    """A replica on each of two nodes, as one gateway sees them; state: the clock and the view."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.view = a_view(self.clock)
+        nodes = [a_node(), a_node("n-2")]
+        replicas = [a_replica(slot_count=4), a_replica("r-2", node_id="n-2", slot_count=4)]
+        self.view.apply(a_full_update(nodes=nodes, replicas=replicas, heard=("n-1", "n-2")))
+        self.first, self.second = self.view.targets("m")
+
+    def report(self, *nodes: str, busy: int = 0) -> None:
+        for node in nodes:
+            load = reports_pb2.ReplicaLoad(replica_id=node.replace("n", "r"), in_flight_count=busy)
+            self.view.load(reports_pb2.LoadReport(node_id=node, replicas=[load]))
+
+    def go_on(self, seconds: int, *nodes: str) -> None:
+        for _ in range(seconds):
+            self.clock.advance(1)
+            self.report(*nodes)
+
+
+def test_one_that_hangs_on_a_node_of_its_own_keeps_what_it_had_and_then_counts_as_full() -> None:
+    two = Two()
+    two.report("n-1", "n-2", busy=1)
+    two.first.load.pick(two.clock.monotonic())
+    two.go_on(4, "n-2")
+    assert (two.first.in_flight_count, two.first.is_full) == (2, False)
+    two.go_on(2, "n-2")
+    assert (two.first.in_flight_count, two.first.is_full) == (2, True)
+    assert targets(two.view) == ["r-2"]
+    two.report("n-1")
+    assert (targets(two.view), two.first.is_full) == (["r-1", "r-2"], False)
+
+
+def test_while_the_whole_bus_is_silent_nobody_is_mute_nor_right_after() -> None:
+    two = Two()
+    two.report("n-1", "n-2", busy=4)
+    two.clock.advance(20)
+    assert (targets(two.view), two.first.in_flight_count) == (["r-1", "r-2"], 0)
+    two.first.load.pick(0.0)
+    assert not two.first.is_full
+    two.go_on(5, "n-2")
+    assert targets(two.view) == ["r-1", "r-2"]
+    two.go_on(2, "n-2")
+    assert targets(two.view) == ["r-2"]
+
+
+def test_a_node_whose_heartbeats_go_on_without_reports_has_only_lost_the_bus() -> None:
+    two = Two()
+    two.report("n-1", "n-2")
+    two.go_on(6, "n-2")
+    assert targets(two.view) == ["r-2"]
+    two.view.apply(an_update(0, heard=("n-1",)))
+    assert targets(two.view) == ["r-1", "r-2"]
+
+
+def test_one_that_never_said_anything_is_mute_once_a_pick_goes_unseen() -> None:
+    two = Two()
+
+    def go_on(seconds: int) -> None:
+        for _ in range(seconds):
+            two.go_on(1, "n-2")
+            two.view.load(reports_pb2.LoadReport(node_id="n-1"))
+
+    go_on(10)
+    assert targets(two.view) == ["r-1", "r-2"]
+    two.first.load.pick(two.clock.monotonic())
+    go_on(5)
+    assert targets(two.view) == ["r-1", "r-2"]
+    go_on(1)
+    assert targets(two.view) == ["r-2"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from weft_common.choice import Choice, choose
 from weft_common.load_view import LoadView
+from weft_common.report_flow import Flows
 from weft_router.fleet.entities import Node, Replica
 from weft_router.slots.core.pace import ahead_count
 
@@ -50,17 +51,18 @@ class Granting:
     """State: loads by replica, and whose the grants are that no report has covered."""
 
     router_id: str
+    flows: Flows = field(default_factory=Flows)
     _loads: dict[str, LoadView] = field(default_factory=dict)
     _grants: dict[str, dict[int, str]] = field(default_factory=dict)
     _granted: Counter[str] = field(default_factory=Counter)
 
     def report(
-        self, replica_id: str, busy_count: int, seen: tuple[int, Sequence[int]], now: float
+        self, replica: Replica, busy_count: int, seen: tuple[int, Sequence[int]], now: float
     ) -> set[str]:
         """Take a replica's report; says of whose grants it has news."""
-        load = self._loads.setdefault(replica_id, LoadView())
+        load = self._load(replica)
         load.report(busy_count, *seen, now)
-        return self._settle(replica_id, load)
+        return self._settle(replica.id, load)
 
     def uncovered_count(self, principal: str) -> int:
         """Slots handed out to a principal that no replica has told of yet."""
@@ -69,8 +71,9 @@ class Granting:
     def candidates(
         self, places: Iterable[tuple[Replica, Node]], service_seconds: float | None, now: float
     ) -> list[Candidate]:
-        """Replicas with how many requests they have, and may have."""
-        return [self._candidate(replica, node, service_seconds, now) for replica, node in places]
+        """Replicas with how many requests they have, and may have; mute ones only if there are no others."""
+        found = [self._candidate(replica, node, service_seconds, now) for replica, node in places]
+        return [c for c in found if c.limit] or found
 
     def grant(self, candidates: Sequence[Candidate], principal: str, now: float) -> Grant | None:
         """Hand out the best free slot; None where there is none."""
@@ -113,7 +116,12 @@ class Granting:
     def _candidate(
         self, replica: Replica, node: Node, service_seconds: float | None, now: float
     ) -> Candidate:
-        load = self._loads.setdefault(replica.id, LoadView())
+        load = self._load(replica)
+        limit = 0
+        if not load.is_mute(now):
+            limit = replica.slot_count + ahead_count(
+                replica.slot_count, service_seconds, replica.max_queue_count
+            )
         if load.is_blind(now):
             # The bus is down: nobody hears of ends, so each grant is taken to last as long as requests do.
             load.forget_picks(now - (service_seconds or _UNKNOWN_SERVICE_SECONDS))
@@ -123,6 +131,11 @@ class Granting:
             node=node,
             load=load,
             in_flight_count=load.in_flight_count(now),
-            limit=replica.slot_count
-            + ahead_count(replica.slot_count, service_seconds, replica.max_queue_count),
+            limit=limit,
         )
+
+    def _load(self, replica: Replica) -> LoadView:
+        found = self._loads.get(replica.id)
+        if found is None:
+            found = self._loads[replica.id] = LoadView(self.flows.of(replica.node_id))
+        return found

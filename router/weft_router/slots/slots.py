@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from weft_common.clock import Clock
 from weft_common.errors import QueueFull, WaitTooLong
+from weft_common.report_flow import Flows
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_router.fleet.entities import Node, Replica
 from weft_router.fleet.fleet import Fleet
@@ -66,6 +67,7 @@ class Slots:
         self._rules = rules
         self._metrics = metrics
         self._models: dict[str, ModelSlots] = {}
+        self._flows = Flows()
         self._numbers = itertools.count(1)
         self._count = 0
         self._sequence = -1
@@ -100,12 +102,13 @@ class Slots:
 
     def report(self, report: reports_pb2.LoadReport) -> None:
         """Take a worker's word on what its replicas do, and hand out what has become free."""
+        self._flows.of(report.node_id).report(self._clock.monotonic())
         touched = {}
         for entry in report.replicas:
             replica = self._fleet.replicas.get(entry.replica_id)
             if replica is not None:
                 touched[replica.model] = slots = self._model(replica.model)
-                self._take(slots, entry)
+                self._take(slots, replica, entry)
         for model, slots in touched.items():
             self._hand_out(model, slots)
 
@@ -136,7 +139,7 @@ class Slots:
     def _model(self, name: str) -> ModelSlots:
         found = self._models.get(name)
         if found is None:
-            found = self._models[name] = ModelSlots(Granting(self.router_id))
+            found = self._models[name] = ModelSlots(Granting(self.router_id, self._flows))
         return found
 
     def _enter(self, model: str, slots: ModelSlots, claim: Claim, max_wait: float) -> tuple[Wait, int]:
@@ -191,11 +194,11 @@ class Slots:
             seconds = self.forecast(model, claim)
             raise self._too_long(model, seconds, seconds) from None
 
-    def _take(self, slots: ModelSlots, entry: reports_pb2.ReplicaLoad) -> None:
+    def _take(self, slots: ModelSlots, replica: Replica, entry: reports_pb2.ReplicaLoad) -> None:
         own = next((p for p in entry.picks if p.gateway_id == self.router_id), None)
         seen = (own.contiguous, own.beyond) if own else (0, ())
         busy = entry.in_flight_count + entry.queued_count
-        principals = slots.granting.report(entry.replica_id, busy, seen, self._clock.monotonic())
+        principals = slots.granting.report(replica, busy, seen, self._clock.monotonic())
         for step in slots.tally.take(entry.replica_id, map(_told, entry.works)):
             slots.queue.settle(step.principal, step.work, step.finished, step.slot_seconds)
             principals.add(step.principal)
@@ -234,10 +237,13 @@ class Slots:
         places = [(r, self._fleet.nodes[r.node_id]) for r in self._fleet.ready_replicas(model)]
         since = self._clock.monotonic() - self._rules.silent_seconds
         heard = self._fleet.heard
+        for _, node in places:
+            self._flows.of(node.id).hear(heard.get(node.id, since))
         return [p for p in places if heard.get(p[1].id, since) >= since] or places
 
     def _forget(self) -> None:
-        """Drop what belongs to replicas and models that are gone."""
+        """Drop what belongs to nodes, replicas and models that are gone."""
+        self._flows.forget_others(self._fleet.nodes)
         for model, slots in list(self._models.items()):
             for replica_id in slots.granting.forget_others(self._fleet.replicas):
                 for principal in slots.tally.forget(replica_id):

@@ -260,3 +260,35 @@ async def test_a_model_that_is_gone_is_forgotten() -> None:
     world.fleet.apply(Changes(sequence=9, gone_replicas=("x",), gone_models=("m",)), now=0)
     world.slots.stir()
     assert world.metric("weft_queue_wait_seconds_count") is None
+
+
+async def test_one_that_falls_mute_while_others_report_keeps_its_grants_and_gets_no_more() -> None:
+    world = World("x", "y")
+    world.report("x")
+    world.report("y")
+    served = [await world.served() for _ in range(4)]
+    assert Counter(s.grant.replica.id for s in served if s) == {"x": 2, "y": 2}
+    waiting = [await begun(world.served()) for _ in range(3)]
+    for _ in range(8):  # a second each, in which y gets one done and x says nothing
+        world.clock.advance(1)
+        world.report("y", busy=2)
+        world.slots.stir()
+        await settled()
+    assert not any(task.done() for task in waiting), "x was taken to be idle"
+    world.report("y", busy=1)
+    await settled()
+    assert [s.grant.replica.id for task in waiting if task.done() and (s := task.result())] == ["y"]
+    world.report("x")
+    await settled()
+    assert [s.grant.replica.id for task in waiting[1:] if (s := await task)] == ["x", "x"]
+
+
+async def test_while_no_reports_come_grants_are_taken_to_end_at_the_pace_of_service() -> None:
+    world = World("x")
+    world.measure()
+    world.report()
+    assert all([await world.served() for _ in range(2)])
+    waiting = await begun(world.served())
+    world.clock.advance(2.5)
+    world.slots.stir()
+    assert await waiting is not None

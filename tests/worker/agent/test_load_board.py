@@ -1,7 +1,7 @@
 from google.protobuf.duration_pb2 import Duration
 
 from weft_proto.pb.weft.bus.v1 import reports_pb2
-from weft_worker.agent.load_board import COALESCE_SECONDS, MAX_GONE, LoadBoard
+from weft_worker.agent.load_board import COALESCE_SECONDS, MAX_GONE, REPEAT_SECONDS, LoadBoard
 from weft_worker.backend.lease import Load, PicksOfGateway, Work
 
 
@@ -30,12 +30,17 @@ def test_a_report_says_what_backends_told() -> None:
     )
 
 
-def test_nothing_told_is_nothing_to_report() -> None:
+def test_a_report_with_nothing_told_goes_out_every_second() -> None:
     board = LoadBoard("a")
-    assert board.wait_seconds(0.0) is None
+    assert board.wait_seconds(0.0) == 0.0
     board.tell("r", load())
     board.compose("n", 0.0)
-    assert board.wait_seconds(1.0) is None
+    assert board.wait_seconds(0.25) == REPEAT_SECONDS - 0.25
+    board.tell("r", load())
+    assert board.wait_seconds(0.25) == 0.0
+    board.compose("n", 0.25)
+    assert board.wait_seconds(0.25 + REPEAT_SECONDS) == 0.0
+    assert not board.compose("n", 0.25 + REPEAT_SECONDS).replicas
 
 
 def test_reports_keep_their_distance_and_the_last_word_counts() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -73,6 +73,27 @@ async def test_a_request_beyond_the_queue_is_refused_and_not_counted() -> None:
                 pytest.fail("it was admitted")
         assert _counts(admission) == (1, 2)
         assert admission.started_count == 3
+
+
+@pytest.mark.parametrize(("queue", "room"), [(2, 3), (0, 0)])
+async def test_beyond_a_queue_there_is_room_for_all_requests_of_a_replica_that_hangs(
+    queue: int, room: int
+) -> None:
+    admission = _admission(queue=queue)
+    async with _visitors(admission, 1 + queue), AsyncExitStack() as stack:
+        fallbacks = [admission.slot(is_fallback=True) for _ in range(room + 1)]
+        entering = [asyncio.ensure_future(stack.enter_async_context(f)) for f in fallbacks]
+        await _settle()
+        assert _counts(admission) == (1, queue + room)
+        with pytest.raises(ReplicaFull):
+            await entering[-1]
+        with pytest.raises(ReplicaFull):
+            async with admission.slot():
+                pytest.fail("it was admitted")
+        for task in entering:
+            task.cancel()
+        await _settle()
+    assert _counts(admission) == (0, 0)
 
 
 async def test_a_request_that_leaves_the_queue_frees_its_place() -> None:

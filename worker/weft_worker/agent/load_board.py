@@ -1,13 +1,15 @@
 """What the node's next load report says. Pure: the caller says what time it is and does the sending.
 
 Backends tell their load on change and every second unchanged, and the board passes on what it was told. So a
-replica that hangs falls silent in the reports too: the agent never vouches for one that it has not heard.
+replica that hangs falls silent in the reports too: the agent never vouches for one that it has not heard. It reports
+every second whatever was told, so that a replica's silence is told from that of the bus.
 """
 
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_worker.backend.lease import Load, Work
 
 COALESCE_SECONDS = 0.02
+REPEAT_SECONDS = 1.0
 MAX_GONE = 64
 
 
@@ -30,11 +32,10 @@ class LoadBoard:
         self._told.pop(replica_id, None)
         self._gone = [*self._gone, replica_id][-MAX_GONE:]
 
-    def wait_seconds(self, now: float) -> float | None:
-        """Say how long the next report must still wait; None where there is nothing to report."""
-        if not self._told and not self._gone:
-            return None
-        return max(0.0, self._sent_at + COALESCE_SECONDS - now)
+    def wait_seconds(self, now: float) -> float:
+        """Say how long the next report must still wait."""
+        distance = COALESCE_SECONDS if self._told or self._gone else REPEAT_SECONDS
+        return max(0.0, self._sent_at + distance - now)
 
     def compose(self, node_id: str, now: float, *, memory_use: float | None = None) -> reports_pb2.LoadReport:
         """Write the next report and begin to collect for the one after it; see its `memory_use`."""

@@ -1,12 +1,13 @@
 """Sends the load board's reports over the bus."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
 from weft_common.bus import Bus
 from weft_common.clock import Clock
-from weft_worker.agent.load_board import LoadBoard
+from weft_worker.agent.load_board import COALESCE_SECONDS, LoadBoard
 from weft_worker.backend.lease import Load
 
 _RECONNECT_SECONDS = 1.0
@@ -15,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class LoadRelay:
-    """What backends say, on its way to the gateways. State: the board, and `_news` while it holds something."""
+    """What backends say, on its way to the gateways. State: the board, and `_news` of it."""
 
     def __init__(
         self, agent_id: str, clock: Clock, memory_use: Callable[[], float | None] = lambda: None
@@ -39,13 +40,19 @@ class LoadRelay:
         """Report for ever; cancelled with its session on the bus."""
         subject = f"weft.load.{node_id}"
         while True:
-            await self._news.wait()
-            wait = self._board.wait_seconds(self._clock.monotonic())
-            if wait is None:
-                self._news.clear()
-            elif wait > 0:
-                await asyncio.sleep(wait)
+            if (wait := self._board.wait_seconds(self._clock.monotonic())) > 0:
+                await self._pause(wait)
             elif await bus.wait_connected(_RECONNECT_SECONDS):
                 report = self._board.compose(node_id, self._clock.monotonic(), memory_use=self._memory_use())
                 if not await bus.publish(subject, report.SerializeToString()):
                     self._board.undelivered(report)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for so long; where that is for want of news, only until there is some."""
+        if seconds <= COALESCE_SECONDS:
+            await asyncio.sleep(seconds)
+            return
+        self._news.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()

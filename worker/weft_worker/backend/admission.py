@@ -50,12 +50,14 @@ class Admission:
         return len(self._waiting)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    async def slot(self, *, is_fallback: bool = False) -> AsyncIterator[None]:
         """Hold a slot inside the block, after waiting for it; leaving at any point frees slot or place.
 
-        Raises ReplicaFull and ReplicaClosing.
+        Raises ReplicaFull and ReplicaClosing. Where there is a queue, fallbacks have as much room beyond it as another
+        replica of this size holds: when that one hangs or dies, all of its requests come here at once, and a refusal
+        here is their last.
         """
-        place = self._claim()
+        place = self._claim(self._fallback_room if is_fallback else 0)
         try:
             if place is not None and not await place:
                 raise self._closing()
@@ -95,13 +97,17 @@ class Admission:
         if self._refusals:
             raise self._closing()
 
-    def _claim(self) -> asyncio.Future[bool] | None:
-        """Take a slot (None) or a place in the queue."""
+    @property
+    def _fallback_room(self) -> int:
+        return self._slot_count + self._max_queue_count if self._max_queue_count else 0
+
+    def _claim(self, room: int) -> asyncio.Future[bool] | None:
+        """Take a slot (None) or a place in the queue, which has so much room beyond its bound."""
         self.check_open()
         place: asyncio.Future[bool] | None = None
         if self._taken < self._slot_count and not self._waiting:
             self._taken += 1
-        elif len(self._waiting) < self._max_queue_count:
+        elif len(self._waiting) < self._max_queue_count + room:
             place = asyncio.get_running_loop().create_future()
             self._waiting[place] = None
         else:

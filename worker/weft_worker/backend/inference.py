@@ -162,7 +162,8 @@ class Inference:
     async def _generate(self, run: Run, visit: Visit, generation: Generation, limit: Deadline) -> None:
         async with AsyncExitStack() as stack:
             stack.enter_context(self.works.counted(visit))
-            await limit.within(stack.enter_async_context, self.admission.slot())
+            slot = self.admission.slot(is_fallback=not self._is_primary(visit.ticket))
+            await limit.within(stack.enter_async_context, slot)
             visit.admitted = self.clock.monotonic()
             stack.enter_context(self._watchdog.watch(run))
             moved = stack.enter_context(self._progress.work())
@@ -176,11 +177,13 @@ class Inference:
         visit.ticket = self._verify(call)
         logs.request_id.set(visit.ticket.request_id)
         # Picks are numbered for the primary; the fallback would take them for numbers of its own.
-        is_primary = visit.ticket.replicas[0] == self.replica.ticket_name
-        if is_primary and (pick := parse_pick(call.metadata.get(picks.METADATA_KEY))):
+        if self._is_primary(visit.ticket) and (pick := parse_pick(call.metadata.get(picks.METADATA_KEY))):
             self.picks_seen.note(pick)
         self.admission.check_open()
         self.replica.engine()
+
+    def _is_primary(self, held: ticket.Ticket | None) -> bool:
+        return held is None or held.replicas[0] == self.replica.ticket_name
 
     def _verify(self, call: CallContext) -> ticket.Ticket:
         return ticket.verify(

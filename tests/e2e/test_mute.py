@@ -1,0 +1,50 @@
+"""A replica that is stopped under load: nobody is refused, and the others are not slowed down by it."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.crowd import chat, traffic
+from tests.e2e.pair import Pair
+from tests.e2e.stack import Stack, eventually, free_port
+from tests.faults import stopped
+
+pytestmark = pytest.mark.e2e
+
+MODEL = "slow"
+SLOTS, LANES = 2, 16
+BODY = chat(MODEL, "tokens=5 delay_ms=100")
+SERVICE_SECONDS = 0.5
+# Until Envoy has seen that a connection is dead, and then its turn at the other replica.
+LONGEST_SECONDS = 10 + 4
+STOPPED_SECONDS = 14
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two workers with one small replica each, and all the time in the world until one counts as hung."""
+    stack = Stack(tmp_path_factory.mktemp("mute") / "home", free_port())
+    stack.write_model(MODEL, parallel=SLOTS, max_queue=2)
+    stack.up("--routers", "2", WEFT_AUTO_APPROVE_NODES="true", WEFT_EXPOSE_NODE_HEADER="true")
+    with stack.second_worker("two") as two:
+        made = Pair(stack, two)
+        made.ensure(MODEL)
+        yield made
+    stack.weft("down", "--purge")
+
+
+def test_a_stopped_replica_under_load_fails_nobody_and_the_other_one_goes_on_at_full_speed(
+    pair: Pair,
+) -> None:
+    part = pair.ensure(MODEL)["two"]
+    with traffic(pair.stack, BODY, lanes=LANES) as asked:
+        assert asked.goes_on(40)
+        with stopped(part):
+            began, before = time.monotonic(), len(asked.answers)
+            eventually(lambda: time.monotonic() - began > STOPPED_SECONDS, what="time", seconds=20)
+            served = len(asked.answers) - before
+        assert asked.goes_on(40)
+    assert [(a.status, a.text if a.ok else a.body) for a in asked.failures] == []
+    assert served > 0.8 * STOPPED_SECONDS * SLOTS / SERVICE_SECONDS
+    assert max(asked.seconds) < LONGEST_SECONDS
