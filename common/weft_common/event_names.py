@@ -71,6 +71,9 @@ EVENT_NAMES: Mapping[str, EventName] = {
     "leader_elected": EventName(
         EventKind.LEADER, "a router leads in something from now on", "`lease`, `epoch`"
     ),
+    "leader_stepped_down": EventName(
+        EventKind.LEADER, "a router leads in something no longer, by its own will", "`lease`, `epoch`"
+    ),
     "effect_refused": EventName(
         EventKind.LEADER,
         "a router that leads no longer tried to change something, and nothing was changed",

@@ -20,6 +20,10 @@ from weft_router.leases import Lease
 from weft_router.store.protocol import StaleLeader
 from weft_router.sync import FleetSync
 
+_CUT_OFF = (
+    "it reaches hardly any replica, of which workers say that they are well: another router may see more"
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -101,6 +105,10 @@ class HealthMonitor:
             _log.warning("check_interrupted", extra={"replica": replica.id, "error": str(error)})
         finally:
             verdict = self._checkups.found(replica, finding, self._fleet, self._clock.monotonic())
+        if self._checkups.doubts_itself:
+            self._checkups.forget()
+            await self._lease.step_down(_CUT_OFF)
+            return
         try:
             await self._carry_out(verdict, replica.id, fence)
         except StaleLeader:

@@ -20,12 +20,18 @@ _RENEWALS = 4
 # Past the moment at which another router's term ends by the database's clock.
 _GRACE_SECONDS = 0.02
 _GIVE_BACK_SECONDS = 0.5
+# Whoever stepped down does not lead again so soon, even where nobody else does.
+_ABSTAIN_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
 
 class Lease:
-    """One router's part in one lease. State: `_fence` and `_until`, when its term ends by this router's clock."""
+    """One router's part in one lease.
+
+    State: `_fence`, `_until`, when its term ends by this router's clock, and `_abstaining`,
+    until when it does not ask for one.
+    """
 
     def __init__(
         self,
@@ -45,6 +51,7 @@ class Lease:
         self._ttl = ttl
         self._fence: Fence | None = None
         self._until = float("-inf")
+        self._abstaining = float("-inf")
 
     @property
     def fence(self) -> Fence | None:
@@ -70,6 +77,8 @@ class Lease:
     async def renew(self) -> float:
         """Ask for the lease; returns after how many seconds to ask again."""
         pause = self._ttl.total_seconds() / _RENEWALS
+        if self._clock.monotonic() < self._abstaining:
+            return pause
         # Of the moment before: the database's clock cannot have begun to count any earlier.
         until = self._clock.monotonic() + self._ttl.total_seconds()
         try:
@@ -82,6 +91,16 @@ class Lease:
             return pause
         self._follow(row)
         return min(pause, row.remaining_seconds + _GRACE_SECONDS)
+
+    async def step_down(self, why: str) -> None:
+        """Leave the lease to another router, and do not ask for it for a while."""
+        fence = self.fence
+        if fence is None:
+            return
+        _log.warning("leader_stepped_down", extra={"lease": fence.lease, "epoch": fence.epoch, "why": why})
+        self._journal.tell(EventKind.LEADER, "leader_stepped_down", why, lease=fence.lease, epoch=fence.epoch)
+        self._abstaining = self._clock.monotonic() + _ABSTAIN_SECONDS
+        await self._give_back()
 
     def _lead(self, row: LeaseRow, until: float) -> None:
         if row.fence != self._fence:

@@ -1,6 +1,6 @@
 """Does a replica answer? One health check tells, whoever asks: a request's router, or the health monitor.
 
-Refused or reset means dead; a timeout means busy, and busy is alive.
+Refused or reset means dead, and nothing else does; where something listens a timeout means busy, and busy is alive.
 """
 
 import asyncio
@@ -18,12 +18,15 @@ from weft_proto.weft.types.v1 import EventKind
 from weft_router.fleet.checkups import Finding
 from weft_router.fleet.entities import Replica
 from weft_router.fleet.fleet import Fleet
+from weft_router.reach import reach
 from weft_router.settings import RouterSettings
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
 
 _PROBE_SECONDS = 2.0
+_REACH_SECONDS = 1.0
 _SPARE = 100
+_UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _CHECK = "/grpc.health.v1.Health/Check"
 
 _log = logging.getLogger(__name__)
@@ -161,5 +164,7 @@ async def look_at(address: str) -> Finding:
             )
             answer = await check(health_pb2.HealthCheckRequest(), timeout=_PROBE_SECONDS)
     except grpc.aio.AioRpcError as error:
-        return Finding.DEAD if error.code() is grpc.StatusCode.UNAVAILABLE else Finding.BUSY
+        if error.code() not in _UNANSWERED:
+            return Finding.BUSY
+        return await reach(address, _REACH_SECONDS)
     return Finding.SERVES if answer.status == health_pb2.HealthCheckResponse.SERVING else Finding.BUSY

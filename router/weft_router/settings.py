@@ -222,6 +222,7 @@ class RouterSettings(BaseSettings):
             interval_seconds=self.probe_interval.total_seconds(),
             retry_seconds=self.probe_retry.total_seconds(),
             miss_count=self.probe_misses,
+            heartbeat_seconds=self.heartbeat_interval.total_seconds(),
         )
 
     def scaling_rules(self) -> ScalingRules:

@@ -71,7 +71,12 @@ class World:
         self.journal = CheckedJournal(self.clock)
         self.probe, self.unloads = FakeProbe(), FakeUnloads(self.store.leases)
         self.lease = Lease(
-            self.store.leases, "health", holder="here", clock=self.clock, ttl=timedelta(seconds=4)
+            self.store.leases,
+            "health",
+            holder="here",
+            clock=self.clock,
+            ttl=timedelta(seconds=4),
+            journal=self.journal,
         )
         self.monitor = HealthMonitor(
             fleet=self.fleet,
@@ -174,3 +179,16 @@ async def test_a_leader_of_yesterday_takes_nothing_away(caplog: pytest.LogCaptur
     await world.turns(3, fence)
     assert world.unloads.done == []
     assert [r.message for r in caplog.records if r.levelname != "INFO"][-1] == "effect_refused"
+
+
+async def test_a_leader_that_cannot_connect_takes_nothing_away_and_leaves_the_lease_to_another_one() -> None:
+    world = await a_world()
+    await world.lease.renew()
+    world.probe.finding = Finding.UNABLE
+    for seconds in (1, 30, 1):
+        await world.turns(seconds, world.monitor.term())
+        await world.lease.renew()
+    assert world.unloads.done == []
+    assert [e.what for e in world.journal.waiting] == ["leader_elected", "leader_stepped_down"]
+    row = await world.store.leases.hold("health", "elsewhere", ttl=timedelta(seconds=4))
+    assert row.holder == "elsewhere"

@@ -125,3 +125,17 @@ def test_a_term_is_gone_on_with_by_its_holder_only_and_a_new_one_has_a_new_numbe
     running, over = LeaseRow("n", "a", 3, 0.5), LeaseRow("n", "a", 3, 0.0)
     assert [next_epoch(running, "a"), next_epoch(running, "b")] == [3, None]
     assert [next_epoch(over, "a"), next_epoch(over, "b")] == [4, 4]
+
+
+async def test_who_steps_down_leaves_the_lease_to_whoever_asks_and_asks_itself_a_minute_later() -> None:
+    world = World()
+    await world.first.renew()
+    await world.first.step_down("it sees nobody")
+    await world.first.step_down("once more")
+    assert world.first.fence is None
+    assert await world.first.renew() == 1.0
+    await world.second.renew()
+    assert (world.first.fence, world.second.fence) == (None, Fence("tests", 2))
+    world.clock.advance(60)
+    await world.first.renew()
+    assert world.first.fence == Fence("tests", 3)

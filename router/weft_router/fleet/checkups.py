@@ -1,7 +1,8 @@
 """Which replicas to check next, and what follows from what was found. Pure: the caller says what time it is.
 
-A refused connection is a miss, and some misses in a row mean that a replica is gone. A check that times out is none:
-busy is alive. Whether a replica is hung is for its worker to say, who sees the process; checks only confirm it.
+A refused connection is a miss, and some misses in a row mean that a replica is gone, unless its worker says that it
+runs and answers: then it is this router that cannot reach it. A check that times out is no miss: busy is alive. Whether
+a replica is hung is for its worker to say, who sees the process; checks only confirm it.
 """
 
 from collections import deque
@@ -12,19 +13,26 @@ from math import ceil
 
 from weft_router.fleet.entities import Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.self_doubt import SelfDoubt
 from weft_router.fleet.views import Snapshot
 
 TURN_SECONDS = 1.0
-# A worker that has told of its replicas' requests so lately stands up for them.
+# What a worker told so lately of a replica stands up for it; told every second.
 _VOUCH_SECONDS = 3.0
+# So many intervals between heartbeats after one the next is late.
+_LATE = 1.5
 
 
 class Finding(Enum):
-    """What one check tells."""
+    """What one check tells: it was answered well; it was not, by something that listens; connections are refused or
+    reset; none comes about, and nobody says why; this router has not the means to connect to anybody.
+    """
 
     SERVES = auto()
     BUSY = auto()
     DEAD = auto()
+    UNREACHED = auto()
+    UNABLE = auto()
 
 
 class Verdict(Enum):
@@ -38,13 +46,14 @@ class Verdict(Enum):
 @dataclass(frozen=True, slots=True)
 class CheckupRules:
     """How often a replica that answers is checked, how soon one that did not is checked again, how many misses in a
-    row mean that it is gone, and how many checks may be under way.
+    row mean that it is gone, how many checks may be under way, and how often workers send heartbeats.
     """
 
     interval_seconds: float = 30.0
     retry_seconds: float = 5.0
     miss_count: int = 3
     most_at_once: int = 64
+    heartbeat_seconds: float = 10.0
 
 
 @dataclass(slots=True)
@@ -58,17 +67,29 @@ class _Doubt:
 
 @dataclass(slots=True)
 class Checkups:
-    """State: `_round`, replicas that are yet to have their turn; `_doubts` by replica id; `_asked`, under way."""
+    """State: `_round`, replicas that are yet to have their turn; `_doubts` by replica id; `_asked`, under way; and
+    `_of_itself`, what speaks for trouble of this router's own.
+    """
 
     rules: CheckupRules
     _round: deque[str] = field(default_factory=deque)
     _doubts: dict[str, _Doubt] = field(default_factory=dict)
     _asked: set[str] = field(default_factory=set)
+    _of_itself: SelfDoubt = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._of_itself = SelfDoubt(self.rules.miss_count)
+
+    @property
+    def doubts_itself(self) -> bool:
+        """Whether this router had better leave checks to another one."""
+        return self._of_itself.justified
 
     def forget(self) -> None:
         """Begin anew: what another router has seen meanwhile is not known here."""
         self._round.clear()
         self._doubts.clear()
+        self._of_itself.forget()
 
     def due(self, fleet: Fleet, now: float) -> list[Replica]:
         """Replicas to check now: what is in trouble or in doubt, and the next few of the round."""
@@ -87,18 +108,36 @@ class Checkups:
         """Take the outcome of one check, None where there is none; tells what the replica has come to."""
         self._asked.discard(replica.id)
         row = fleet.replicas.get(replica.id)
-        if row is None or finding is None:
+        if finding is Finding.UNABLE:
+            self._of_itself.unable()
+        if row is None or finding in (None, Finding.UNABLE):
             return Verdict.KEEP
+        vouched = self._vouched(row, fleet, now)
+        away = finding in (Finding.DEAD, Finding.UNREACHED)
+        self._of_itself.note(row.id, row.node_id, contradicted=away and vouched)
         doubt = self._doubts.setdefault(row.id, _Doubt())
         doubt.due = now + self.rules.retry_seconds
         doubt.misses = doubt.misses + 1 if finding is Finding.DEAD else 0
-        useless = finding is not Finding.SERVES or fleet.stalled_seconds(row.id) > 0
+        useless = finding is not Finding.SERVES or fleet.word_of(row.id).stalled_seconds > 0
         doubt.hung_looks = doubt.hung_looks + 1 if row.problem and useless else 0
         if finding is Finding.SERVES and not row.problem:
             del self._doubts[row.id]
-        if doubt.misses >= self.rules.miss_count and not _vouched(row, fleet.snapshot(), now):
+        if doubt.misses >= self.rules.miss_count and not vouched:
             return Verdict.LOST
         return Verdict.HUNG if doubt.hung_looks >= self.rules.miss_count else Verdict.KEEP
+
+    def _vouched(self, row: Replica, fleet: Fleet, now: float) -> bool:
+        """Whether its worker says just now that it runs: in its reports, or where they do not come, by a heartbeat.
+
+        A heartbeat that did not list it would have ended its row, at whichever router.
+        """
+        if now - fleet.word_of(row.id).time <= _VOUCH_SECONDS:
+            return True
+        reported = fleet.snapshot().load_heard.get(row.node_id, float("-inf"))
+        if now - reported <= _VOUCH_SECONDS:
+            return False
+        heard = fleet.heard.get(row.node_id, float("-inf"))
+        return now - heard <= _LATE * self.rules.heartbeat_seconds
 
     def _doubted(self, fleet: Fleet, snapshot: Snapshot, now: float) -> Iterator[Replica]:
         known = fleet.replicas
@@ -123,11 +162,3 @@ def _is_checked(replica: Replica, snapshot: Snapshot) -> bool:
     if replica.state is not ReplicaState.READY:
         return False
     return bool(replica.problem) or snapshot.counts(replica)
-
-
-def _vouched(replica: Replica, snapshot: Snapshot, now: float) -> bool:
-    """Whether its worker says just now that it works on something: that is never lost, whoever cannot reach it."""
-    view = snapshot.by_id.get(replica.node_id)
-    own = next((v for v in view.replicas if v.replica.id == replica.id), None) if view else None
-    heard = snapshot.load_heard.get(replica.node_id, float("-inf"))
-    return own is not None and own.in_flight_count > 0 and now - heard <= _VOUCH_SECONDS

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from weft_router.fleet.entities import Changes, Device, Disk, Model, Node, Replica, ReplicaState, Share
 from weft_router.fleet.load_job import LoadJob
 from weft_router.fleet.policy import Policy
-from weft_router.fleet.unstored import Unstored, Use
+from weft_router.fleet.unstored import Unstored, Use, Word
 from weft_router.fleet.views import Catalog, NodeView, Snapshot, node_view
 
 
@@ -97,7 +97,7 @@ class Fleet:
             if replica_id in self.replicas:
                 if self._unstored.use(replica_id, count, now):
                     self._index.dirty[node_id] = None
-                self._unstored.stall(replica_id, (stalled or {}).get(replica_id))
+                self._unstored.words[replica_id] = Word(now, count, (stalled or {}).get(replica_id, 0.0))
 
     def note_uses(
         self, node_id: str, uses: Mapping[str, Use], now: float, *, memory_use: float | None = None
@@ -221,9 +221,9 @@ class Fleet:
         """Replicas with a problem, in any state."""
         return [self.replicas[i] for i in self._index.troubled]
 
-    def stalled_seconds(self, replica_id: str) -> float:
-        """How long the request that a replica serves worst has been without a token, as its last report says."""
-        return self._unstored.stalled.get(replica_id, 0.0)
+    def word_of(self, replica_id: str) -> Word:
+        """What a replica's last report says."""
+        return self._unstored.words.get(replica_id, Word())
 
     def would_serve(self, replica: Replica) -> bool:
         """Whether a replica may serve its model, or might if its node's heartbeats were not late."""

@@ -25,6 +25,17 @@ class Use:
     keep_alive_seconds: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a replica said last of itself, and when; `stalled_seconds` is for how long the request that it serves worst
+    has been without a token.
+    """
+
+    time: float = float("-inf")
+    in_flight_count: int = 0
+    stalled_seconds: float = 0.0
+
+
 _NO_ACTIVITY = Activity()
 _NO_USE = Use()
 # A worker whose reports come is heard by some router at least this often: what that one did not object to is gone.
@@ -36,7 +47,7 @@ class Unstored:
     """State by replica or node id; times are seconds of the router's monotonic clock."""
 
     activity: dict[str, Activity] = field(default_factory=dict)
-    stalled: dict[str, float] = field(default_factory=dict)
+    words: dict[str, Word] = field(default_factory=dict)
     uses: dict[str, Use] = field(default_factory=dict)
     ready_since: dict[str, float] = field(default_factory=dict)
     aside: dict[str, tuple[Share, ...]] = field(default_factory=dict)
@@ -63,13 +74,6 @@ class Unstored:
             return False
         self.activity[replica_id] = Activity(in_flight_count, now)
         return True
-
-    def stall(self, replica_id: str, seconds: float | None) -> None:
-        """Note how long a request has waited for a token, or that none does."""
-        if seconds is None:
-            self.stalled.pop(replica_id, None)
-        else:
-            self.stalled[replica_id] = seconds
 
     def note_use(self, replica_id: str, use: Use, now: float) -> bool:
         """Note what requests a replica has had, also those too short to be seen; tells whether that is news."""
@@ -147,7 +151,7 @@ class Unstored:
 
     def forget_replica(self, replica_id: str) -> None:
         """Drop what was known of a replica that is gone."""
-        for known in (self.activity, self.uses, self.stalled, self.ready_since, self.aside):
+        for known in (self.activity, self.uses, self.words, self.ready_since, self.aside):
             known.pop(replica_id, None)
         self.stories.forget(replica_id)
 

@@ -84,11 +84,15 @@ class World:
     def row(self, replica: Replica) -> None:
         self.fleet.apply(Changes(sequence=self.fleet.sequence + 1, replicas=(replica,)), self.now)
 
+    def heard(self) -> None:
+        self.fleet.hear("n-one", self.now)
+
     def reports(self, in_flight_count: int, **stalled: float) -> None:
         told = {k.replace("_", "-"): v for k, v in stalled.items()}
         self.fleet.report("n-one", {"r-1": in_flight_count}, self.now, stalled=told)
 
 
+UNREACHED, UNABLE = Finding.UNREACHED, Finding.UNABLE
 K, L, H = Verdict.KEEP, Verdict.LOST, Verdict.HUNG
 SERVES, BUSY, DEAD = Finding.SERVES, Finding.BUSY, Finding.DEAD
 
@@ -116,6 +120,68 @@ def test_one_that_its_worker_says_is_at_work_is_not_lost_whoever_cannot_reach_it
     assert world.verdicts(DEAD) == [K]
     world.now += 10  # and then its worker says nothing more
     assert world.verdicts(DEAD) == [L]
+
+
+def test_an_idle_one_that_its_worker_says_runs_is_not_lost_to_a_router_that_cannot_reach_it() -> None:
+    world = World()
+    for _ in range(6):
+        world.reports(0)
+        assert world.verdicts(DEAD) == [K]
+        world.now += 3
+    world.now += 1
+    world.fleet.report("n-one", {}, world.now)  # its worker goes on, without a word of it
+    assert world.verdicts(DEAD) == [L]
+
+
+def test_without_any_report_a_heartbeat_stands_up_for_what_its_worker_lists() -> None:
+    world = World()
+    world.verdicts(DEAD, DEAD)
+    world.heard()
+    assert world.verdicts(DEAD, DEAD, DEAD) == [K, K, K]
+    assert world.verdicts(DEAD) == [L]  # 20 s later, where a heartbeat comes every 10 s
+
+
+@pytest.mark.parametrize("finding", [UNREACHED, UNABLE])
+def test_only_who_refuses_is_dead(finding: Finding) -> None:
+    assert World().verdicts(*[finding] * 10) == [K] * 10
+
+
+def doubts_itself(found: dict[str, Finding], *, count: int = 6) -> bool:
+    """Whether it does that finds this at replicas of nodes of the same name, all of whose workers say all is well."""
+    fleet, checkups = crowd(count), Checkups(RULES)
+    for n in range(count):
+        fleet.report(f"n-{n}", {f"r-{n}": 0}, 0.0)
+    for replica in [r for now in range(30) for r in checkups.due(fleet, 0.1 * now)]:
+        assert checkups.found(replica, found.get(replica.id, SERVES), fleet, 1.0) is K
+    return checkups.doubts_itself
+
+
+def test_who_reaches_hardly_any_node_doubts_itself() -> None:
+    assert doubts_itself({"r-0": DEAD, "r-1": UNREACHED, "r-2": DEAD})
+    assert not doubts_itself({"r-0": DEAD, "r-1": UNREACHED})
+    assert not doubts_itself({"r-0": BUSY, "r-1": BUSY, "r-2": BUSY})
+
+
+def test_one_node_out_of_reach_is_that_nodes_trouble() -> None:
+    assert not doubts_itself({"r-0": DEAD}, count=1)
+    assert not doubts_itself({"r-0": DEAD}, count=2)
+
+
+def test_nobody_doubts_itself_over_what_really_died() -> None:
+    fleet, checkups = crowd(6), Checkups(RULES)
+    for replica in [r for now in range(30) for r in checkups.due(fleet, 0.1 * now)]:
+        checkups.found(replica, DEAD, fleet, 1.0)
+    assert not checkups.doubts_itself
+
+
+def test_who_has_not_the_means_to_ask_three_times_in_a_row_doubts_itself() -> None:
+    world = World()
+    world.verdicts(UNABLE, UNABLE, SERVES, UNABLE, UNABLE)
+    assert not world.checkups.doubts_itself
+    world.verdicts(UNABLE)
+    assert world.checkups.doubts_itself
+    world.checkups.forget()
+    assert not world.checkups.doubts_itself
 
 
 def test_a_check_that_told_nothing_counts_for_nothing() -> None:
