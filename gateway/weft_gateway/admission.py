@@ -22,6 +22,8 @@ from weft_proto.pb.weft.types.v1 import replica_pb2
 _CATCH_UP_SECONDS = 1.0
 # Between two questions to a router that is itself behind; each pause is twice the one before.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.5
+# Without these nobody knows more of the fleet than this gateway.
+_NEEDED_TO_KNOW = ("router", "postgres")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class Admission:
                 retry_after=timedelta(seconds=1),
                 metadata={"part": "router"},
             )
-        if model not in self._view.models:
+        # What a router that is cut off has not told may be there: then another one is asked.
+        if model not in self._view.models and self._view.level:
             raise ModelNotFound(f"The model '{model}' does not exist or you do not have access to it.")
 
     def _choose(self, model: str, targets: Sequence[Target], prompt: bytes) -> Choice[Target] | None:
@@ -116,9 +119,12 @@ class Admission:
         over = self._clock.monotonic() + max_wait
         try:
             answer = await self._routers.route(model, max_wait=max_wait, suspects=self._view.suspects(model))
-        except PartUnavailable:
-            # Nobody can tell whether the silent ones live; trying them is better than refusing.
-            if targets := self._view.silent_targets(model):
+        except PartUnavailable as error:
+            # Nobody can tell whether these live; trying them is better than refusing.
+            if targets := self._any_targets(model):
+                return targets
+            nobody_knows = error.metadata.get("part") in _NEEDED_TO_KNOW
+            if nobody_knows and (targets := self._view.last_targets(model)):
                 return targets
             raise
         self._view.merge(answer)

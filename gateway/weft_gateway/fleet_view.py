@@ -85,6 +85,8 @@ class FleetView:
     expiry: float | None = None
     # Whether a router tells who was heard from; while none does, silence says nothing about a node.
     watched: bool = False
+    # Whether that router is cut off from the database, so that it may not know what is new.
+    stale: bool = False
     models: dict[str, model_pb2.Model] = field(default_factory=dict)
     policies: dict[str, policy_pb2.Policy] = field(default_factory=dict)
     _nodes: dict[str, node_pb2.Node] = field(default_factory=dict)
@@ -111,6 +113,11 @@ class FleetView:
         self._hear(update)
         self._prepare(touched)
         self._rise(update.sequence)
+
+    @property
+    def level(self) -> bool:
+        """Whether what is missing here is missing in the fleet."""
+        return self.watched and not self.stale
 
     @property
     def known(self) -> bool:
@@ -170,6 +177,10 @@ class FleetView:
     def silent_targets(self, model: str) -> list[Target]:
         """Ready replicas of the model whose nodes were not heard from lately."""
         return [t for t in self._targets.get(model, ()) if self._silent(t)]
+
+    def last_targets(self, model: str) -> list[Target]:
+        """All that may still run of the model, whatever is said of it or of its node: for want of anybody to ask."""
+        return list(self._ready(model, troubled=True))
 
     def suspects(self, model: str) -> list[str]:
         """Replicas of the model that a router should look at before it offers them again."""
@@ -281,7 +292,7 @@ class FleetView:
             if not self._targets[name]:
                 del self._targets[name]
 
-    def _ready(self, name: str) -> Iterator[Target]:
+    def _ready(self, name: str, *, troubled: bool = False) -> Iterator[Target]:
         model, policy = self.models.get(name), self.policies.get(name)
         selector = policy.node_selector.items() if policy is not None else ()
         for replica in self._replicas.of_model(name) if model else ():
@@ -291,9 +302,9 @@ class FleetView:
                 and replica.revision == model.revision
                 and replica.state == replica_pb2.REPLICA_STATE_READY
                 and replica.id not in self._gone
-                and not replica.problem
+                and (troubled or not replica.problem)
                 and node is not None
-                and node.state in _SERVING
+                and (node.state in _SERVING or (troubled and node.state == node_pb2.NODE_STATE_OFFLINE))
                 and all(node.labels.get(key) == value for key, value in selector)
             ):
                 yield Target(replica, node, self._loads[replica.id], self.clock)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from weft_common.choice import Choice
 from weft_common.clock import Clock
-from weft_common.errors import PartUnavailable, WaitTooLong
+from weft_common.errors import WaitTooLong
 from weft_common.load_view import LoadView
 from weft_gateway.fleet_view import FleetView, Target
 from weft_gateway.local_queue import LocalQueue
@@ -89,11 +89,7 @@ class Queueing:
     async def _found_here(self, model: str, number: int, over: float) -> Slot | None:
         """Queue in this gateway until a router may answer again; None where there was no slot by then."""
         if not (self._view.targets(model) or self._view.silent_targets(model)):
-            raise PartUnavailable(
-                f"No router can be reached, so '{model}' cannot be loaded now; running models keep answering.",
-                retry_after=timedelta(seconds=2),
-                metadata={"part": "router"},
-            )
+            raise self._routers.missing(model)
         pause = self._routers.seconds_until_heard() or _PAUSE_SECONDS
         return await self._local.wait(model, number, min(pause, over - self._clock.monotonic()))
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from typing import TypeAlias
 
 from weft_common.clock import Clock
 from weft_common.errors import DeadlineExceeded, PartUnavailable, PartUnreachable
@@ -24,19 +25,31 @@ _PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.5, 0.0)
 # A router that hangs tells nothing new and refuses nothing: its watchers go to another one.
 _SILENCE_SECONDS = 4.0
 
+# Parts that a router needs of its own accord; another one may have them.
+_ROUTERS_NEEDS = ("postgres", "nats")
+
+_Router: TypeAlias = tuple[str, RpcClient]
+
 _log = logging.getLogger(__name__)
 
 
 class Routers:
     """Calls to routers; each model has one that comes first, so that its load is shared, and the others stand in.
 
-    State: `_shunned`, until when routers that did not answer come last.
+    State: `_shunned`, until when routers that did not answer come last, and `_trouble`, which model those that did
+    answer could not serve last, and why.
     """
 
-    def __init__(self, clients: Sequence[tuple[str, RpcClient]], clock: Clock) -> None:
+    def __init__(self, clients: Sequence[_Router], clock: Clock) -> None:
         self._clients = clients
         self._clock = clock
         self._shunned: dict[str, float] = {}
+        self._trouble: tuple[str, PartUnavailable] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._clients)
 
     async def route(self, model: str, *, max_wait: float, suspects: Sequence[str]) -> pb.RouteResponse:
         """Wait for ready replicas; raises the router's refusal, or PartUnavailable where no router answers.
@@ -52,7 +65,15 @@ class Routers:
             if self._clock.monotonic() + pause > over:
                 break
             await asyncio.sleep(pause)
-        raise PartUnavailable(
+        raise self.missing(model)
+
+    def missing(self, model: str) -> PartUnavailable:
+        """Why no router can serve the model just now."""
+        if self._trouble is not None:
+            asked, error = self._trouble
+            if asked == model or _is_own(error):
+                return error
+        return PartUnavailable(
             f"No router can be reached, so '{model}' cannot be loaded now; running models keep answering.",
             retry_after=timedelta(seconds=2),
             metadata={"part": "router"},
@@ -63,23 +84,46 @@ class Routers:
     ) -> pb.AcquireSlotResponse | None:
         """Wait for a slot at the model's router; raises its refusal, or returns None where no router can serve it.
 
-        Routers that did not answer lately are not asked: others queue meanwhile, and find out for all.
+        Routers that did not answer lately are not asked: others queue meanwhile, and find out for all. Where each one
+        is cut off from the database, the first of them hands out slots as it last knew the fleet.
         """
         over = self._clock.monotonic() + max_wait
-        for address, client in self._ranked(request.model):
-            if self._is_shunned(address):
+        self._trouble, cut_off = None, []
+        request.stale_accepted = False
+        for router in self._ranked(request.model):
+            if self._is_shunned(router[0]):
                 continue
-            left = max(over - self._clock.monotonic(), 0.0)
-            request.max_wait.FromTimedelta(timedelta(seconds=left))
             try:
-                return await client.unary(
-                    f"{_SERVICE}AcquireSlot", request, pb.AcquireSlotResponse, timeout=left + _SLACK_SECONDS
-                )
-            except (PartUnreachable, DeadlineExceeded) as error:
-                self._shun(address, error)
+                return await self._slot_at(router, request, over)
             except PartUnavailable as error:
-                _log.warning("router_has_no_slots", extra={"router": address, "error": str(error)})
+                cut_off += [router] if self._note(router[0], request.model, error) else []
+        request.stale_accepted = True
+        for router in cut_off:
+            try:
+                return await self._slot_at(router, request, over)
+            except PartUnavailable as error:
+                self._note(router[0], request.model, error)
         return None
+
+    async def _slot_at(
+        self, router: _Router, request: pb.AcquireSlotRequest, over: float
+    ) -> pb.AcquireSlotResponse:
+        left = max(over - self._clock.monotonic(), 0.0)
+        request.max_wait.FromTimedelta(timedelta(seconds=left))
+        try:
+            return await router[1].unary(
+                f"{_SERVICE}AcquireSlot", request, pb.AcquireSlotResponse, timeout=left + _SLACK_SECONDS
+            )
+        except DeadlineExceeded as error:
+            raise PartUnreachable(error.message) from error
+
+    def _note(self, address: str, model: str, error: PartUnavailable) -> bool:
+        """Keep why a router did not serve a request; tells whether it answered, and another one may be better off."""
+        if isinstance(error, PartUnreachable):
+            self._shun(address, error)
+            return False
+        self._trouble = self._trouble or (model, error)
+        return _is_own(error)
 
     def seconds_until_heard(self) -> float:
         """How long no router at all is to be asked; 0 where one may be."""
@@ -101,7 +145,11 @@ class Routers:
         return now < self._shunned.get(address, now)
 
     async def _asked(self, request: pb.RouteRequest, over: float) -> pb.RouteResponse | None:
-        """Ask one router after the other; None where none answers."""
+        """Ask one router after the other; None where none answers. Raises the first refusal where all refuse.
+
+        What a router lacks itself another one may have; what it says of the model holds for all.
+        """
+        self._trouble = trouble = None
         for address, client in self._ranked(request.model):
             left = max(over - self._clock.monotonic(), 0.0)
             request.max_wait.FromTimedelta(timedelta(seconds=left))
@@ -111,22 +159,39 @@ class Routers:
                 )
             except (PartUnreachable, DeadlineExceeded) as error:
                 self._shun(address, error)
+            except PartUnavailable as error:
+                if not self._note(address, request.model, error):
+                    raise
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
         return None
 
-    def watch(self, gateway_id: str, after: int, turn: int) -> Responses[pb.WatchFleetResponse]:
-        """Watch the fleet at one of the routers; `turn` counts the attempts and moves on to the next."""
+    def watch(
+        self, gateway_id: str, after: int, turn: int, *, stale_accepted: bool = False
+    ) -> Responses[pb.WatchFleetResponse]:
+        """Watch the fleet at one of the routers; `turn` counts the attempts and moves on to the next.
+
+        One that is cut off from the database tells something only where what is old is accepted.
+        """
         _, client = self._clients[turn % len(self._clients)]
-        request = pb.WatchFleetRequest(gateway_id=gateway_id, after_sequence=after)
+        request = pb.WatchFleetRequest(
+            gateway_id=gateway_id, after_sequence=after, stale_accepted=stale_accepted
+        )
         return client.stream(f"{_SERVICE}WatchFleet", request, pb.WatchFleetResponse)
 
-    def _ranked(self, model: str) -> list[tuple[str, RpcClient]]:
+    def _ranked(self, model: str) -> list[_Router]:
         """Rendezvous order: stable for a model, and a router that comes or goes moves few models."""
 
-        def rank(client: tuple[str, RpcClient]) -> tuple[bool, bytes]:
+        def rank(client: _Router) -> tuple[bool, bytes]:
             address = client[0]
             return self._is_shunned(address), hashlib.sha256(f"{address}/{model}".encode()).digest()
 
         return sorted(self._clients, key=rank)
+
+
+def _is_own(error: PartUnavailable) -> bool:
+    return error.metadata.get("part") in _ROUTERS_NEEDS
 
 
 @asynccontextmanager

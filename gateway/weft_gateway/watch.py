@@ -22,15 +22,18 @@ _log = logging.getLogger(__name__)
 
 async def follow_fleet(routers: Routers, view: FleetView, synced: asyncio.Event) -> None:
     """Watch the fleet for ever, at one router after the other."""
-    turn, complained = 0, False
+    turn, fruitless, complained = 0, 0, False
     while True:
+        # Once each of them refused: better an old word of who lives than none.
+        stale = fruitless >= routers.count
+        fruitless += 1
         try:
-            async for update in routers.watch(view.gateway_id, view.sequence, turn):
+            async for update in routers.watch(view.gateway_id, view.sequence, turn, stale_accepted=stale):
                 view.apply(update)
-                view.watched = True
+                view.watched, view.stale = True, stale
                 routers.hear(turn)
                 synced.set()
-                complained = False
+                fruitless, complained = 0, False
         except WeftError as error:
             if not complained:
                 _log.warning("watch_ended", extra={"error": str(error)})

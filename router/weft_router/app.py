@@ -18,6 +18,7 @@ from weft_proto.pb.weft.admin.v1.event_service_pb2 import ListEventsRequest, Wat
 from weft_proto.pb.weft.admin.v1.node_admin_service_pb2 import ListNodesRequest, ListReplicasRequest
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_proto.pb.weft.scheduling.v1.scheduling_service_pb2 import ExplainPlacementRequest, ListQueuesRequest
+from weft_router.announcement import announce
 from weft_router.catalog import Catalog
 from weft_router.liveness import follow_loads
 from weft_router.parts import Parts, make_base, make_parts
@@ -72,7 +73,7 @@ def _loops(parts: Parts, server: RpcServer) -> tuple[Coroutine[Any, Any, None], 
     return (
         _keep_level(base.store, base.sync),
         parts.catalog.follow(),
-        _announce(server, base.sync),
+        announce(server, base.sync, base.clock),
         parts.loads.keep(),
         *parts.nodes.loops(),
         parts.warmth.keep(),
@@ -197,11 +198,3 @@ async def _reconcile(catalog: Catalog, reconciler: Reconciler) -> None:
     """Bring replicas to what is wanted once that is known; what is unknown stops nothing."""
     await catalog.looked.wait()
     await reconciler.run()
-
-
-async def _announce(server: RpcServer, sync: FleetSync) -> None:
-    """Serve at once; say SERVING once the fleet is known."""
-    await server.start()
-    await sync.known.wait()
-    server.set_serving(True)
-    _log.info("router_ready")

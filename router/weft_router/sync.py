@@ -25,6 +25,8 @@ from weft_router.store.protocol import Store
 CHANGED_SUBJECT = "weft.fleet.changed"
 _POLL_SECONDS = 2.0
 _WATCHER_QUEUE = 1024
+# What was read so long ago may be old: twice as long as it takes to poll, and as a leader is believed to lead.
+STALE_SECONDS = 4.0
 # Half of the time for which the database remembers what is gone.
 _FORGOTTEN_SECONDS = 1800.0
 
@@ -63,6 +65,22 @@ class FleetSync:
         if not self.known.is_set():
             raise PartUnavailable(
                 "This router has not read the fleet yet: PostgreSQL cannot be reached.",
+                retry_after=timedelta(seconds=1),
+                metadata={"part": "postgres"},
+            )
+
+    @property
+    def level(self) -> bool:
+        """Whether the fleet was read lately, and nobody told of anything newer: others need not be asked."""
+        age = self._clock.monotonic() - self._read_at
+        return self.known.is_set() and not self._cut_off and age < STALE_SECONDS
+
+    def require_level(self) -> None:
+        """Raise PartUnavailable where another router may know more of the fleet than this one."""
+        self.require_known()
+        if not self.level:
+            raise PartUnavailable(
+                "This router does not know what the fleet is now: PostgreSQL cannot be reached.",
                 retry_after=timedelta(seconds=1),
                 metadata={"part": "postgres"},
             )
@@ -131,10 +149,10 @@ class FleetSync:
             self._cut_off = True
             self.close()
 
-    async def watch(self, now: float) -> AsyncIterator[Update]:
+    async def watch(self, now: float, *, stale_accepted: bool = False) -> AsyncIterator[Update]:
         """Everything, then each change; ends when the reader is too slow, or this router stops or is left behind."""
-        if self._cut_off:
-            raise ReplicaClosing("This router is cut off from the database, and others are not; watch there.")
+        if not self.level and not stale_accepted:
+            raise ReplicaClosing("This router is cut off from the database; watch one that is not.")
         with self._watcher() as queue:
             yield self._full(now)
             while (update := await queue.get()) is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.e2e
 # Leases have the time to live that users have: 4 s.
 TIMERS = {"WEFT_HEARTBEAT_INTERVAL": "1s", "WEFT_MAX_REPLICAS_PER_MODEL": "2"}
 GROWING, SHRINKING = ("up-0", "up-1"), ("down-0", "down-1")
+# Enough for each router to come first for one of them.
+COLD = tuple(f"cold-{n}" for n in range(8))
 REPLACED_SECONDS = 5.0
 FLEET_LOCK = 0x57454655
 _EPOCH = "SELECT epoch FROM leases WHERE name = 'reconciler'"
@@ -36,7 +39,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
 @pytest.fixture(scope="module")
 def fleet(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made = Stack(tmp_path_factory.mktemp("routers") / "home", free_port())
-    for name in ("warm", "news", *GROWING, *SHRINKING):
+    for name in ("warm", "news", *COLD, *GROWING, *SHRINKING):
         made.write_model(name, parallel=4)
     made.up("--routers", "2", **TIMERS, **stores.environment)
     assert made.chat("warm", "tokens=1").status_code == 200
@@ -190,6 +193,44 @@ def test_a_leader_that_is_cut_off_from_the_database_is_replaced_and_harms_nothin
         with stores.postgres.held(first.pid):
             until_replaced(stores, int(before["epoch"]), time.monotonic())
             assert leader(fleet) != first
+
+
+def owner(stack: Stack, model: str) -> str:
+    """The router that gateways ask first for a model: the highest of the hashes over its address and the model."""
+    routers = {part.address: part.name for part in stack.parts("router-")}
+    return routers[min(routers, key=lambda at: hashlib.sha256(f"{at}/{model}".encode()).digest())]
+
+
+@pytest.mark.parametrize(("name", "links"), [("router-0", ("postgres",)), ("router-1", ("postgres", "nats"))])
+def test_a_router_that_is_cut_off_leaves_its_work_to_the_other_one(
+    fleet: Stack, stores: Stores, name: str, links: tuple[str, ...]
+) -> None:
+    cold = next(model for model in COLD if owner(fleet, model) == name)
+    victim, log = fleet.part(name), f"log/{name}.log"
+    ready = len(fleet.records(log, "router_ready"))
+    with traffic(fleet, chat("warm", "tokens=2")) as asked:
+        with ExitStack() as cut:
+            for link in links:
+                cut.enter_context(getattr(stores, link).held(victim.pid))
+            # Its owner is asked first, and at first does not know itself that it is cut off.
+            assert ask_all(fleet, [chat(cold, "tokens=1")])[0].ok
+            fleet.write_model(f"new-{name}", parallel=4)
+            eventually(
+                lambda: ask_all(fleet, [chat(f"new-{name}", "tokens=1")])[0].ok,
+                what="a new model",
+                seconds=15,
+            )
+            assert fleet.records(log, "router_cut_off")
+            for _ in range(6):
+                since = time.monotonic()
+                with fleet.client() as client:
+                    answer = client.post("/api/nodes/scheduling", json={"model_name": "news"})
+                assert answer.status_code == 200, answer.text
+                assert time.monotonic() - since < 3
+                assert seconds_of_a_read(fleet) < 3
+        assert asked.goes_on(50)
+    assert asked.failures == []
+    eventually(lambda: len(fleet.records(log, "router_ready")) > ready, what="the router back", seconds=15)
 
 
 def test_what_a_stopped_leader_was_about_to_write_is_refused(fleet: Stack, stores: Stores) -> None:

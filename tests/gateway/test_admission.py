@@ -65,6 +65,9 @@ class FakeRouters:
     def seconds_until_heard(self) -> float:
         return 0.001
 
+    def missing(self, model: str) -> PartUnavailable:
+        return PartUnavailable("No router can be reached", metadata={"part": "router"})
+
 
 ALICE = Principal("alice", 2.0, 1)
 
@@ -488,3 +491,33 @@ async def test_those_who_waited_for_a_load_take_its_slots_and_no_more() -> None:
     world.view.apply(a_full_update(replicas=[]))
     picks = [h["x-weft-pick"] for h in await asyncio.gather(*(world.headers() for _ in range(4)))]
     assert picks == ["g-1/1", "g-1/2", "r-1/5", "r-1/5"]
+
+
+async def test_where_nobody_knows_more_a_replica_is_tried_whatever_was_said_of_it() -> None:
+    world = World(FakeRouters(error=PartUnavailable("not read yet", metadata={"part": "postgres"})))
+    world.view.apply(a_full_update(nodes=[a_node(state="NODE_STATE_OFFLINE")]))
+    assert (await world.headers())["x-weft-destination"] == "127.0.0.1:7"
+    world.view.apply(an_update(2, nodes=[a_node()], replicas=[a_replica(problem="hung")]))
+    assert (await world.headers())["x-weft-destination"] == "127.0.0.1:7"
+    world.view.apply(an_update(3, replicas=[a_replica(state="REPLICA_STATE_UNLOADING")]))
+    with pytest.raises(PartUnavailable):
+        await world.headers()
+
+
+async def test_a_router_that_knows_the_fleet_is_believed_about_a_replica_in_trouble() -> None:
+    world = World(FakeRouters(error=PartUnavailable("gone again")))
+    world.view.apply(a_full_update(replicas=[a_replica(problem="hung")]))
+    with pytest.raises(PartUnavailable, match="gone again"):
+        await world.headers()
+
+
+async def test_a_model_that_a_router_which_is_cut_off_never_told_of_is_asked_for() -> None:
+    world = World(FakeRouters(replicas=[a_replica(model="new")]))
+    world.know_pair()
+    world.view.stale = True
+    world.routers.meanwhile = lambda: world.view.apply(an_update(9, models=[a_model("new")]))
+    assert await world.headers("new")
+    world.routers.error = ModelNotFound("unknown")
+    with pytest.raises(ModelNotFound):
+        await world.headers("never")
+    assert [model for model, _ in world.routers.asked] == ["new", "never"]

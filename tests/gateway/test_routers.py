@@ -80,9 +80,11 @@ class FakeRouter:
     def __init__(self, clock: ManualClock, error: Exception | None = None, seconds: float = 0) -> None:
         self.clock, self.error, self.seconds = clock, error, seconds
         self.asked: list[tuple[float, float]] = []
+        self.stale_accepted: list[bool] = []
 
     async def unary(self, path: str, request: pb.RouteRequest, kind: Any, *, timeout: float) -> Any:
         self.asked.append((request.max_wait.ToTimedelta().total_seconds(), timeout))
+        self.stale_accepted.append(getattr(request, "stale_accepted", False))
         self.clock.advance(self.seconds)
         if self.error:
             raise self.error
@@ -159,3 +161,52 @@ async def test_a_routers_refusal_of_a_slot_is_its_own() -> None:
     with pytest.raises(WaitTooLong):
         await routers.acquire(pb.AcquireSlotRequest(model=model), max_wait=60)
     assert not alive.asked
+
+
+CUT_OFF = PartUnavailable("PostgreSQL cannot be reached.", metadata={"part": "postgres"})
+
+
+async def test_what_one_router_lacks_another_one_may_have() -> None:
+    routers, behind, alive, model = pair(ManualClock(), CUT_OFF, 20)
+    assert (await routers.route(model, max_wait=60, suspects=[])).sequence == 7
+    assert (len(behind.asked), alive.asked) == (1, [(40, 45)])
+
+
+async def test_where_every_router_lacks_something_the_first_says_what() -> None:
+    routers, _, second, model = pair(ManualClock(), CUT_OFF, 0)
+    second.error = PartUnavailable("NATS cannot be reached.", metadata={"part": "nats"})
+    with pytest.raises(PartUnavailable, match="PostgreSQL"):
+        await routers.route(model, max_wait=60, suspects=[])
+    second.error = PartUnreachable("refused")
+    with pytest.raises(PartUnavailable, match="PostgreSQL"):
+        await routers.route(model, max_wait=60, suspects=[])
+
+
+async def test_what_a_router_says_of_a_model_is_not_asked_again_elsewhere() -> None:
+    routers, _, alive, model = pair(ManualClock(), PartUnavailable("It is gone again."), 0)
+    with pytest.raises(PartUnavailable, match="gone"):
+        await routers.route(model, max_wait=60, suspects=[])
+    assert not alive.asked
+
+
+async def test_slots_as_a_router_knew_them_are_taken_where_none_knows_better() -> None:
+    routers, first, second, model = pair(ManualClock(), CUT_OFF, 0)
+    second.error = CUT_OFF
+    request = pb.AcquireSlotRequest(model=model)
+    assert await routers.acquire(request, max_wait=60) is None
+    assert (first.stale_accepted, second.stale_accepted) == ([False, True], [False, True])
+    assert routers.missing(model).metadata == {"part": "postgres"}
+    second.error = None
+    assert await routers.acquire(request, max_wait=60) is not None
+    assert second.stale_accepted == [False, True, False]
+
+
+async def test_what_is_missing_for_one_model_is_not_told_of_another() -> None:
+    routers, first, second, model = pair(ManualClock(), PartUnavailable("It is gone again."), 0)
+    second.error = PartUnreachable("refused")
+    assert await routers.acquire(pb.AcquireSlotRequest(model=model), max_wait=60) is None
+    assert "gone" in routers.missing(model).message
+    assert "No router can be reached" in routers.missing("other").message
+    first.error = None
+    await routers.route(model, max_wait=60, suspects=[])
+    assert "No router can be reached" in routers.missing(model).message

@@ -12,7 +12,7 @@ from weft_common.background import background
 from weft_common.clock import Clock, ManualClock
 from weft_common.errors import PartUnavailable, ReplicaClosing
 from weft_router.fleet.fleet import Fleet
-from weft_router.sync import CHANGED_SUBJECT, FleetSync, Update
+from weft_router.sync import CHANGED_SUBJECT, STALE_SECONDS, FleetSync, Update
 
 
 def a_sync(store: FakeStore, bus: FakeBus | None = None, clock: Clock | None = None) -> FleetSync:
@@ -161,3 +161,19 @@ async def test_while_nobody_can_write_watchers_stay() -> None:
         await bus.handlers[CHANGED_SUBJECT](b"")
         sync.heard("n-one")
         assert [h.node_id for h in (await upcoming(watch)).heard] == ["n-one"]
+
+
+async def test_what_was_read_long_ago_is_told_to_those_only_who_take_what_is_old() -> None:
+    store, clock = FakeStore(), ManualClock()
+    sync = a_sync(store, clock=clock)
+    await store.put_node(a_node("one"))
+    await sync.refresh()
+    clock.advance(STALE_SECONDS)
+    assert not sync.level
+    with pytest.raises(PartUnavailable, match="PostgreSQL"):
+        sync.require_level()
+    with pytest.raises(ReplicaClosing):
+        await upcoming(sync.watch(0.0))
+    assert [n.name for n in (await upcoming(sync.watch(0.0, stale_accepted=True))).nodes] == ["one"]
+    await sync.refresh()
+    assert sync.level

@@ -42,6 +42,8 @@ class RoutingService:
         self._journal = journal
 
     async def route(self, request: pb.RouteRequest) -> pb.RouteResponse:
+        # What is loaded is written, and what is gone is read: only a router that does both can tell.
+        self.require_level()
         with telling_refusals(self._journal, request.model):
             return await self._routed(request)
 
@@ -58,10 +60,10 @@ class RoutingService:
         return self._answer(replicas)
 
     def model(self, name: str) -> Model:
-        """The model of that name; raises ModelNotFound, and PartUnavailable where nothing is known yet."""
+        """The model of that name; raises ModelNotFound, and PartUnavailable where it may be new."""
         model = self._fleet.models.get(name)
         if model is None:
-            self._require_known()
+            self.require_level()
             raise ModelNotFound(f"The model '{name}' does not exist")
         return model
 
@@ -98,17 +100,14 @@ class RoutingService:
     async def watch_fleet(self, request: pb.WatchFleetRequest) -> AsyncIterator[pb.WatchFleetResponse]:
         if not request.gateway_id:
             raise InvalidRequest("gateway_id: a gateway's identity is needed")
-        self._require_known()
-        async for update in self._sync.watch(self._clock.monotonic()):
+        self._sync.require_known()
+        watch = self._sync.watch(self._clock.monotonic(), stale_accepted=request.stale_accepted)
+        async for update in watch:
             yield update
 
-    def _require_known(self) -> None:
-        if not self._sync.known.is_set():
-            raise PartUnavailable(
-                "This router has not read the fleet yet: PostgreSQL cannot be reached.",
-                retry_after=timedelta(seconds=1),
-                metadata={"part": "postgres"},
-            )
+    def require_level(self) -> None:
+        """Raise PartUnavailable where another router may know more of the fleet than this one."""
+        self._sync.require_level()
 
     def _patience(self, request: pb.RouteRequest) -> float:
         limit = self._settings.load_wait.total_seconds()

@@ -39,6 +39,8 @@ class SlotService:
         self._wait_seconds = wait.total_seconds()
 
     async def acquire_slot(self, request: pb.AcquireSlotRequest) -> pb.AcquireSlotResponse:
+        if not request.stale_accepted:
+            self._routing.require_level()
         with telling_refusals(self._journal, request.model):
             return await self._acquired(request)
 

@@ -76,6 +76,7 @@ async def test_watchers_of_another_router_learn_of_a_heartbeat_and_its_age() -> 
         await second.keep.ages.read()
         (heard,) = (await anext(watch)).heard
         assert (heard.node_id, heard.age.ToTimedelta()) == (first.node().id, timedelta(seconds=3))
+        await second.sync.refresh()
         late = second.sync.watch(second.clock.monotonic())
         assert [h.node_id for h in (await anext(late)).heard] == [first.node().id]
 

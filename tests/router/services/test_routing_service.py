@@ -8,10 +8,11 @@ import pytest
 from tests.router.builders import a_replica
 from tests.router.loading.worlds import World, a_world, settings
 from weft_common.clock import ManualClock
-from weft_common.errors import ModelLoading
+from weft_common.errors import ModelLoading, PartUnavailable
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_router.fleet.entities import Changes, Model
 from weft_router.services.routing_service import RoutingService
+from weft_router.sync import STALE_SECONDS
 
 
 class FakeProbe:
@@ -77,3 +78,12 @@ async def test_a_caller_without_patience_is_told_how_far_the_load_is() -> None:
     async with a_service() as (_, service):
         with pytest.raises(ModelLoading):
             await service.route(request)
+
+
+async def test_a_router_that_is_cut_off_leaves_models_to_another_one() -> None:
+    async with a_service() as (world, service):
+        world.clock.advance(STALE_SECONDS)
+        for model in ("m", "new"):
+            with pytest.raises(PartUnavailable) as caught:
+                await service.route(pb.RouteRequest(model=model))
+            assert caught.value.metadata == {"part": "postgres"}

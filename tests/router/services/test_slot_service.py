@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.router.builders import a_fleet, a_model, a_node, a_replica
 from weft_common.clock import ManualClock
-from weft_common.errors import InvalidRequest, ModelNotFound, WaitTooLong
+from weft_common.errors import InvalidRequest, ModelNotFound, PartUnavailable, WaitTooLong
 from weft_common.events import Journal
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
@@ -30,6 +30,11 @@ class FakeRouting:
     def __init__(self, world: "World") -> None:
         self._world = world
         self.asked = 0
+        self.level = True
+
+    def require_level(self) -> None:
+        if not self.level:
+            raise PartUnavailable("cut off", metadata={"part": "postgres"})
 
     def model(self, name: str) -> Model:
         if name not in self._world.fleet.models:
@@ -159,3 +164,11 @@ async def test_without_anybody_waiting_there_are_no_queues() -> None:
     world = World()
     await world.acquired()
     assert not (await world.service.list_queues(scheduling_pb.ListQueuesRequest())).queues
+
+
+async def test_a_router_that_is_cut_off_hands_out_slots_to_those_only_who_found_no_other() -> None:
+    world = World()
+    world.routing.level = False
+    with pytest.raises(PartUnavailable):
+        await world.acquired()
+    assert (await world.acquired(stale_accepted=True)).pick

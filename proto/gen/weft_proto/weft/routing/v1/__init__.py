@@ -140,6 +140,11 @@ class AcquireSlotRequest(betterproto2.Message):
     Tokens that the request may generate at most, as it says; 0 if it does not say.
     """
 
+    stale_accepted: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
+    """
+    Whether a router that is cut off from PostgreSQL may hand out slots as it last knew the fleet: once each has refused.
+    """
+
 
 default_message_pool.register_message("weft.routing.v1", "AcquireSlotRequest", AcquireSlotRequest)
 
@@ -377,6 +382,12 @@ class WatchFleetRequest(betterproto2.Message):
     Highest sequence that the caller has applied; 0 at first.
     """
 
+    stale_accepted: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Whether a router that is cut off from PostgreSQL may tell what it last knew of the fleet: once each has refused.
+    Such a watch ends after a while, so that the caller looks again for a router that is well.
+    """
+
 
 default_message_pool.register_message("weft.routing.v1", "WatchFleetRequest", WatchFleetRequest)
 
@@ -529,10 +540,12 @@ class RoutingServiceStub(betterproto2_grpclib.ServiceStub):
 
         Order: updates carry rising sequences; the first one has `full` set and replaces all that the caller knows. A
         caller that reconnects sends the highest sequence that it has applied and ignores a full update below it, so
-        that it never goes back in time. Liveness (`heard`) is not numbered. Ends when the router stops.
+        that it never goes back in time. Liveness (`heard`) is not numbered. Ends when the router stops or is cut off from
+        PostgreSQL.
 
         Callers: gateways (metadata `x-weft-mesh`).
-        Errors: PERMISSION_DENIED NOT_IN_MESH; UNAVAILABLE PART_UNAVAILABLE while the router has not yet read its state.
+        Errors: PERMISSION_DENIED NOT_IN_MESH; UNAVAILABLE PART_UNAVAILABLE while the router has not yet read its state, and
+        REPLICA_CLOSING while it is cut off.
         """
 
         async for response in self._unary_stream(
@@ -617,10 +630,12 @@ class RoutingServiceBase(betterproto2_grpclib.ServiceBase):
 
         Order: updates carry rising sequences; the first one has `full` set and replaces all that the caller knows. A
         caller that reconnects sends the highest sequence that it has applied and ignores a full update below it, so
-        that it never goes back in time. Liveness (`heard`) is not numbered. Ends when the router stops.
+        that it never goes back in time. Liveness (`heard`) is not numbered. Ends when the router stops or is cut off from
+        PostgreSQL.
 
         Callers: gateways (metadata `x-weft-mesh`).
-        Errors: PERMISSION_DENIED NOT_IN_MESH; UNAVAILABLE PART_UNAVAILABLE while the router has not yet read its state.
+        Errors: PERMISSION_DENIED NOT_IN_MESH; UNAVAILABLE PART_UNAVAILABLE while the router has not yet read its state, and
+        REPLICA_CLOSING while it is cut off.
         """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)

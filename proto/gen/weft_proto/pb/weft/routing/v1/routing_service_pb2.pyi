@@ -52,7 +52,7 @@ class RouteResponse(_message.Message):
     def __init__(self, replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ..., sequence: _Optional[int] = ..., nodes: _Optional[_Iterable[_Union[_node_pb2.Node, _Mapping]]] = ...) -> None: ...
 
 class AcquireSlotRequest(_message.Message):
-    __slots__ = ("model", "principal", "weight", "priority", "max_wait", "gateway_id", "max_token_count")
+    __slots__ = ("model", "principal", "weight", "priority", "max_wait", "gateway_id", "max_token_count", "stale_accepted")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,7 @@ class AcquireSlotRequest(_message.Message):
     MAX_WAIT_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    STALE_ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     model: str
     principal: str
     weight: float
@@ -67,7 +68,8 @@ class AcquireSlotRequest(_message.Message):
     max_wait: _duration_pb2.Duration
     gateway_id: str
     max_token_count: int
-    def __init__(self, model: _Optional[str] = ..., principal: _Optional[str] = ..., weight: _Optional[float] = ..., priority: _Optional[int] = ..., max_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., gateway_id: _Optional[str] = ..., max_token_count: _Optional[int] = ...) -> None: ...
+    stale_accepted: bool
+    def __init__(self, model: _Optional[str] = ..., principal: _Optional[str] = ..., weight: _Optional[float] = ..., priority: _Optional[int] = ..., max_wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., gateway_id: _Optional[str] = ..., max_token_count: _Optional[int] = ..., stale_accepted: _Optional[bool] = ...) -> None: ...
 
 class AcquireSlotResponse(_message.Message):
     __slots__ = ("replica", "fallback", "nodes", "pick", "position", "waited", "sequence")
@@ -88,12 +90,14 @@ class AcquireSlotResponse(_message.Message):
     def __init__(self, replica: _Optional[_Union[_replica_pb2.Replica, _Mapping]] = ..., fallback: _Optional[_Union[_replica_pb2.Replica, _Mapping]] = ..., nodes: _Optional[_Iterable[_Union[_node_pb2.Node, _Mapping]]] = ..., pick: _Optional[str] = ..., position: _Optional[int] = ..., waited: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class WatchFleetRequest(_message.Message):
-    __slots__ = ("gateway_id", "after_sequence")
+    __slots__ = ("gateway_id", "after_sequence", "stale_accepted")
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STALE_ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     gateway_id: str
     after_sequence: int
-    def __init__(self, gateway_id: _Optional[str] = ..., after_sequence: _Optional[int] = ...) -> None: ...
+    stale_accepted: bool
+    def __init__(self, gateway_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., stale_accepted: _Optional[bool] = ...) -> None: ...
 
 class NodeHeard(_message.Message):
     __slots__ = ("node_id", "age")
