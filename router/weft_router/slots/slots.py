@@ -152,7 +152,8 @@ class Slots:
             slot_count = sum(replica.slot_count for replica, _ in self._places(model))
             forecast = slots.queue.forecast(claim, slot_count)
             position = forecast.position
-            if forecast.seconds is not None and forecast.seconds > max_wait:
+            if forecast.is_longer(max_wait, slot_count):
+                assert forecast.seconds is not None, "it is longer"
                 raise self._too_long(model, forecast.seconds, forecast.seconds - max_wait)
             self._make_room(model, slots, claim)
         wait = slots.queue.add(

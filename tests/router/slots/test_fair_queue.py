@@ -1,5 +1,7 @@
 """The order of waiting: equal work for equal weight, whoever came first among equals, priorities before all."""
 
+from heapq import heappop, heappush
+from itertools import count
 from random import Random
 
 import pytest
@@ -189,3 +191,46 @@ def test_whoever_always_wants_more_gets_his_share_and_nobody_starves(
     step = 200 * (slots + 2) / max(1, shop.done.total())
     for customer in wanting:
         assert shop.share(customer.name) == pytest.approx(customer.weight / total, abs=0.03 + step)
+
+
+@pytest.mark.parametrize(("slots", "seconds"), [(1, 65.0), (1, 200.0), (2, 130.0), (4, 20.0)])
+def test_slots_do_not_stand_empty_at_five_times_the_load_however_long_requests_take(
+    slots: int, seconds: float
+) -> None:
+    assert used_share(slots, seconds, patience=60.0) > 0.92
+
+
+def used_share(slots: int, seconds: float, patience: float) -> float:
+    """How much of their time slots work at five times the load, each request waiting for so long at most."""
+    rng, queue, until = Random(7), FairQueue(), 2000 * seconds
+    ends: list[float] = []
+    now = used = 0.0
+
+    def serve(now: float) -> float:
+        length = rng.uniform(0.5, 1.5) * seconds
+        heappush(ends, now + length)
+        return length
+
+    for number in count(1):
+        now += rng.expovariate(5 * slots / seconds)
+        while ends and ends[0] <= now:
+            end = heappop(ends)
+            queue.settle(A.principal, 1, 1, seconds)
+            leave(queue, end - patience)
+            used += serve(end) if len(queue) and queue.take() else 0.0
+        leave(queue, now - patience)
+        if len(ends) < slots:
+            used += serve(now)
+        elif not queue.forecast(A, slots).is_longer(patience, slots):
+            queue.add(A, number, now)
+        if now > until:
+            break
+    return used / slots / until
+
+
+def leave(queue: FairQueue, before: float) -> None:
+    """Those go who have waited for too long."""
+    for _, waits in list(queue.waits()):
+        for wait in waits:
+            if wait.since < before:
+                queue.remove(wait)

@@ -34,7 +34,7 @@ class World:
         metrics = SlotMetrics(self.registry)
         self.slots = Slots(fleet=self.fleet, clock=self.clock, router_id="r-1", rules=rules, metrics=metrics)
 
-    def report(self, replica: str = "x", busy: int = 0, **work: int) -> None:
+    def report(self, replica: str = "x", busy: int = 0, seconds: int = 1, **work: int) -> None:
         """A replica has so many requests, and has seen every pick."""
         report = reports_pb2.LoadReport(node_id="n-one")
         entry = report.replicas.add(replica_id=replica, in_flight_count=busy)
@@ -44,14 +44,14 @@ class World:
                 principal=principal,
                 finished_count=finished,
                 generated_token_count=10 * finished,
-                slot_ms=1000 * finished,
+                slot_ms=1000 * seconds * finished,
             )
         self.slots.report(report)
 
-    def measure(self) -> None:
-        """Let it be known that requests take a second."""
+    def measure(self, seconds: int = 1) -> None:
+        """Let it be known that requests take so long."""
         self.report(busy=2)
-        self.report(busy=2, z=1)
+        self.report(busy=2, seconds=seconds, z=1)
 
     async def served(self, claim: Claim = A, model: str = "m", max_wait: float = 60) -> Served | None:
         return await self.slots.acquire(model, claim, max_wait)
@@ -172,6 +172,16 @@ async def test_what_would_take_too_long_is_refused_at_once_with_a_computed_time(
     assert world.metric("weft_queue_refused_total", reason="WAIT_TOO_LONG") == 1
     for task in waiting:
         task.cancel()
+
+
+async def test_whoever_is_next_for_a_slot_waits_however_long_requests_take() -> None:
+    world = World("x")
+    world.measure(seconds=300)
+    next_ones = [await begun(world.served()) for _ in range(2)]
+    with pytest.raises(WaitTooLong):
+        await world.served()
+    world.report(busy=0, seconds=300, z=3)
+    assert all([await task for task in next_ones])
 
 
 async def test_at_the_deadline_the_wait_is_over() -> None:

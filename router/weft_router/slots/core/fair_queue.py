@@ -50,6 +50,14 @@ class Forecast:
     position: int
     seconds: float | None
 
+    def is_longer(self, than_seconds: float, slot_count: int) -> bool:
+        """Whether a newcomer should not even begin to wait for at most so long.
+
+        Whoever is among the next for the slots may always: when those that run began is unknown here, they may be about
+        to end. Where requests take longer than anybody waits, slots would stand empty after each one.
+        """
+        return self.seconds is not None and self.seconds > than_seconds and self.position >= slot_count
+
 
 @dataclass(slots=True, eq=False)
 class _Share:
