@@ -43,8 +43,8 @@ class FakeLeases:
         """Refuse an effect of a former leader, and count that."""
         if fence is None:
             return
-        row = self.rows.get(fence.lease)
-        if row is None or row.epoch != fence.epoch:
+        row = self._read(fence.lease)
+        if row is None or row.epoch != fence.epoch or not row.remaining_seconds:
             if row is not None:
                 self._count(fence.lease)
             raise StaleLeader(fence)

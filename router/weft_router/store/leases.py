@@ -62,10 +62,15 @@ class LeaseRows:
 async def refused(connection: Any, fence: Fence) -> bool:
     """Whether an effect of that term comes too late; then the refusal is counted, and nothing else may be written.
 
-    Until the transaction ends no other term can begin, so nothing of an older term lands after a newer one began.
+    A term that ran out is over, whether or not another one began. Until the transaction ends none can begin, so nothing
+    of an older term lands after a newer one began.
     """
-    epoch = await connection.fetchval("SELECT epoch FROM leases WHERE name = $1 FOR SHARE", fence.lease)
-    if epoch == fence.epoch:
+    runs = await connection.fetchval(
+        "SELECT epoch = $2 AND expire_time > clock_timestamp() FROM leases WHERE name = $1 FOR SHARE",
+        fence.lease,
+        fence.epoch,
+    )
+    if runs:
         return False
     await connection.execute(
         "UPDATE leases SET refused_count = refused_count + 1 WHERE name = $1", fence.lease
