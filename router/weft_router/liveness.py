@@ -14,6 +14,7 @@ from weft_common.clock import Clock
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_router.convert_warmth import keep_alive
 from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.memory import FullDevice
 from weft_router.fleet.unstored import Use
 
 _LOADS = "weft.load.*"
@@ -45,8 +46,8 @@ async def follow_loads(
             busy = {r.replica_id: r.in_flight_count + r.queued_count for r in report.replicas}
             fleet.report(report.node_id, busy, now, stalled=_stalled(report))
             uses = {r.replica_id: _use(r) for r in report.replicas}
-            use = report.memory_use if report.HasField("memory_use") else None
-            fleet.note_uses(report.node_id, uses, now, memory_use=use)
+            full = tuple(FullDevice(d.device_id, d.use, d.excess_bytes) for d in report.full_devices)
+            fleet.note_uses(report.node_id, uses, now, full=full)
             hear(report)
             if not all(busy.values()):
                 stir()

@@ -17,6 +17,7 @@ from weft_router.fleet.demand import Asked, likely, slot_at, slots_ahead, slots_
 from weft_router.fleet.entities import ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.idleness import IdleRules, idle_steps, said_of
+from weft_router.fleet.reclaim import Reclaim
 from weft_router.fleet.scaling import Grow, Step
 from weft_router.fleet.views import Snapshot
 from weft_router.fleet.windows import Floor, WarmWindow, floor_at
@@ -41,7 +42,9 @@ class _Known:
 
 class Warmth:
     """State: `_floors` by model; `_expected`, models with demand ahead and why; `_asked`, demand to be written
-    down, and `_noted`, what is written; `_demand_at`, when demand is next read. Wall time is in seconds since 1970.
+    down, and `_noted`, what is written; `_demand_at`, when demand is next read; `_reclaim`.
+
+    Wall time is in seconds since 1970.
     """
 
     def __init__(self, *, fleet: Fleet, store: Store, clock: Clock, rules: IdleRules, prewarm: bool) -> None:
@@ -55,6 +58,7 @@ class Warmth:
         self._asked: set[Asked] = set()
         self._noted: set[Asked] = set()
         self._demand_at = -inf
+        self._reclaim = Reclaim()
 
     async def keep(self) -> None:
         """Look for ever."""
@@ -111,7 +115,7 @@ class Warmth:
         """What the leader is to do; `now` is of the monotonic clock."""
         self._note_use(snapshot, now)
         expected = {m: self._expected[m] for m in self.wanted()}
-        yield from idle_steps(snapshot, now=now, rules=self._rules, expected=expected)
+        yield from idle_steps(snapshot, now=now, rules=self._rules, expected=expected, reclaim=self._reclaim)
         for model, reason in expected.items():
             if model in snapshot.models and not _is_there(model, snapshot):
                 yield Grow(model, reason)

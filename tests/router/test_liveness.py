@@ -9,6 +9,7 @@ from weft_common.background import background
 from weft_common.clock import ManualClock
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_router.fleet.fleet import Fleet
+from weft_router.fleet.memory import FullDevice
 from weft_router.liveness import follow_loads
 
 
@@ -44,12 +45,14 @@ async def test_a_report_tells_wishes_uses_and_that_memory_is_short() -> None:
     fleet, clock = a_fleet(a_node(), a_model(), a_replica()), ManualClock(now=50)
     load = reports_pb2.ReplicaLoad(replica_id="r-1", started_count=4)
     load.keep_alive.FromSeconds(-1)
-    report = reports_pb2.LoadReport(node_id="n-one", replicas=[load], memory_use=0.96)
+    report = reports_pb2.LoadReport(node_id="n-one", replicas=[load])
+    report.full_devices.add(device_id="cpu", use=0.96, excess_bytes=7)
     await heard(fleet, clock, report.SerializeToString())
     (replica,) = fleet.snapshot().by_id["n-one"].replicas
-    assert (replica.keep_alive_seconds, fleet.snapshot().memory_use) == (inf, {"n-one": 0.96})
+    full = {"n-one": (FullDevice("cpu", 0.96, 7),)}
+    assert (replica.keep_alive_seconds, fleet.snapshot().full_devices) == (inf, full)
     clock.advance(1)
     await heard(fleet, clock, a_report("n-one", "r-1", started_count=5))
     (replica,) = fleet.snapshot().by_id["n-one"].replicas
     assert (replica.keep_alive_seconds, replica.last_used) == (None, 51)
-    assert fleet.snapshot().memory_use == {}
+    assert fleet.snapshot().full_devices == {}

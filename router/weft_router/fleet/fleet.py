@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from weft_router.fleet.entities import Changes, Device, Disk, Model, Node, Replica, ReplicaState, Share
 from weft_router.fleet.load_job import LoadJob
+from weft_router.fleet.memory import FullDevice
 from weft_router.fleet.policy import Policy
 from weft_router.fleet.unstored import Unstored, Use, Word
 from weft_router.fleet.views import Catalog, NodeView, Snapshot, node_view
@@ -100,13 +101,13 @@ class Fleet:
                 self._unstored.words[replica_id] = Word(now, count, (stalled or {}).get(replica_id, 0.0))
 
     def note_uses(
-        self, node_id: str, uses: Mapping[str, Use], now: float, *, memory_use: float | None = None
+        self, node_id: str, uses: Mapping[str, Use], now: float, *, full: tuple[FullDevice, ...] = ()
     ) -> None:
-        """Take a worker's word on what its replicas were used for, and on memory where too much is in use."""
+        """Take a worker's word on what its replicas were used for, and on where too much memory is in use."""
         self._index.changed = True
-        self._unstored.memory_use.pop(node_id, None)
-        if memory_use is not None:
-            self._unstored.memory_use[node_id] = memory_use
+        self._unstored.full_devices.pop(node_id, None)
+        if full:
+            self._unstored.full_devices[node_id] = full
         for replica_id, use in uses.items():
             if replica_id in self.replicas and self._unstored.note_use(replica_id, use, now):
                 self._index.dirty[node_id] = None
@@ -174,7 +175,7 @@ class Fleet:
             catalog=index.catalog,
             needs=self._unstored.needs.copy(),
             load_heard=self._unstored.load_heard.copy(),
-            memory_use=self._unstored.memory_use.copy(),
+            full_devices=self._unstored.full_devices.copy(),
         )
         index.changed = False
         return index.last

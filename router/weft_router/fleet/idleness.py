@@ -11,6 +11,7 @@ from math import inf
 
 from weft_router.fleet.entities import Node, ReplicaState
 from weft_router.fleet.policy import Policy
+from weft_router.fleet.reclaim import Reclaim
 from weft_router.fleet.scaling import Shrink
 from weft_router.fleet.views import NodeView, ReplicaView, Snapshot
 
@@ -47,6 +48,7 @@ class _Round:
     rules: IdleRules
     now: float
     expected: Mapping[str, str]
+    reclaim: Reclaim
     _spare: dict[str, int] = field(default_factory=dict)
     _gone: set[str] = field(default_factory=set)
 
@@ -83,18 +85,25 @@ class _Round:
 
 
 def idle_steps(
-    snapshot: Snapshot, *, now: float, rules: IdleRules, expected: Mapping[str, str] | None = None
+    snapshot: Snapshot,
+    *,
+    now: float,
+    rules: IdleRules,
+    expected: Mapping[str, str] | None = None,
+    reclaim: Reclaim | None = None,
 ) -> Iterator[Shrink]:
-    """What is to be unloaded now, one replica of a model at most; `expected` are models with demand ahead."""
-    a_round = _Round(snapshot, rules, now, expected or {})
+    """What is to be unloaded now, one replica of a model at most; `expected` are models with demand ahead.
+
+    `reclaim` is what is remembered from one look to the next of memory that was to come free.
+    """
+    a_round = _Round(snapshot, rules, now, expected or {}, reclaim or Reclaim())
+    a_round.reclaim.keep(snapshot)
     for node in snapshot.views:
         if not node.replicas or not a_round.is_heard(node):
             continue
-        reason = _crowded(node, snapshot)
-        if reason:
-            idle = [v for v in node.replicas if a_round.may_go(v, node)]
-            if idle:
-                yield a_round.let_go(min(idle, key=_rest), reason)
+        crowded = _crowded(a_round, node)
+        if crowded is not None:
+            yield a_round.let_go(*crowded)
         for view in node.replicas:
             idle_seconds, policy = now - view.idle_since, snapshot.policy_of(view.replica.model)
             if idle_seconds >= _stay_seconds(view, node.node, policy, rules) and a_round.may_go(view, node):
@@ -139,15 +148,18 @@ def inherited_stay(load_seconds: float, rules: IdleRules) -> Stay:
     return Stay(rules.keep_alive_seconds, f"{rules.keep_alive_seconds:g} s are allowed by default")
 
 
-def _crowded(node: NodeView, snapshot: Snapshot) -> str:
-    """Why a node has too much on it, if it has; nothing while something is on its way out already."""
+def _crowded(a_round: _Round, node: NodeView) -> tuple[ReplicaView, str] | None:
+    """Who goes from a node with too much on it, and why; nobody while something is on its way out already."""
     staying = sum(v.replica.state is not ReplicaState.UNLOADING for v in node.replicas)
-    if staying < len(node.replicas):
-        return ""
-    most, use = node.node.max_replicas, snapshot.memory_use.get(node.node.id)
-    if use is not None:
-        return f"{use:.0%} of the memory of {node.node.name} are in use"
-    return f"{node.node.name} runs {staying} replicas of at most {most}" if 0 < most < staying else ""
+    full, most = a_round.snapshot.full_devices.get(node.node.id, ()), node.node.max_replicas
+    too_many = 0 < most < staying
+    if staying < len(node.replicas) or not (full or too_many):
+        return None
+    idle = [v for v in node.replicas if a_round.may_go(v, node)]
+    found = a_round.reclaim.victim(node, full, idle, a_round.now)
+    if found is None and idle and too_many:
+        return min(idle, key=_rest), f"{node.node.name} runs {staying} replicas of at most {most}"
+    return found
 
 
 def _rest(view: ReplicaView) -> tuple[float, str]:

@@ -25,6 +25,15 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
+class FullDevice:
+    """A device with more memory in use, by anybody, than its worker wants: the share in use, and how much too much."""
+
+    device_id: str
+    use: float
+    excess_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Holding:
     """What a replica holds: `claims` by device, of which the last heartbeat's free memory already shows `shown`."""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from weft_router.fleet.entities import Device, Disk, Replica, ReplicaState, Share
-from weft_router.fleet.memory import holding
+from weft_router.fleet.memory import FullDevice, holding
 from weft_router.fleet.story import Stories
 from weft_router.fleet.views import ReplicaView
 
@@ -64,7 +64,7 @@ class Unstored:
     # The most that a replica of a model's revision was seen to hold.
     needs: dict[tuple[str, str], int] = field(default_factory=dict)
     load_heard: dict[str, float] = field(default_factory=dict)
-    memory_use: dict[str, float] = field(default_factory=dict)
+    full_devices: dict[str, tuple[FullDevice, ...]] = field(default_factory=dict)
     stories: Stories = field(default_factory=Stories)
 
     def use(self, replica_id: str, in_flight_count: int, now: float) -> bool:
@@ -164,5 +164,5 @@ class Unstored:
         """Drop what was known of a node that is gone."""
         self.forget_memory(node_id)
         self.load_heard.pop(node_id, None)
-        self.memory_use.pop(node_id, None)
+        self.full_devices.pop(node_id, None)
         self.stories.forget(node_id)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from weft_router.fleet.entities import Model, Node, NodeState, Replica, ReplicaState, Share
-from weft_router.fleet.memory import Holding, Room, rooms, without
+from weft_router.fleet.memory import FullDevice, Holding, Room, rooms, without
 from weft_router.fleet.policy import Policy, matches
 
 _REPLICA_BITS = 20
@@ -108,8 +108,8 @@ class Snapshot:
     needs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     # When a node last said how busy its replicas are.
     load_heard: Mapping[str, float] = field(default_factory=dict)
-    # The share of memory in use on nodes where it is more than their workers want.
-    memory_use: Mapping[str, float] = field(default_factory=dict)
+    # Devices on which more memory is in use than their workers want, by node.
+    full_devices: Mapping[str, tuple[FullDevice, ...]] = field(default_factory=dict)
 
     @property
     def models(self) -> Mapping[str, Model]:

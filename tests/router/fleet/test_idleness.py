@@ -14,6 +14,7 @@ from tests.router.worlds import NOW, fleets
 from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.idleness import IdleRules, idle_steps, said_of, stay_of
+from weft_router.fleet.memory import FullDevice
 from weft_router.fleet.policy import Policy
 from weft_router.fleet.scaling import Shrink
 from weft_router.fleet.unstored import Use
@@ -29,6 +30,10 @@ def idle(*things: Node | Replica | Model | Policy, wish: float | None = None, bu
         fleet.report(node_id, dict.fromkeys(there, busy), NOW)
         fleet.note_uses(node_id, {i: Use(1, wish) for i in there}, NOW)
     return fleet
+
+
+def full(use: float, device_id: str = "g0") -> tuple[FullDevice, ...]:
+    return (FullDevice(device_id, use, 1),)
 
 
 def gone(fleet: Fleet, rules: IdleRules = MINUTE, now: float = NOW, **fields: Any) -> list[str]:
@@ -130,7 +135,7 @@ def test_what_is_expected_soon_stays_unless_a_request_said_that_it_may_go() -> N
 
 def test_where_too_much_memory_is_in_use_what_is_used_least_goes_one_after_the_other() -> None:
     fleet = idle(a_node(), a_model(), a_model("n"), a_replica(), a_replica("r-2", model="n"))
-    fleet.note_uses("n-one", {"r-1": Use(2)}, NOW, memory_use=0.97)
+    fleet.note_uses("n-one", {"r-1": Use(2)}, NOW, full=full(0.97))
     (step,) = idle_steps(fleet.snapshot(), now=NOW, rules=IdleRules())
     assert (step.replica.id, step.reason) == ("r-2", "97% of the memory of one are in use")
     leaving = replace(step.replica, state=ReplicaState.UNLOADING)
@@ -153,7 +158,7 @@ def test_nobody_goes_who_is_needed_busy_or_pinned(
         uses = {
             r.id: Use(1, data.draw(st.sampled_from((None, 0.0, inf)))) for r in fleet.replicas_on(node_id)
         }
-        fleet.note_uses(node_id, uses, NOW, memory_use=0.99 if short else None)
+        fleet.note_uses(node_id, uses, NOW, full=full(0.99) if short else ())
     fleet.hold({"m0": data.draw(st.integers(0, 3))})
     snapshot = fleet.snapshot()
     rules = IdleRules(keep_alive_seconds=keep_alive)

@@ -108,10 +108,11 @@ def test_a_report_says_what_was_done_for_whom() -> None:
 def test_a_report_tells_wishes_starts_and_that_memory_is_short() -> None:
     board = LoadBoard("a")
     board.tell("r", Load(in_flight=0, queued=0, started=7, keep_alive_seconds=-1.0))
-    report = board.compose("n", 0.0, memory_use=0.97)
+    full = reports_pb2.FullDevice(device_id="cpu", use=0.97, excess_bytes=5)
+    report = board.compose("n", 0.0, full=[full])
     (told,) = report.replicas
-    assert (told.started_count, told.keep_alive.ToSeconds(), report.memory_use) == (7, -1, 0.97)
+    assert (told.started_count, told.keep_alive.ToSeconds(), [*report.full_devices]) == (7, -1, [full])
     board.tell("r", load())
     report = board.compose("n", 1.0)
-    assert not report.HasField("memory_use")
+    assert not report.full_devices
     assert not report.replicas[0].HasField("keep_alive")

@@ -103,7 +103,7 @@ def _build(
     clock = SystemClock()
     news = asyncio.Event()
     memory_watch = MemoryWatch(settings.memory_limit)
-    relay = LoadRelay(f"{settings.node_name}/{secrets.token_hex(6)}", clock, lambda: memory_watch.use)
+    relay = LoadRelay(f"{settings.node_name}/{secrets.token_hex(6)}", clock, lambda: memory_watch.full)
     records = ReplicaRecords(installation.folder.replicas)
     gpus = NvidiaGpus()
     moved = asyncio.Event()

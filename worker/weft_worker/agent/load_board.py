@@ -5,6 +5,8 @@ replica that hangs falls silent in the reports too: the agent never vouches for 
 every second whatever was told, so that a replica's silence is told from that of the bus.
 """
 
+from collections.abc import Sequence
+
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_worker.backend.lease import Load, Work
 
@@ -37,8 +39,10 @@ class LoadBoard:
         distance = COALESCE_SECONDS if self._told or self._gone else REPEAT_SECONDS
         return max(0.0, self._sent_at + distance - now)
 
-    def compose(self, node_id: str, now: float, *, memory_use: float | None = None) -> reports_pb2.LoadReport:
-        """Write the next report and begin to collect for the one after it; see its `memory_use`."""
+    def compose(
+        self, node_id: str, now: float, *, full: Sequence[reports_pb2.FullDevice] = ()
+    ) -> reports_pb2.LoadReport:
+        """Write the next report and begin to collect for the one after it; see its `full_devices`."""
         self._sequence += 1
         self._sent_at = now
         report = reports_pb2.LoadReport(
@@ -47,7 +51,7 @@ class LoadBoard:
             agent_id=self._agent_id,
             replicas=[_replica_load(replica_id, load) for replica_id, load in self._told.items()],
             gone_replica_ids=self._gone,
-            memory_use=memory_use,
+            full_devices=full,
         )
         self._told, self._gone = {}, []
         return report

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from weft_common.bus import Bus
 from weft_common.clock import Clock
+from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_worker.agent.load_board import COALESCE_SECONDS, LoadBoard
 from weft_worker.backend.lease import Load
 
@@ -19,11 +20,14 @@ class LoadRelay:
     """What backends say, on its way to the gateways. State: the board, and `_news` of it."""
 
     def __init__(
-        self, agent_id: str, clock: Clock, memory_use: Callable[[], float | None] = lambda: None
+        self,
+        agent_id: str,
+        clock: Clock,
+        full_devices: Callable[[], Sequence[reports_pb2.FullDevice]] = lambda: (),
     ) -> None:
         self._board = LoadBoard(agent_id)
         self._clock = clock
-        self._memory_use = memory_use
+        self._full_devices = full_devices
         self._news = asyncio.Event()
 
     def tell(self, replica_id: str, load: Load) -> None:
@@ -43,7 +47,7 @@ class LoadRelay:
             if (wait := self._board.wait_seconds(self._clock.monotonic())) > 0:
                 await self._pause(wait)
             elif await bus.wait_connected(_RECONNECT_SECONDS):
-                report = self._board.compose(node_id, self._clock.monotonic(), memory_use=self._memory_use())
+                report = self._board.compose(node_id, self._clock.monotonic(), full=self._full_devices())
                 if not await bus.publish(subject, report.SerializeToString()):
                     self._board.undelivered(report)
 

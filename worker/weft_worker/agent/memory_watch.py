@@ -7,6 +7,7 @@ report for as long as it is so.
 import asyncio
 from collections.abc import Sequence
 
+from weft_proto.pb.weft.bus.v1.reports_pb2 import FullDevice
 from weft_proto.weft.types.v1 import Device
 from weft_worker.agent.node_report import NodeReport
 
@@ -15,25 +16,31 @@ _CPU = "cpu"
 
 
 class MemoryWatch:
-    """State: `use`, from 0 to 1 while it is above the limit, else None."""
+    """State: `full`, devices with more in use than the limit."""
 
     def __init__(self, limit: float | None) -> None:
         self._limit = limit
-        self.use: float | None = None
+        self.full: tuple[FullDevice, ...] = ()
 
     async def keep(self, report: NodeReport) -> None:
         """Look for ever; for nothing without a limit."""
         while self._limit is not None:
-            self.use = use_above(await report.devices(), self._limit)
+            self.full = full_devices(await report.devices(), self._limit)
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-def use_above(devices: Sequence[Device], limit: float) -> float | None:
-    """The fullest device's use of the memory that models may use, if it is above the limit.
+def full_devices(devices: Sequence[Device], limit: float) -> tuple[FullDevice, ...]:
+    """Devices with more than that share of the memory that models may use in use.
 
     Of the GPUs where there are any, as LocalAI has it; else of the machine.
     """
     gpus = [device for device in devices if device.vendor != _CPU]
     known = [device for device in gpus or devices if device.total_memory_bytes]
-    fullest = max((1 - device.free_memory_bytes / device.total_memory_bytes for device in known), default=0.0)
-    return fullest if fullest > limit else None
+    return tuple(each for device in known if (each := _use_of(device, limit)).use > limit)
+
+
+def _use_of(device: Device, limit: float) -> FullDevice:
+    total_bytes = device.total_memory_bytes
+    used_bytes = total_bytes - device.free_memory_bytes
+    excess_bytes = max(0, used_bytes - int(limit * total_bytes))
+    return FullDevice(device_id=device.id, use=used_bytes / total_bytes, excess_bytes=excess_bytes)

@@ -5,6 +5,7 @@
 
 __all__ = (
     "FleetChanged",
+    "FullDevice",
     "InstallBackendRequest",
     "InstallBackendResponse",
     "LoadReport",
@@ -41,6 +42,31 @@ class FleetChanged(betterproto2.Message):
 
 
 default_message_pool.register_message("weft.bus.v1", "FleetChanged", FleetChanged)
+
+
+@dataclass(eq=False, repr=False)
+class FullDevice(betterproto2.Message):
+    """
+    A device on which models and others together use more memory than its worker wants.
+    """
+
+    device_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The device's id within its node.
+    """
+
+    use: "float" = betterproto2.field(2, betterproto2.TYPE_DOUBLE)
+    """
+    How much of its memory is in use, from 0 to 1.
+    """
+
+    excess_bytes: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    How much would have to come free for that to be no longer so, in bytes.
+    """
+
+
+default_message_pool.register_message("weft.bus.v1", "FullDevice", FullDevice)
 
 
 @dataclass(eq=False, repr=False)
@@ -140,10 +166,9 @@ class LoadReport(betterproto2.Message):
     Replicas whose process ended since the last report: a hint that reaches gateways before the fleet's state does.
     """
 
-    memory_use: "float | None" = betterproto2.field(6, betterproto2.TYPE_DOUBLE, optional=True)
+    full_devices: "list[FullDevice]" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    How much of the memory that models may use is in use, from 0 to 1, where that is more than its worker wants: what is
-    idle there shall go, least recently used first. Unset where it is not.
+    Devices with more memory in use than the worker wants: what is idle there shall go, least recently used first.
     """
 
 

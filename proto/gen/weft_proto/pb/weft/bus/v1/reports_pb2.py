@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19weft/bus/v1/reports.proto\x12\x0bweft.bus.v1\x1a\x1egoogle/protobuf/duration.proto\"b\n\tSeenPicks\x12\x1d\n\ngateway_id\x18\x01 \x01(\tR\tgatewayId\x12\x1e\n\ncontiguous\x18\x02 \x01(\x04R\ncontiguous\x12\x16\n\x06\x62\x65yond\x18\x03 \x03(\x04R\x06\x62\x65yond\"\xa7\x02\n\rPrincipalWork\x12\x1c\n\tprincipal\x18\x01 \x01(\tR\tprincipal\x12\x32\n\x15generated_token_count\x18\x02 \x01(\x04R\x13generatedTokenCount\x12,\n\x12prompt_token_count\x18\x03 \x01(\x04R\x10promptTokenCount\x12%\n\x0e\x66inished_count\x18\x04 \x01(\x04R\rfinishedCount\x12\x17\n\x07slot_ms\x18\x05 \x01(\x04R\x06slotMs\x12&\n\x0fin_flight_count\x18\x06 \x01(\rR\rinFlightCount\x12.\n\x13running_token_count\x18\x07 \x01(\x04R\x11runningTokenCount\"\x90\x03\n\x0bReplicaLoad\x12\x1d\n\nreplica_id\x18\x01 \x01(\tR\treplicaId\x12&\n\x0fin_flight_count\x18\x02 \x01(\rR\rinFlightCount\x12!\n\x0cqueued_count\x18\x03 \x01(\rR\x0bqueuedCount\x12,\n\x05picks\x18\x04 \x03(\x0b\x32\x16.weft.bus.v1.SeenPicksR\x05picks\x12\x30\n\x05works\x18\x05 \x03(\x0b\x32\x1a.weft.bus.v1.PrincipalWorkR\x05works\x12=\n\nkeep_alive\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00R\tkeepAlive\x88\x01\x01\x12\x38\n\x07stalled\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationH\x01R\x07stalled\x88\x01\x01\x12#\n\rstarted_count\x18\x08 \x01(\x04R\x0cstartedCountB\r\n\x0b_keep_aliveB\n\n\x08_stalled\"\xef\x01\n\nLoadReport\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12\x1a\n\x08sequence\x18\x02 \x01(\x04R\x08sequence\x12\x34\n\x08replicas\x18\x03 \x03(\x0b\x32\x18.weft.bus.v1.ReplicaLoadR\x08replicas\x12\x19\n\x08\x61gent_id\x18\x04 \x01(\tR\x07\x61gentId\x12(\n\x10gone_replica_ids\x18\x05 \x03(\tR\x0egoneReplicaIds\x12\"\n\nmemory_use\x18\x06 \x01(\x01H\x00R\tmemoryUse\x88\x01\x01\x42\r\n\x0b_memory_use\"*\n\x0c\x46leetChanged\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\"G\n\nModelQueue\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12#\n\rwaiting_count\x18\x02 \x01(\rR\x0cwaitingCount\"]\n\rWaitingReport\x12\x1b\n\trouter_id\x18\x01 \x01(\tR\x08routerId\x12/\n\x06queues\x18\x02 \x03(\x0b\x32\x17.weft.bus.v1.ModelQueueR\x06queuesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19weft/bus/v1/reports.proto\x12\x0bweft.bus.v1\x1a\x1egoogle/protobuf/duration.proto\"b\n\tSeenPicks\x12\x1d\n\ngateway_id\x18\x01 \x01(\tR\tgatewayId\x12\x1e\n\ncontiguous\x18\x02 \x01(\x04R\ncontiguous\x12\x16\n\x06\x62\x65yond\x18\x03 \x03(\x04R\x06\x62\x65yond\"\xa7\x02\n\rPrincipalWork\x12\x1c\n\tprincipal\x18\x01 \x01(\tR\tprincipal\x12\x32\n\x15generated_token_count\x18\x02 \x01(\x04R\x13generatedTokenCount\x12,\n\x12prompt_token_count\x18\x03 \x01(\x04R\x10promptTokenCount\x12%\n\x0e\x66inished_count\x18\x04 \x01(\x04R\rfinishedCount\x12\x17\n\x07slot_ms\x18\x05 \x01(\x04R\x06slotMs\x12&\n\x0fin_flight_count\x18\x06 \x01(\rR\rinFlightCount\x12.\n\x13running_token_count\x18\x07 \x01(\x04R\x11runningTokenCount\"\x90\x03\n\x0bReplicaLoad\x12\x1d\n\nreplica_id\x18\x01 \x01(\tR\treplicaId\x12&\n\x0fin_flight_count\x18\x02 \x01(\rR\rinFlightCount\x12!\n\x0cqueued_count\x18\x03 \x01(\rR\x0bqueuedCount\x12,\n\x05picks\x18\x04 \x03(\x0b\x32\x16.weft.bus.v1.SeenPicksR\x05picks\x12\x30\n\x05works\x18\x05 \x03(\x0b\x32\x1a.weft.bus.v1.PrincipalWorkR\x05works\x12=\n\nkeep_alive\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00R\tkeepAlive\x88\x01\x01\x12\x38\n\x07stalled\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationH\x01R\x07stalled\x88\x01\x01\x12#\n\rstarted_count\x18\x08 \x01(\x04R\x0cstartedCountB\r\n\x0b_keep_aliveB\n\n\x08_stalled\"\xf8\x01\n\nLoadReport\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12\x1a\n\x08sequence\x18\x02 \x01(\x04R\x08sequence\x12\x34\n\x08replicas\x18\x03 \x03(\x0b\x32\x18.weft.bus.v1.ReplicaLoadR\x08replicas\x12\x19\n\x08\x61gent_id\x18\x04 \x01(\tR\x07\x61gentId\x12(\n\x10gone_replica_ids\x18\x05 \x03(\tR\x0egoneReplicaIds\x12:\n\x0c\x66ull_devices\x18\x06 \x03(\x0b\x32\x17.weft.bus.v1.FullDeviceR\x0b\x66ullDevices\"^\n\nFullDevice\x12\x1b\n\tdevice_id\x18\x01 \x01(\tR\x08\x64\x65viceId\x12\x10\n\x03use\x18\x02 \x01(\x01R\x03use\x12!\n\x0c\x65xcess_bytes\x18\x03 \x01(\x04R\x0b\x65xcessBytes\"*\n\x0c\x46leetChanged\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\"G\n\nModelQueue\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12#\n\rwaiting_count\x18\x02 \x01(\rR\x0cwaitingCount\"]\n\rWaitingReport\x12\x1b\n\trouter_id\x18\x01 \x01(\tR\x08routerId\x12/\n\x06queues\x18\x02 \x03(\x0b\x32\x17.weft.bus.v1.ModelQueueR\x06queuesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,11 +39,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLICALOAD']._serialized_start=473
   _globals['_REPLICALOAD']._serialized_end=873
   _globals['_LOADREPORT']._serialized_start=876
-  _globals['_LOADREPORT']._serialized_end=1115
-  _globals['_FLEETCHANGED']._serialized_start=1117
-  _globals['_FLEETCHANGED']._serialized_end=1159
-  _globals['_MODELQUEUE']._serialized_start=1161
-  _globals['_MODELQUEUE']._serialized_end=1232
-  _globals['_WAITINGREPORT']._serialized_start=1234
-  _globals['_WAITINGREPORT']._serialized_end=1327
+  _globals['_LOADREPORT']._serialized_end=1124
+  _globals['_FULLDEVICE']._serialized_start=1126
+  _globals['_FULLDEVICE']._serialized_end=1220
+  _globals['_FLEETCHANGED']._serialized_start=1222
+  _globals['_FLEETCHANGED']._serialized_end=1264
+  _globals['_MODELQUEUE']._serialized_start=1266
+  _globals['_MODELQUEUE']._serialized_end=1337
+  _globals['_WAITINGREPORT']._serialized_start=1339
+  _globals['_WAITINGREPORT']._serialized_end=1432
 # @@protoc_insertion_point(module_scope)

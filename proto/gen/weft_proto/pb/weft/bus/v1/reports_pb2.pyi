@@ -58,20 +58,30 @@ class ReplicaLoad(_message.Message):
     def __init__(self, replica_id: _Optional[str] = ..., in_flight_count: _Optional[int] = ..., queued_count: _Optional[int] = ..., picks: _Optional[_Iterable[_Union[SeenPicks, _Mapping]]] = ..., works: _Optional[_Iterable[_Union[PrincipalWork, _Mapping]]] = ..., keep_alive: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stalled: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., started_count: _Optional[int] = ...) -> None: ...
 
 class LoadReport(_message.Message):
-    __slots__ = ("node_id", "sequence", "replicas", "agent_id", "gone_replica_ids", "memory_use")
+    __slots__ = ("node_id", "sequence", "replicas", "agent_id", "gone_replica_ids", "full_devices")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     GONE_REPLICA_IDS_FIELD_NUMBER: _ClassVar[int]
-    MEMORY_USE_FIELD_NUMBER: _ClassVar[int]
+    FULL_DEVICES_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     sequence: int
     replicas: _containers.RepeatedCompositeFieldContainer[ReplicaLoad]
     agent_id: str
     gone_replica_ids: _containers.RepeatedScalarFieldContainer[str]
-    memory_use: float
-    def __init__(self, node_id: _Optional[str] = ..., sequence: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaLoad, _Mapping]]] = ..., agent_id: _Optional[str] = ..., gone_replica_ids: _Optional[_Iterable[str]] = ..., memory_use: _Optional[float] = ...) -> None: ...
+    full_devices: _containers.RepeatedCompositeFieldContainer[FullDevice]
+    def __init__(self, node_id: _Optional[str] = ..., sequence: _Optional[int] = ..., replicas: _Optional[_Iterable[_Union[ReplicaLoad, _Mapping]]] = ..., agent_id: _Optional[str] = ..., gone_replica_ids: _Optional[_Iterable[str]] = ..., full_devices: _Optional[_Iterable[_Union[FullDevice, _Mapping]]] = ...) -> None: ...
+
+class FullDevice(_message.Message):
+    __slots__ = ("device_id", "use", "excess_bytes")
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    USE_FIELD_NUMBER: _ClassVar[int]
+    EXCESS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    device_id: str
+    use: float
+    excess_bytes: int
+    def __init__(self, device_id: _Optional[str] = ..., use: _Optional[float] = ..., excess_bytes: _Optional[int] = ...) -> None: ...
 
 class FleetChanged(_message.Message):
     __slots__ = ("sequence",)
