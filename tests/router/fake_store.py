@@ -96,22 +96,28 @@ class FakeStore:
         self.reach()
         return self.clock() + self.skew_seconds
 
-    async def put_replica(self, replica: Replica, *, fence: Fence | None = None) -> None:
+    async def put_replica(
+        self, replica: Replica, *, seen: int | None = None, fence: Fence | None = None
+    ) -> None:
         self.reach()
         self.leases.require(fence)
-        self.put_at(replica, None)
+        self.put_at(replica, None, seen)
 
-    def put_at(self, replica: Replica, number: int | None) -> None:
+    def put_at(self, replica: Replica, number: int | None, seen: int | None = None) -> None:
         def place(r: Replica) -> tuple[str, str, int]:
             return (r.node_id, r.model, r.index)
 
         if any(r and r.id != replica.id and place(r) == place(replica) for _, r in self.replicas.values()):
             raise PlaceTaken(replica.id)
-        known = self.replicas.get(replica.id, (0, replica))[1]
+        written, known = self.replicas.get(replica.id, (0, replica))
+        if seen is not None and written > seen:
+            return
         if known and known.state is ReplicaState.UNLOADING and replica.state is ReplicaState.READY:
             return
         if known is None and (
-            replica.state is ReplicaState.UNLOADING or self.clock() - self.gone_since[replica.id] < 5
+            seen is None
+            or replica.state is ReplicaState.UNLOADING
+            or self.clock() - self.gone_since[replica.id] < 5
         ):
             return
         self.replicas[replica.id] = (number or self.next(), replica)

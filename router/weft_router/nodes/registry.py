@@ -257,10 +257,11 @@ class Registry:
         """Adopt what a worker runs and forget what it no longer does; returns what it must stop."""
         if node.state is NodeState.PENDING:
             return ()
-        plan = self._plan(node, reported, young)
+        # What is written must not undo what another router does while this one sleeps, or cannot read.
+        plan, seen = self._plan(node, reported, young), self._fleet.sequence
         for replica in plan.write:
             try:
-                await self._store.put_replica(replica)
+                await self._store.put_replica(replica, seen=seen)
             except PlaceTaken:
                 _log.warning("replica_without_place", extra={"replica": replica.id, "model": replica.model})
         tell_troubles(self._journal, node, plan.write, self._fleet.replicas)

@@ -15,14 +15,18 @@ from weft_router.store.protocol import LoadLost, PlaceTaken
 
 Reading: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 
-# A report that was on its way when its replica went must not bring it back; that of a node that returns does. Nothing
-# makes a replica serve again that somebody has asked to unload.
+# What a report said ($9: the fleet that it was laid beside, null for all else) changes only rows that are no newer than
+# that, and alone brings one back that is gone: but not one that has gone while the report was on its way. Nothing makes
+# a replica serve again that somebody has asked to unload.
 PUT_REPLICA = """
 INSERT INTO replicas (id, model, replica_index, revision, node_id, state, description, sequence)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (id) DO UPDATE SET state = $6, description = $7, sequence = $8, gone = false, update_time = now()
-WHERE (NOT replicas.gone AND (replicas.state <> 'unloading' OR EXCLUDED.state <> 'ready'))
-    OR (EXCLUDED.state <> 'unloading' AND replicas.update_time < now() - interval '5 seconds')
+WHERE replicas.sequence <= coalesce($9::bigint, replicas.sequence)
+    AND CASE WHEN replicas.gone
+        THEN $9::bigint IS NOT NULL AND EXCLUDED.state <> 'unloading'
+            AND replicas.update_time < now() - interval '5 seconds'
+        ELSE replicas.state <> 'unloading' OR EXCLUDED.state <> 'ready' END
 """
 MOMENTS = (
     "*, extract(epoch FROM start_time)::float8 AS started,"
@@ -176,7 +180,7 @@ class LoadRows:
         return load_of(row) if row else None
 
 
-async def put_replica(connection: Any, replica: Replica, sequence: int) -> None:
+async def put_replica(connection: Any, replica: Replica, sequence: int, *, seen: int | None = None) -> None:
     """Write a replica; raises PlaceTaken where another one has its node, model and index."""
     try:
         await connection.execute(
@@ -189,6 +193,7 @@ async def put_replica(connection: Any, replica: Replica, sequence: int) -> None:
             replica.state.value,
             convert.replica_pb(replica).SerializeToString(),
             sequence,
+            seen,
         )
     except asyncpg.UniqueViolationError as error:
         raise PlaceTaken(f"{replica.model}#{replica.index} on {replica.node_id}") from error

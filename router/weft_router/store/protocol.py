@@ -163,8 +163,15 @@ class Store(Protocol):
     async def remove_policy(self, model: str) -> None:
         """Mark a model's scheduling policy as gone."""
 
-    async def put_replica(self, replica: Replica, *, fence: Fence | None = None) -> None:
-        """Write a replica; raises PlaceTaken where another one has its node, model and index."""
+    async def put_replica(
+        self, replica: Replica, *, seen: int | None = None, fence: Fence | None = None
+    ) -> None:
+        """Write a replica; raises PlaceTaken where another one has its node, model and index.
+
+        With `seen` it is what a worker said, laid beside the fleet of that sequence: it changes nothing that was
+        written since, and brings back what has been gone for a while. Nothing else does, and nothing at all has a
+        replica serve again that was to unload.
+        """
 
     async def remove_replicas(self, replica_ids: list[str], *, fence: Fence | None = None) -> None:
         """Mark replicas as gone; those that are gone already are left alone."""

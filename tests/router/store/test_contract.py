@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from math import inf
 
 import pytest
@@ -14,7 +15,7 @@ from weft_router.fleet.entities import Changes, NodeState, ReplicaState, Share
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.policy import Policy, RoutePolicy
 from weft_router.fleet.windows import WarmWindow
-from weft_router.store.postgres import open_store
+from weft_router.store.postgres import PostgresStore, open_store
 from weft_router.store.protocol import NameTaken, NodeChanged, PlaceTaken, Store
 
 
@@ -95,6 +96,69 @@ async def test_what_is_gone_is_named_and_frees_its_place(store: Store) -> None:
     assert (changes.replicas, changes.gone_replicas) == ((), ("r-1",))
     await store.put_replica(a_replica("r-2"))
     assert (await store.read_changes(0)).replicas == (a_replica("r-2"),)
+
+
+async def aged(store: Store, seconds: float) -> None:
+    """Have everything that was written be so much older."""
+    if isinstance(store, FakeStore):
+        moment = store.clock() + seconds
+        store.clock = lambda: moment
+    else:
+        assert isinstance(store, PostgresStore)
+        async with store._writing() as (connection, _):
+            await connection.execute(
+                "UPDATE replicas SET update_time = update_time - $1::interval", timedelta(seconds=seconds)
+            )
+
+
+async def states(store: Store) -> list[ReplicaState]:
+    return [r.state for r in (await store.read_changes(0)).replicas]
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_what_was_to_unload_never_serves_again_however_long_ago_that_was(
+    store: Store, heard: bool
+) -> None:
+    await store.put_node(a_node())
+    await store.put_replica(a_replica())
+    await store.put_replica(a_replica(state=ReplicaState.UNLOADING))
+    await aged(store, 3600)
+    seen = (await store.read_changes(0)).sequence if heard else None
+    await store.put_replica(a_replica(), seen=seen)
+    assert await states(store) == [ReplicaState.UNLOADING]
+
+
+async def test_what_a_report_said_changes_nothing_that_was_written_since(store: Store) -> None:
+    """Of a router that was stopped, or could not read, between its plan and the write."""
+    await store.put_node(a_node())
+    await store.put_replica(a_replica())
+    seen = (await store.read_changes(0)).sequence
+    await store.put_replica(a_replica(problem="it hangs"))
+    await store.put_replica(a_replica(address="192.0.2.9:9"), seen=seen)
+    await store.remove_replicas(["r-1"])
+    await aged(store, 10)
+    await store.put_replica(a_replica(), seen=seen)
+    assert await states(store) == []
+    seen = (await store.read_changes(0)).sequence
+    await store.put_replica(a_replica(), seen=seen)
+    assert (await store.read_changes(0)).replicas == (a_replica(),)
+
+
+async def test_what_is_gone_comes_back_only_by_a_report_and_not_by_one_that_was_on_its_way(
+    store: Store,
+) -> None:
+    await store.put_node(a_node())
+    await store.put_replica(a_replica())
+    await store.remove_replicas(["r-1"])
+    seen = (await store.read_changes(0)).sequence
+    await store.put_replica(a_replica(), seen=seen)
+    assert await states(store) == []
+    await aged(store, 6)
+    await store.put_replica(a_replica())
+    await store.put_replica(a_replica(state=ReplicaState.UNLOADING), seen=seen)
+    assert await states(store) == []
+    await store.put_replica(a_replica(), seen=seen)
+    assert await states(store) == [ReplicaState.READY]
 
 
 async def test_models_come_and_go(store: Store) -> None:
