@@ -40,6 +40,8 @@ from weft_router.sync import FleetSync
 
 _GRACE_SECONDS = 1.0
 _PREPARE_RETRY_SECONDS = 0.1
+# A gateway that is stopped or unplugged waits for nothing any more: the slots are for others.
+_SILENCE_SECONDS = 4.0
 _SERVICE = "/weft.routing.v1.RoutingService/"
 _ADMIN = "/weft.admin.v1.NodeAdminService/"
 _EVENTS = "/weft.admin.v1.EventService/"
@@ -97,6 +99,7 @@ def _server(parts: Parts) -> RpcServer:
         mesh_secret=settings.mesh_secret.get_secret_value(),
         # Admin calls come through Envoy, where Check gives the ones with a key the token of the mesh.
         mesh_only=[_SERVICE, _SCHEDULING, "/weft.admin.v1."],
+        silence_seconds=_SILENCE_SECONDS,
     )
     server.listen(settings.listen)
     return server

@@ -42,7 +42,8 @@ class RpcServer:
     """Serves betterproto2 services and upb methods; made inside a running event loop; state: `_started`.
 
     `mesh_only` lists prefixes of paths that need the mesh token. `reflected` lists the services that reflection
-    names, by default the ones served; it explains all of the contract in any case. Leaving the block stops the
+    names, by default the ones served; it explains all of the contract in any case. With `silence_seconds`, the calls of
+    a client that is stopped or unplugged end within so long; by default after two hours. Leaving the block stops the
     server at once.
     """
 
@@ -55,13 +56,15 @@ class RpcServer:
         mesh_secret: str | None = None,
         mesh_only: Sequence[str] = (),
         reflected: Sequence[str] | None = None,
+        silence_seconds: float | None = None,
     ) -> None:
         methods = {m.path: m for service in services for m in service_methods(service)}
         methods.update({m.path: m for m in upb})
         names = sorted({path.split("/")[1] for path in methods})
         self._health = health.Health(sorted({*names, *(reflected or ())}))
         own = [*self._health.methods(), *reflection.reflection_methods(_listed(names, reflected))]
-        self._server: Any = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=max_concurrent_rpcs)
+        options = (*_OPTIONS, *_pings(silence_seconds))
+        self._server: Any = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_concurrent_rpcs)
         served = [true_to_path(method) for method in methods.values()]
         self._routes = Routes([*served, *own], _guards(methods, mesh_secret, mesh_only))
         self._server.add_generic_rpc_handlers((self._routes,))
@@ -108,6 +111,17 @@ async def serve_until(
         await stop_event.wait()
     finally:
         await server.stop(grace_seconds)
+
+
+def _pings(silence_seconds: float | None) -> tuple[tuple[str, int], ...]:
+    if silence_seconds is None:
+        return ()
+    return (
+        ("grpc.keepalive_time_ms", int(silence_seconds * 2_000 / 3)),
+        ("grpc.keepalive_timeout_ms", int(silence_seconds * 1_000 / 3)),
+        ("grpc.http2.ping_timeout_ms", int(silence_seconds * 1_000 / 3)),
+        ("grpc.http2.max_pings_without_data", 0),
+    )
 
 
 def _listed(served: Sequence[str], reflected: Sequence[str] | None) -> list[str]:

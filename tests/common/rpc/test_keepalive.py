@@ -3,7 +3,9 @@
 import asyncio
 
 import grpc
+import pytest
 
+from tests.faults import Link
 from weft_common.rpc import RpcClient, RpcServer, upb_unary
 
 SILENCE_SECONDS = 40.0
@@ -31,3 +33,29 @@ async def test_call_of_40_silent_seconds_survives_a_ping_every_second():
                 await RpcClient(channel, timeout=SILENCE_SECONDS + 20).unary("/t.T/Late", b"", bytes)
                 == b"at last"
             )
+
+
+async def test_the_calls_of_a_client_that_is_unplugged_end_soon() -> None:
+    entered, left = asyncio.Event(), asyncio.Event()
+
+    async def wait_for_ever(raw: bytes) -> bytes:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+        return b"never"
+
+    async with RpcServer(upb=[upb_unary("/t.T/Wait", wait_for_ever, None)], silence_seconds=0.6) as server:
+        port = server.listen("127.0.0.1:0")
+        await server.start()
+        with Link("127.0.0.1", port) as link:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{link.port}") as channel:
+                call = asyncio.ensure_future(RpcClient(channel, timeout=60).unary("/t.T/Wait", b"", bytes))
+                await entered.wait()
+                with link.swallowed():
+                    async with asyncio.timeout(10):
+                        await left.wait()
+                    call.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await call
