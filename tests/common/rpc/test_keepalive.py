@@ -4,8 +4,8 @@ import asyncio
 
 import grpc
 import pytest
-
 from tests.faults import Link
+
 from weft_common.rpc import RpcClient, RpcServer, upb_unary
 
 SILENCE_SECONDS = 40.0

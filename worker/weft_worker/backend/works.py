@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 from weft_common.clock import Clock
 from weft_worker.backend.lease import Work
@@ -54,16 +55,19 @@ class Works:
                 account.prompt += max(0, usage.prompt_token_count - usage.cached_token_count)
 
     def snapshot(self) -> tuple[Work, ...]:
-        """Tell of those that are here or asked lately, the latest of them."""
+        """Tell of all that are here, and of the latest of those that asked lately while there is room.
+
+        Whoever is here and is not told of would count as gone; slots and queue bound how many those are.
+        """
         since = self._clock.monotonic() - _REPORTED_SECONDS
-        told = []
-        for principal in reversed(self._accounts):
-            account = self._accounts[principal]
-            if account.here or account.asked >= since:
-                told.append(_work(principal, account))
-            if len(told) == MAX_REPORTED:
-                break
-        return tuple(told)
+        here = [name for name, account in self._accounts.items() if account.here]
+        lately = (
+            name
+            for name in reversed(self._accounts)
+            if not self._accounts[name].here and self._accounts[name].asked >= since
+        )
+        told = [*here, *islice(lately, max(0, MAX_REPORTED - len(here)))]
+        return tuple(_work(name, self._accounts[name]) for name in told)
 
     def _account(self, principal: str) -> _Account:
         account = self._accounts.pop(principal, None) or _Account()
