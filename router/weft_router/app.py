@@ -19,9 +19,10 @@ from weft_proto.pb.weft.admin.v1.node_admin_service_pb2 import ListNodesRequest,
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_proto.pb.weft.scheduling.v1.scheduling_service_pb2 import ExplainPlacementRequest, ListQueuesRequest
 from weft_router.announcement import announce
+from weft_router.bus_guard import BusGuard
 from weft_router.catalog import Catalog
 from weft_router.liveness import follow_loads
-from weft_router.parts import Parts, make_base, make_parts
+from weft_router.parts import Base, Parts, make_base, make_parts
 from weft_router.reconciler import Reconciler
 from weft_router.retention import purge
 from weft_router.services.event_service import EventService
@@ -88,6 +89,7 @@ def _loops(parts: Parts, server: RpcServer) -> tuple[Coroutine[Any, Any, None], 
         purge(base.store, base.leases.of("retention")),
         parts.events.listen(),
         base.leases.keep(),
+        _bus_guard(base).run(),
     )
 
 
@@ -195,6 +197,12 @@ async def _keep_level(store: Store, sync: FleetSync) -> None:
             complained = True
             await asyncio.sleep(_PREPARE_RETRY_SECONDS)
     await sync.follow()
+
+
+def _bus_guard(base: Base) -> BusGuard:
+    # What these decide are commands on the bus, and what they decide on are reports from there.
+    leases = [base.leases.of(name) for name in ("reconciler", "health")]
+    return BusGuard(base.bus, leases, base.clock, base.settings.lease_ttl)
 
 
 async def _reconcile(catalog: Catalog, reconciler: Reconciler) -> None:

@@ -92,14 +92,14 @@ class Lease:
         self._follow(row)
         return min(pause, row.remaining_seconds + _GRACE_SECONDS)
 
-    async def step_down(self, why: str) -> None:
-        """Leave the lease to another router, and do not ask for it for a while."""
+    async def step_down(self, why: str, *, seconds: float = _ABSTAIN_SECONDS) -> None:
+        """Leave the lease to another router, and do not ask for it for so long."""
         fence = self.fence
         if fence is None:
             return
         _log.warning("leader_stepped_down", extra={"lease": fence.lease, "epoch": fence.epoch, "why": why})
         self._journal.tell(EventKind.LEADER, "leader_stepped_down", why, lease=fence.lease, epoch=fence.epoch)
-        self._abstaining = self._clock.monotonic() + _ABSTAIN_SECONDS
+        self._abstaining = self._clock.monotonic() + seconds
         await self._give_back()
 
     def _lead(self, row: LeaseRow, until: float) -> None:

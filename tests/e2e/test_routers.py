@@ -233,6 +233,19 @@ def test_a_router_that_is_cut_off_leaves_its_work_to_the_other_one(
     eventually(lambda: len(fleet.records(log, "router_ready")) > ready, what="the router back", seconds=15)
 
 
+def test_a_leader_that_is_cut_off_from_nats_leaves_its_decisions_to_a_router_that_is_not(
+    fleet: Stack, stores: Stores
+) -> None:
+    with decisions(fleet):
+        first = leader(fleet)
+        with stores.nats.held(first.pid):
+            # Four seconds until it is noticed, and as long as a term before it counts.
+            eventually(lambda: leader(fleet) != first, what="a leader with NATS", seconds=15)
+            demand(fleet)
+            once = Counter([*GROWING, *SHRINKING])
+            eventually(lambda: replicas(fleet) == once, what="replicas as demanded", seconds=20)
+
+
 def test_what_a_stopped_leader_was_about_to_write_is_refused(fleet: Stack, stores: Stores) -> None:
     """It is stopped for sure between a decision and its write: the write waits for a lock of the test's."""
     with decisions(fleet):
