@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 from weft_common.clock import Clock
 from weft_worker.backend.lease import Work
@@ -55,18 +55,18 @@ class Works:
                 account.prompt += max(0, usage.prompt_token_count - usage.cached_token_count)
 
     def snapshot(self) -> tuple[Work, ...]:
-        """Tell of all that are here, and of the latest of those that asked lately while there is room.
+        """Tell of those that are here, longest first, and while there is room of the latest of those that were.
 
-        Whoever is here and is not told of would count as gone; slots and queue bound how many those are.
+        Whoever is here and is not told of would count as gone.
         """
         since = self._clock.monotonic() - _REPORTED_SECONDS
-        here = [name for name, account in self._accounts.items() if account.here]
+        here = (name for name, account in self._accounts.items() if account.here)
         lately = (
             name
             for name in reversed(self._accounts)
             if not self._accounts[name].here and self._accounts[name].asked >= since
         )
-        told = [*here, *islice(lately, max(0, MAX_REPORTED - len(here)))]
+        told = islice(chain(here, lately), MAX_REPORTED)
         return tuple(_work(name, self._accounts[name]) for name in told)
 
     def _account(self, principal: str) -> _Account:
