@@ -18,7 +18,7 @@ class KeyEntry(BaseModel):
 
     name: Annotated[str, Field(min_length=1, max_length=255)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    weight: Annotated[float, Field(gt=0, le=1000)] = 1
+    weight: Annotated[float, Field(ge=0.001, le=1000)] = 1
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
 
 

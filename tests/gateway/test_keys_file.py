@@ -19,6 +19,10 @@ DIGEST = "a" * 64
             f"keys:\n- name: a\n  sha256: '{DIGEST}'\n  weight: many\n  priority: 101\n",
             ("line 4: keys.0.weight: float_parsing", "line 5: keys.0.priority: less_than_equal"),
         ),
+        (
+            f"keys:\n- name: a\n  sha256: '{DIGEST}'\n  weight: 1e-308\n",
+            ("line 4: keys.0.weight: greater_than_equal",),
+        ),
         ("sk-secret: {}\n", ("line 1: (unknown field): extra_forbidden",)),
         ("nonsense", ("line 1: the file: model_type",)),
         ("keys:\n  {", ("line 2: no YAML (ParserError)",)),
