@@ -211,8 +211,8 @@ class WorkerSettings(BaseSettings):
     stuck_after: Annotated[
         Duration,
         Field(
-            description="After how long without a token for any of its requests, or of silence while it computes, "
-            "a replica counts as hung.",
+            description="After how long without a token for any of its requests a replica that computes nothing "
+            "counts as hung.",
             ge=timedelta(seconds=2),
         ),
     ] = timedelta(minutes=5)

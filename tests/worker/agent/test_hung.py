@@ -17,9 +17,11 @@ LIMITS = HungLimits(silent_seconds=20, stuck_seconds=300)
         (Signs(silent_seconds=200), "it has said nothing for 20 s, and computes nothing"),
         (Signs(silent_seconds=20, computed_seconds=19), ""),
         (Signs(silent_seconds=299, computed_seconds=299), ""),
-        (Signs(silent_seconds=300, computed_seconds=300), "it has said nothing for 300 s"),
+        (Signs(silent_seconds=300, computed_seconds=300), ""),
+        (Signs(silent_seconds=9000, computed_seconds=9000), ""),
         (Signs(stuck_seconds=299), ""),
         (Signs(stuck_seconds=300), "its engine works on requests and has given nothing for 300 s"),
+        (Signs(stuck_seconds=9000, computing=True), ""),
         (Signs(stopped=True, stuck_seconds=1), ""),
     ],
 )

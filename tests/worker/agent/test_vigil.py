@@ -103,6 +103,26 @@ async def test_a_stuck_engine_is_what_its_backend_says(tmp_path: Path) -> None:
     assert world.problems(1) == [""]
 
 
+async def test_an_engine_that_gives_nothing_and_computes_reads_a_long_prompt(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for look in range(100):
+        world.seen = Activity(stopped=False, cpu_seconds=5.0 + look)
+        world.says(stuck_seconds=look)
+        assert world.problems(1) == [""]
+    found = []
+    for look in range(100, 105):
+        world.says(stuck_seconds=look)  # and from now on it computes nothing
+        found += world.problems(1)
+    assert found[0] == ""
+    assert found[-1] == "its engine works on requests and has given nothing for 30 s"
+
+
+async def test_an_agent_that_has_just_taken_over_judges_nothing_by_one_look(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.says(stuck_seconds=1000)
+    assert world.problems(1) == [""]
+
+
 async def test_a_process_that_is_gone_is_for_others_to_tell(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.seen = None

@@ -1,6 +1,7 @@
 """When a backend whose process lives is of no use any more. Pure.
 
-Busy is not hung: one that computes, or whose tokens flow, is left alone however long it says nothing.
+Busy is not hung: one that computes, or whose tokens flow, is left alone however long it says nothing, and however long
+it reads a prompt. Who wants an end of that sets the busy watchdog, which is for single requests.
 """
 
 from dataclasses import dataclass
@@ -20,13 +21,20 @@ class HungLimits:
 @dataclass(frozen=True, slots=True)
 class Signs:
     """For how long a backend has said nothing and the processor time that it used meanwhile; whether it is stopped;
-    and for how long its engine has given nothing to the requests that it works on, as it said itself.
+    for how long its engine has given nothing to the requests that it works on, as it said itself; and whether it has
+    computed lately.
     """
 
     silent_seconds: float = 0.0
     computed_seconds: float = 0.0
     stopped: bool = False
     stuck_seconds: float | None = None
+    computing: bool = False
+
+
+def computes(cpu_seconds: float, seconds: float) -> bool:
+    """Whether so much processor time in so long is work."""
+    return cpu_seconds >= _COMPUTING_SHARE * seconds
 
 
 def hung(signs: Signs, limits: HungLimits) -> str:
@@ -34,10 +42,8 @@ def hung(signs: Signs, limits: HungLimits) -> str:
     silent = signs.silent_seconds
     if silent >= limits.silent_seconds and signs.stopped:
         return "its process is stopped"
-    if silent >= limits.silent_seconds and signs.computed_seconds < _COMPUTING_SHARE * silent:
+    if silent >= limits.silent_seconds and not computes(signs.computed_seconds, silent):
         return f"it has said nothing for {limits.silent_seconds:g} s, and computes nothing"
-    if silent >= limits.stuck_seconds:
-        return f"it has said nothing for {limits.stuck_seconds:g} s"
-    if (signs.stuck_seconds or 0.0) >= limits.stuck_seconds:
+    if (signs.stuck_seconds or 0.0) >= limits.stuck_seconds and not signs.computing:
         return f"its engine works on requests and has given nothing for {limits.stuck_seconds:g} s"
     return ""

@@ -1,10 +1,11 @@
 """Looks after backends that live and do not answer: they are told to the fleet, which replaces them."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from weft_worker.agent.hung import HungLimits, Signs, hung
+from weft_worker.agent.hung import HungLimits, Signs, computes, hung
 from weft_worker.agent.replica import RunningReplica
 from weft_worker.agent.roster import Roster
 from weft_worker.backend.lease import LeaseState
@@ -16,11 +17,14 @@ _WATCHED = (LeaseState.READY, LeaseState.UNLOADING)
 
 @dataclass(slots=True)
 class _Watch:
-    """What was seen of one backend: how often it had said something, looks since, its processor time at the last."""
+    """What was seen of one backend: how often it had said something, looks since, and its processor time then; and its
+    processor time at each of the latest looks.
+    """
 
-    word_count: int
+    word_count: int = -1
     silent_looks: int = 0
     cpu_seconds: float = 0.0
+    lately: deque[float] = field(default_factory=deque)
 
 
 class Vigil:
@@ -64,13 +68,24 @@ class Vigil:
         return hung(self._signs(replica, seen), self._limits) if seen is not None else ""
 
     def _signs(self, replica: RunningReplica, seen: Activity) -> Signs:
-        watch = self._watches.get(replica.id)
-        if watch is None or watch.word_count != replica.word_count:
-            watch = self._watches[replica.id] = _Watch(replica.word_count, 0, seen.cpu_seconds)
-            return Signs(stopped=seen.stopped, stuck_seconds=replica.stuck_seconds)
+        watch = self._watches.setdefault(replica.id, _Watch())
+        watch.lately.append(seen.cpu_seconds)
+        if len(watch.lately) > self._limits.silent_seconds / LOOK_SECONDS + 1:
+            watch.lately.popleft()
+        if watch.word_count != replica.word_count:
+            watch.word_count, watch.silent_looks, watch.cpu_seconds = replica.word_count, 0, seen.cpu_seconds
+            return Signs(
+                stopped=seen.stopped, stuck_seconds=replica.stuck_seconds, computing=_computes(watch)
+            )
         watch.silent_looks += 1
         return Signs(
             silent_seconds=watch.silent_looks * LOOK_SECONDS,
             computed_seconds=seen.cpu_seconds - watch.cpu_seconds,
             stopped=seen.stopped,
         )
+
+
+def _computes(watch: _Watch) -> bool:
+    """Whether it has computed over the latest looks; after a single one that is not known, and it may."""
+    looks = len(watch.lately) - 1
+    return not looks or computes(watch.lately[-1] - watch.lately[0], looks * LOOK_SECONDS)
