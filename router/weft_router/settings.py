@@ -170,6 +170,13 @@ class RouterSettings(BaseSettings):
         int,
         Field(description="After how many refused connections in a row a replica counts as gone.", ge=1),
     ] = 3
+    stuck_after: Annotated[
+        Duration,
+        Field(
+            description="As workers have it: what they call stuck is so only once no token came for about as long.",
+            ge=timedelta(seconds=2),
+        ),
+    ] = timedelta(minutes=5)
     keep_alive: Annotated[
         Duration | None,
         Field(
@@ -223,6 +230,7 @@ class RouterSettings(BaseSettings):
             retry_seconds=self.probe_retry.total_seconds(),
             miss_count=self.probe_misses,
             heartbeat_seconds=self.heartbeat_interval.total_seconds(),
+            stuck_seconds=self.stuck_after.total_seconds(),
         )
 
     def scaling_rules(self) -> ScalingRules:

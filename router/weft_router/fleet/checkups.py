@@ -14,11 +14,14 @@ from math import ceil
 from weft_router.fleet.entities import Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.self_doubt import SelfDoubt
+from weft_router.fleet.unstored import Word
 from weft_router.fleet.views import Snapshot
 
 TURN_SECONDS = 1.0
 # What a worker told so lately of a replica stands up for it; told every second.
 _VOUCH_SECONDS = 3.0
+# A stall of so much of what counts as stuck confirms that; a busy replica has a short one all the time.
+_NEAR = 0.9
 # So many intervals between heartbeats after one the next is late.
 _LATE = 1.5
 
@@ -46,7 +49,8 @@ class Verdict(Enum):
 @dataclass(frozen=True, slots=True)
 class CheckupRules:
     """How often a replica that answers is checked, how soon one that did not is checked again, how many misses in a
-    row mean that it is gone, how many checks may be under way, and how often workers send heartbeats.
+    row mean that it is gone, how many checks may be under way, how often workers send heartbeats,
+    and how long an engine gives nothing to its requests that counts as stuck.
     """
 
     interval_seconds: float = 30.0
@@ -54,6 +58,7 @@ class CheckupRules:
     miss_count: int = 3
     most_at_once: int = 64
     heartbeat_seconds: float = 10.0
+    stuck_seconds: float = 300.0
 
 
 @dataclass(slots=True)
@@ -118,13 +123,18 @@ class Checkups:
         doubt = self._doubts.setdefault(row.id, _Doubt())
         doubt.due = now + self.rules.retry_seconds
         doubt.misses = doubt.misses + 1 if finding is Finding.DEAD else 0
-        useless = finding is not Finding.SERVES or fleet.word_of(row.id).stalled_seconds > 0
+        useless = finding is not Finding.SERVES or self._stuck(fleet.word_of(row.id), now)
         doubt.hung_looks = doubt.hung_looks + 1 if row.problem and useless else 0
         if finding is Finding.SERVES and not row.problem:
             del self._doubts[row.id]
         if doubt.misses >= self.rules.miss_count and not vouched:
             return Verdict.LOST
         return Verdict.HUNG if doubt.hung_looks >= self.rules.miss_count else Verdict.KEEP
+
+    def _stuck(self, word: Word, now: float) -> bool:
+        """Whether it says just now that its engine gives nothing, though its process answers."""
+        fresh = now - word.time <= _VOUCH_SECONDS
+        return fresh and word.stalled_seconds >= _NEAR * self.rules.stuck_seconds
 
     def _vouched(self, row: Replica, fleet: Fleet, now: float) -> bool:
         """Whether its worker says just now that it runs: in its reports, or where they do not come, by a heartbeat.

@@ -202,6 +202,22 @@ def test_a_stuck_engine_has_a_process_that_answers() -> None:
     assert world.verdicts(SERVES, SERVES, SERVES) == [K, K, H]
 
 
+@pytest.mark.parametrize("stalled_seconds", [0.03, 60])
+def test_a_busy_one_that_answers_is_not_hung_by_what_its_worker_said_earlier(stalled_seconds: float) -> None:
+    world = World(problem="its engine works on requests and has given nothing for 300 s")
+    for _ in range(10):
+        world.reports(4, r_1=stalled_seconds)
+        assert world.verdicts(SERVES) == [K]
+        world.now += 1
+
+
+def test_a_stall_that_was_told_long_ago_confirms_nothing() -> None:
+    world = World(problem="its engine works on requests and has given nothing for 300 s")
+    world.reports(1, r_1=300)
+    world.now += 10
+    assert world.verdicts(SERVES, SERVES, SERVES) == [K, K, K]
+
+
 def test_one_that_has_come_back_to_life_stays() -> None:
     world = World(problem=HUNG)
     assert world.verdicts(BUSY, BUSY) == [K, K]
