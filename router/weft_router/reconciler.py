@@ -18,6 +18,7 @@ from weft_router.fleet.entities import Model, Node, Replica, ReplicaState
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.lease import Fence
 from weft_router.fleet.scaling import Grow, Remembered, ScalingRules, Shrink, Step, next_step
+from weft_router.fleet.turns import Turns
 from weft_router.fleet.views import Snapshot
 from weft_router.guard import Guard
 from weft_router.leases import Lease
@@ -32,8 +33,6 @@ from weft_router.sync import FleetSync
 _TICK_SECONDS = 1.0
 # A load that takes longer goes on by itself, and is seen as under way.
 _LOAD_SECONDS = 60.0
-# Steps that may be under way at once, over all models.
-_MAX_STEPS = 8
 # What cannot be satisfied is left alone for so long, unless something changes that may satisfy it.
 _COOLDOWN_SECONDS = 300.0
 # What ends by itself, and nothing tells: other loads and requests that are in the way, a part that is away.
@@ -86,8 +85,8 @@ class Warm(Protocol):
 
 
 class Reconciler:
-    """State: `_remembered` by model, `_attempts` in vain, `_busy`, models whose step is under way, and
-    `_fence`, the term in which all that was remembered.
+    """State: `_remembered` by model, `_attempts` in vain, `_turns` of models, and `_fence`, the term in which all that
+    was remembered.
     """
 
     def __init__(
@@ -120,7 +119,7 @@ class Reconciler:
         self._journal = journal
         self._remembered: dict[str, Remembered] = {}
         self._attempts = Attempts()
-        self._busy: set[str] = set()
+        self._turns = Turns()
         self._fence: Fence | None = None
         self._guard = Guard("reconciling_broke")
 
@@ -132,7 +131,7 @@ class Reconciler:
                 fence = await self.term()
                 with self._guard.over("the fleet"):
                     for step in self.look() if fence else ():
-                        self._busy.add(step.model)
+                        self._turns.begin(step, self._clock.monotonic())
                         steps.create_task(self.carry_out(step, fence))
                 await asyncio.sleep(_TICK_SECONDS)
 
@@ -140,15 +139,14 @@ class Reconciler:
         """What is to be done now, at most one step for a model; a model that breaks a look is passed over."""
         look = self._look()
         found: list[Step] = []
-        for model in self._concerned(look.snapshot):
-            if len(found) + len(self._busy) >= _MAX_STEPS:
-                break
+        for model in self._turns.ordered(self._concerned(look.snapshot)):
             with self._guard.over(model):
-                step = self._step(model, look)
+                step = self._step(model, look, found)
                 found += [self._explained(step)] if step is not None else []
         with self._guard.over("what keeps models warm"):
-            found += self._warm(look, {step.model for step in found} | self._busy)
-        return found[: max(0, _MAX_STEPS - len(self._busy))]
+            for step in self._warm(look, found):
+                found.append(step)
+        return found
 
     async def term(self) -> Fence | None:
         """The term in which this router may act now, level with all that was written; None where it may not.
@@ -183,7 +181,7 @@ class Reconciler:
         except Exception:  # noqa: BLE001 (outermost edge of the step's task: other models are not to blame)
             _log.exception("reconciling_broke", extra={"model": model})
         finally:
-            self._busy.discard(model)
+            self._turns.end(model)
 
     def _tell(self, what: str, step: Step, replica: Replica | None) -> None:
         """Tell of a step once it has had its effect: one of a former leader's has none."""
@@ -205,12 +203,12 @@ class Reconciler:
         concerned = dict.fromkeys((*policies, *_astray(snapshot), *wanted))
         self._remembered = {m: r for m, r in self._remembered.items() if m in concerned}
         self._attempts.keep(concerned)
-        return (m for m in concerned if m not in self._busy and m not in loading)
+        return (m for m in concerned if m not in self._turns.busy and m not in loading)
 
     def _look(self) -> Look:
         return Look(self._fleet.snapshot(), self._clock.monotonic(), self._silence.nodes())
 
-    def _step(self, model: str, look: Look) -> Step | None:
+    def _step(self, model: str, look: Look, found: list[Step]) -> Step | None:
         shut = self._attempts.shut(model, look)
         heard = _is_heard(model, look, self._scaling.report_seconds)
         remembered = self._remembered.get(model, Remembered())
@@ -223,6 +221,10 @@ class Reconciler:
             avoid=shut,
             waited_for=model in self._waited_for(),
         )
+        if step is not None and not self._turns.may_begin(step, found, look.now):
+            # It is asked again as soon as it may begin.
+            self._remembered[model] = replace(remembered, looked=look.now)
+            return None
         if isinstance(step, Shrink):
             # A load ends first: its row is its owner's.
             return step if step.replica.state is ReplicaState.READY else None
@@ -230,15 +232,16 @@ class Reconciler:
             return None
         return step if self._has_place(step, look) else None
 
-    def _warm(self, look: Look, taken: set[str]) -> Iterator[Step]:
-        """Steps for models that have none yet."""
+    def _warm(self, look: Look, found: list[Step]) -> Iterator[Step]:
+        """Steps for models that have none yet, nor one among those `found`."""
         if self._warmth is None:
             return
+        taken = {step.model for step in found} | self._turns.busy
         loading = {job.model for job in self._fleet.loads.values() if job.under_way}
         waited_for = self._waited_for()
         for step in self._warmth.steps(look.snapshot, look.now):
             model = step.model
-            if model in taken or model in loading:
+            if model in taken or model in loading or not self._turns.may_begin(step, found, look.now):
                 continue
             if isinstance(step, Shrink):
                 wanted = model not in waited_for

@@ -164,6 +164,19 @@ async def test_so_many_steps_at_once_and_no_more() -> None:
     assert all(isinstance(step, Grow) for step in world.look())
 
 
+async def test_loads_hold_up_no_unload() -> None:
+    names = [f"m{n}" for n in range(20)]
+    stale = a_replica(revision="former", model="old")
+    world = World(*TWO, stale, *map(a_model, names), *(Policy(name, min_replicas=1) for name in names))
+    assert [step.model for step in world.look() if isinstance(step, Shrink)] == ["old"]
+
+
+async def test_what_keeps_models_warm_counts_among_the_steps() -> None:
+    names = [f"m{n}" for n in range(20)]
+    warmth = FakeWarmth(tuple(Grow(name, "expected") for name in names))
+    assert len(World(*TWO, *map(a_model, names), warmth=warmth).look()) == 8
+
+
 async def test_only_the_router_that_leads_does_anything() -> None:
     world = World(*TWO, a_model(), Policy("m", min_replicas=1))
     await world.lead_elsewhere()
