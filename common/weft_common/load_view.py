@@ -8,7 +8,7 @@ mute while others report keeps what it had: it hangs, most likely, and what was 
 from collections.abc import Iterable, KeysView
 from dataclasses import dataclass, field
 
-from weft_common.report_flow import MUTE_SECONDS, STALE_SECONDS, NodeFlow
+from weft_common.report_flow import BUSY_STALE_SECONDS, MUTE_SECONDS, STALE_SECONDS, NodeFlow
 
 # Without reports nothing tells when a pick has ended; older ones say little about the present.
 _FORGET_SECONDS = 60.0
@@ -56,12 +56,16 @@ class LoadView:
 
     def is_blind(self, now: float) -> bool:
         """Whether picks go uncovered for want of reports (the bus is down, say): then nobody knows how busy it is."""
-        if now - self._report_time <= STALE_SECONDS or not self._uncovered:
+        if not self._is_stale(now) or not self._uncovered:
             return False
         since = self._flow_since(now)
         if since is not None and now - since > STALE_SECONDS:
             return False
-        return now - next(iter(self._uncovered.values())) > STALE_SECONDS
+        return now - next(iter(self._uncovered.values())) > self._patience
+
+    def is_unheard(self, now: float) -> bool:
+        """Whether its reports have ceased together with everybody's."""
+        return self._report_time > float("-inf") and self._is_stale(now) and self._flow_since(now) is None
 
     def is_mute(self, now: float) -> bool:
         """Whether it has said nothing for a while, or covers no pick, although others report."""
@@ -91,10 +95,25 @@ class LoadView:
 
     def in_flight_count(self, now: float) -> int:
         """Requests that are there or on their way; own picks alone while reports are missing everywhere."""
-        if now - self._report_time <= STALE_SECONDS or self._says_nothing_alone(now):
+        if not self._is_stale(now) or self._says_nothing_alone(now):
             return self._reported_count + len(self._uncovered)
         self.forget_picks(now - _FORGET_SECONDS)
         return len(self._uncovered)
+
+    @property
+    def _patience(self) -> float:
+        """For how many seconds its agent may say nothing: less while it has something to do."""
+        is_busy = bool(self._reported_count or self._uncovered) and self.flow is not None
+        return BUSY_STALE_SECONDS if is_busy else STALE_SECONDS
+
+    def _is_stale(self, now: float) -> bool:
+        """Whether its last report tells nothing any more: it is old itself, or its agent is silent."""
+        if self.flow is None or now - self._report_time > STALE_SECONDS:
+            return now - self._report_time > STALE_SECONDS
+        last = max(self._report_time, self.flow.reported)
+        if not self._reported_count:  # then its agent has had something to tell since the first of these only
+            last = max(last, next(iter(self._uncovered.values()), last))
+        return now - last > self._patience
 
     def _says_nothing_alone(self, now: float) -> bool:
         """Whether reports of others have come without a gap since its last one."""
@@ -102,4 +121,4 @@ class LoadView:
         return since is not None and since <= self._report_time
 
     def _flow_since(self, now: float) -> float | None:
-        return self.flow.since(now) if self.flow is not None else None
+        return self.flow.since(now, self._patience) if self.flow is not None else None

@@ -9,6 +9,9 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 STALE_SECONDS = 2.0
+# Agents report more often while anything is busy there: whoever waits for a slot shall not wait long for a lost bus.
+BUSY_REPEAT_SECONDS = 0.4
+BUSY_STALE_SECONDS = 0.8
 # A busy machine may well be late by a report or two.
 MUTE_SECONDS = 5.0
 # A node that is silent altogether has been found unhealthy by then, and what hangs has been replaced.
@@ -28,9 +31,9 @@ class BusFlow:
             self._since = now
         self._latest = now
 
-    def since(self, now: float) -> float | None:
-        """Since when they have come without a gap; None where they do not."""
-        return self._since if now - self._latest <= STALE_SECONDS else None
+    def since(self, now: float, patience: float) -> float | None:
+        """Since when they have come without a gap; None where none has for `patience` seconds."""
+        return self._since if now - self._latest <= patience else None
 
 
 @dataclass(slots=True)
@@ -51,9 +54,9 @@ class NodeFlow:
         """Note that it lives, by whatever sign."""
         self._heard = max(self._heard, moment)
 
-    def since(self, now: float) -> float | None:
+    def since(self, now: float, patience: float = STALE_SECONDS) -> float | None:
         """Since when silence here means something; None while the bus, or this node's way to it, is down."""
-        began = self.bus.since(now)
+        began = self.bus.since(now, patience)
         if began is None:
             return None
         last = max(self.reported, began)

@@ -1,6 +1,7 @@
 """In-flight counts out of reports and own picks, which heal by themselves."""
 
 from weft_common.load_view import LoadView
+from weft_common.report_flow import Flows
 
 
 def test_own_picks_count_until_a_report_covers_them() -> None:
@@ -76,3 +77,41 @@ def test_a_replica_is_a_riddle_once_reports_fail_to_cover_a_pick() -> None:
     assert not view.is_blind(now=110.0)
     view.pick(now=110.0)
     assert view.is_blind(now=113.0)
+
+
+def flowing(node: str = "n") -> tuple[Flows, LoadView]:
+    flows = Flows()
+    return flows, LoadView(flows.of(node))
+
+
+def test_when_a_busy_node_falls_silent_together_with_the_bus_its_last_count_holds_for_a_moment_only() -> None:
+    flows, view = flowing()
+    flows.of("n").report(0.0)
+    view.report(4, contiguous=0, beyond=[], now=0.0)
+    assert (view.in_flight_count(0.8), view.is_unheard(0.8)) == (4, False)
+    assert (view.in_flight_count(0.9), view.is_unheard(0.9)) == (0, True)
+
+
+def test_a_pick_that_nothing_follows_makes_the_bus_suspect_as_soon() -> None:
+    flows, view = flowing()
+    flows.of("n").report(0.0)
+    view.report(0, contiguous=0, beyond=[], now=0.0)
+    view.pick(0.9)
+    assert (view.is_blind(1.7), view.is_unheard(1.7)) == (False, False)
+    assert (view.is_blind(1.8), view.is_unheard(1.8)) == (True, True)
+
+
+def test_the_agent_stands_up_for_a_replica_whose_requests_take_long() -> None:
+    flows, view = flowing()
+    view.report(4, contiguous=0, beyond=[], now=0.0)
+    for tenth in range(0, 20, 4):
+        flows.of("n").report(tenth / 10)
+    assert (view.in_flight_count(1.9), view.is_unheard(1.9)) == (4, False)
+
+
+def test_an_idle_node_may_be_silent_for_longer() -> None:
+    flows, view = flowing()
+    flows.of("n").report(0.0)
+    view.report(0, contiguous=0, beyond=[], now=0.0)
+    assert not view.is_unheard(2.0)
+    assert view.is_unheard(2.1)

@@ -447,7 +447,12 @@ async def test_a_client_with_a_deadline_of_its_own_waits_no_longer() -> None:
     world = World()
     world.view.apply(a_full_update())
     world.fill()
-    world.routers.meanwhile = lambda: world.clock.advance(1.5)
+
+    def pass_time() -> None:
+        world.clock.advance(1.5)
+        world.fill()
+
+    world.routers.meanwhile = pass_time
     with pytest.raises(WaitTooLong):
         await world.admitted(patience=1.0)
     assert len(world.routers.acquired) == 1

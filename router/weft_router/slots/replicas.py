@@ -122,7 +122,7 @@ class Granting:
             limit = replica.slot_count + ahead_count(
                 replica.slot_count, service_seconds, replica.max_queue_count
             )
-        if load.is_blind(now):
+        if load.is_blind(now) or load.is_unheard(now):
             # The bus is down: nobody hears of ends, so each grant is taken to last as long as requests do.
             load.forget_picks(now - (service_seconds or _UNKNOWN_SERVICE_SECONDS))
             self._settle(replica.id, load)

@@ -10,6 +10,7 @@ from weft_router.slots.slots import Slots
 
 _COALESCE_SECONDS = 0.05
 _REPEAT_SECONDS = 1.0
+_STIR_SECONDS = 0.2
 
 
 async def tell_waiting(bus: Bus, slots: Slots) -> None:
@@ -35,5 +36,5 @@ async def tell_waiting(bus: Bus, slots: Slots) -> None:
 async def stir_slots(pulse: Pulse, slots: Slots) -> None:
     """Have slots look at the fleet whenever it has changed, and now and then while reports fail to come."""
     while True:
-        await pulse.wait(_REPEAT_SECONDS)
+        await pulse.wait(_STIR_SECONDS)
         slots.stir()

@@ -1,5 +1,6 @@
 from google.protobuf.duration_pb2 import Duration
 
+from weft_common.report_flow import BUSY_REPEAT_SECONDS
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_worker.agent.load_board import COALESCE_SECONDS, MAX_GONE, REPEAT_SECONDS, LoadBoard
 from weft_worker.backend.lease import Load, PicksOfGateway, Work
@@ -33,14 +34,25 @@ def test_a_report_says_what_backends_told() -> None:
 def test_a_report_with_nothing_told_goes_out_every_second() -> None:
     board = LoadBoard("a")
     assert board.wait_seconds(0.0) == 0.0
-    board.tell("r", load())
+    board.tell("r", Load(in_flight=0, queued=0))
     board.compose("n", 0.0)
     assert board.wait_seconds(0.25) == REPEAT_SECONDS - 0.25
-    board.tell("r", load())
+    board.tell("r", Load(in_flight=0, queued=0))
     assert board.wait_seconds(0.25) == 0.0
     board.compose("n", 0.25)
     assert board.wait_seconds(0.25 + REPEAT_SECONDS) == 0.0
     assert not board.compose("n", 0.25 + REPEAT_SECONDS).replicas
+
+
+def test_it_goes_out_more_often_while_anything_is_busy() -> None:
+    board = LoadBoard("a")
+    board.tell("idle", Load(in_flight=0, queued=0))
+    board.tell("busy", load())
+    board.compose("n", 0.0)
+    assert board.wait_seconds(0.25) == BUSY_REPEAT_SECONDS - 0.25
+    board.forget("busy")
+    board.compose("n", 0.5)
+    assert board.wait_seconds(0.5) == REPEAT_SECONDS
 
 
 def test_reports_keep_their_distance_and_the_last_word_counts() -> None:

@@ -2,11 +2,13 @@
 
 Backends tell their load on change and every second unchanged, and the board passes on what it was told. So a
 replica that hangs falls silent in the reports too: the agent never vouches for one that it has not heard. It reports
-every second whatever was told, so that a replica's silence is told from that of the bus.
+every second whatever was told, so that a replica's silence is told from that of the bus, and more often while any is
+busy, so that the silence of the bus is told soon from that of replicas that are long at their work.
 """
 
 from collections.abc import Sequence
 
+from weft_common.report_flow import BUSY_REPEAT_SECONDS
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_worker.backend.lease import Load, Work
 
@@ -16,27 +18,38 @@ MAX_GONE = 64
 
 
 class LoadBoard:
-    """Collects loads between reports. State: `_told` and `_gone` since then, `_sequence`, `_sent_at`."""
+    """Collects loads between reports.
+
+    State: `_told` and `_gone` since then, `_sequence`, `_sent_at`, and `_busy`, replicas that last had requests.
+    """
 
     def __init__(self, agent_id: str) -> None:
         self._agent_id = agent_id
         self._told: dict[str, Load] = {}
         self._gone: list[str] = []
+        self._busy: set[str] = set()
         self._sequence = 0
         self._sent_at = float("-inf")
 
     def tell(self, replica_id: str, load: Load) -> None:
         """Take a backend's word."""
         self._told[replica_id] = load
+        if load.in_flight or load.queued:
+            self._busy.add(replica_id)
+        else:
+            self._busy.discard(replica_id)
 
     def forget(self, replica_id: str) -> None:
         """Note that a replica's process ended."""
         self._told.pop(replica_id, None)
+        self._busy.discard(replica_id)
         self._gone = [*self._gone, replica_id][-MAX_GONE:]
 
     def wait_seconds(self, now: float) -> float:
         """Say how long the next report must still wait."""
-        distance = COALESCE_SECONDS if self._told or self._gone else REPEAT_SECONDS
+        distance = BUSY_REPEAT_SECONDS if self._busy else REPEAT_SECONDS
+        if self._told or self._gone:
+            distance = COALESCE_SECONDS
         return max(0.0, self._sent_at + distance - now)
 
     def compose(
