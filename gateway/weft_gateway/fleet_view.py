@@ -83,6 +83,8 @@ class FleetView:
     fleet_id: str = ""
     # Until when, by the clock, the view may be used; None before there is one, endless once a router has told it.
     expiry: float | None = None
+    # When a router last told anything, by the clock.
+    told: float = float("-inf")
     # Whether a router tells who was heard from; while none does, silence says nothing about a node.
     watched: bool = False
     # Whether that router is cut off from the database, so that it may not know what is new.
@@ -101,6 +103,7 @@ class FleetView:
 
     def apply(self, update: Update) -> None:
         """Take a router's update; what is known already is passed over, so that time never runs back."""
+        self.told = self.clock.monotonic()
         if self._is_past(update):
             self._hear(update)
             return

@@ -24,14 +24,14 @@ _log = logging.getLogger(__name__)
 
 
 class Snapshot:
-    """Writes the view when it changed and reads it at the start; state: `_written`, what the file says."""
+    """Writes the view when it changed and reads it at the start; state: `_written`, how new what was written is."""
 
     def __init__(self, folder: Path, view: FleetView, clock: Clock, lifetime: timedelta) -> None:
         self._file = folder / "fleet.binpb"
         self._view = view
         self._clock = clock
         self._lifetime = lifetime.total_seconds()
-        self._written: tuple[int, float] = (-1, float("-inf"))
+        self._written: tuple[int, float] = (0, float("-inf"))
 
     def restore(self) -> bool:
         """Read the view; tells whether there was one that is young enough."""
@@ -48,24 +48,31 @@ class Snapshot:
         if not 0 <= age <= self._lifetime:
             return False
         self._view.apply(update)
+        self._view.told = self._clock.monotonic() - age
+        self._written = (self._view.sequence, self._view.told)
         self._view.expire_at(self._clock.monotonic() + self._lifetime - age)
         _log.info("snapshot_restored", extra={"sequence": update.sequence, "age_seconds": round(age, 1)})
         return True
 
     async def keep(self) -> None:
-        """Write for ever whatever a router tells."""
+        """Write for ever whatever a router tells, or told last."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            if self._view.watched and self._is_due():
-                self._write()
+            self.look()
 
-    def _is_due(self) -> bool:
-        sequence, moment = self._written
-        return sequence != self._view.sequence or self._clock.monotonic() - moment > _TOUCH_SECONDS
+    def look(self) -> None:
+        """Write where something was told since the last time.
+
+        Also once the router is gone: what it told last is what a restart needs then.
+        """
+        sequence, told = self._written
+        if sequence != self._view.sequence or self._view.told - told > _TOUCH_SECONDS:
+            self._write()
 
     def _write(self) -> None:
         update = self._view.everything()
-        raw = int(self._clock.wall() * 1000).to_bytes(_TIME_BYTES, "big") + update.SerializeToString()
+        contact = self._clock.wall() - (self._clock.monotonic() - self._view.told)
+        raw = int(max(0.0, contact) * 1000).to_bytes(_TIME_BYTES, "big") + update.SerializeToString()
         partial = self._file.with_suffix(".part")
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,4 +81,4 @@ class Snapshot:
             partial.replace(self._file)
         except OSError as error:
             _log.warning("snapshot_not_written", extra={"error": str(error)})
-        self._written = (update.sequence, self._clock.monotonic())
+        self._written = (update.sequence, self._view.told)

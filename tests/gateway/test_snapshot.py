@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.builders import a_full_update, a_policy, a_view
+from tests.gateway.builders import a_full_update, a_policy, a_view, an_update
 from weft_common.clock import ManualClock
 from weft_gateway.fleet_view import FleetView
 from weft_gateway.snapshot import Snapshot
@@ -79,3 +79,38 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
     clock = ManualClock()
     keep(tmp_path / "new", a_view(clock), clock)
     assert (tmp_path / "new" / "fleet.binpb").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_router_told_just_before_it_went_is_kept_with_the_time_at_which_it_was_told(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+    view = a_view(clock)
+    snapshot = Snapshot(tmp_path, view, clock, LIFETIME)
+    view.apply(a_full_update(7, replicas=[]))
+    snapshot.look()
+    view.apply(a_full_update(8))
+    view.watched = False
+    clock.advance(400)
+    snapshot.look()
+    again = restored(tmp_path, clock)
+    assert again is not None
+    assert ([t.replica_id for t in again.targets("m")], again.sequence) == (["r-1"], 8)
+    clock.advance(201)
+    assert restored(tmp_path, clock) is None
+
+
+def test_its_age_counts_from_what_was_told_last_also_where_nothing_was_new(tmp_path: Path) -> None:
+    clock = ManualClock()
+    view = a_view(clock)
+    snapshot = Snapshot(tmp_path, view, clock, LIFETIME)
+    view.apply(a_full_update(7))
+    snapshot.look()
+    clock.advance(500)
+    view.apply(an_update(0, heard=("n-1",)))
+    snapshot.look()
+    clock.advance(500)
+    assert restored(tmp_path, clock) is not None
+    clock.advance(500)
+    snapshot.look()
+    assert restored(tmp_path, clock) is None
