@@ -54,7 +54,7 @@ class LocalQueue:
         """Wait for a slot for so long; None where there was none. Raises QueueFull."""
         if self._count >= self._limit:
             raise QueueFull(
-                f"{self._count} requests wait here already and no router can be reached; try again later.",
+                f"{self._count} requests wait here already, and no router hands out slots; try again later.",
                 retry_after=self.forecast(model),
                 metadata={"part": "router"},
             )

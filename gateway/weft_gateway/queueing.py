@@ -80,8 +80,9 @@ class Queueing:
                 self._metrics.by_itself.inc()
                 return Slot(found.choice, found.pick, waited=self._clock.monotonic() - began)
             if self._clock.monotonic() >= over:
+                why = self._routers.missing(ask.model)
                 raise WaitTooLong(
-                    f"'{ask.model}' is busy and no router can be reached; try again later.",
+                    f"'{ask.model}' is busy, and no router hands out its slots: {why.message}",
                     retry_after=self._local.forecast(ask.model),
                     metadata={"part": "router"},
                 )

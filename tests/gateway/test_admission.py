@@ -42,6 +42,7 @@ class FakeRouters:
     asked: list[tuple[str, list[str]]] = field(default_factory=list)
     hold: asyncio.Event | None = None
     slots: list[pb.AcquireSlotResponse] = field(default_factory=list)
+    lacking: PartUnavailable = field(default_factory=lambda: PartUnavailable("No router can be reached"))
     acquired: list[tuple[str, str, float, int]] = field(default_factory=list)
 
     async def route(self, model: str, *, max_wait: float, suspects: Sequence[str]) -> pb.RouteResponse:
@@ -66,7 +67,7 @@ class FakeRouters:
         return 0.001
 
     def missing(self, model: str) -> PartUnavailable:
-        return PartUnavailable("No router can be reached", metadata={"part": "router"})
+        return self.lacking
 
 
 ALICE = Principal("alice", 2.0, 1)
@@ -464,6 +465,22 @@ async def test_without_a_router_and_without_a_replica_left_it_says_what_is_missi
     world.fill()
     world.routers.meanwhile = lambda: world.view.gone(["r-1"])
     with pytest.raises(PartUnavailable, match="No router"):
+        await world.headers()
+
+
+@pytest.mark.parametrize(("is_left", "kind"), [(True, WaitTooLong), (False, PartUnavailable)])
+async def test_what_routers_lack_is_said_by_its_name(is_left: bool, kind: type[WeftError]) -> None:
+    world = World(FakeRouters(lacking=PartUnavailable("NATS is gone.", metadata={"part": "nats"})))
+    world.view.apply(a_full_update())
+    world.fill()
+
+    def meanwhile() -> None:
+        world.clock.advance(0 if not is_left else 100)
+        world.fill()
+        world.view.gone([] if is_left else ["r-1"])
+
+    world.routers.meanwhile = meanwhile
+    with pytest.raises(kind, match="NATS is gone"):
         await world.headers()
 
 
