@@ -12,7 +12,7 @@ from tests.e2e.stack import Stack, eventually, free_port
 pytestmark = pytest.mark.e2e
 
 SPREAD = "spread"
-EAST = {"WEFT_LABELS": "zone=east"}
+EAST = {"WEFT_NODE_LABELS": "zone=east"}
 
 
 @pytest.fixture(scope="module")

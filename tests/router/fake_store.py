@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.router.fake_leases import FakeLeases
 from weft_common.errors import PartUnavailable
-from weft_router.fleet.demand import OLDEST_DAYS, Asked, Slot
+from weft_router.fleet.demand import OLDEST_DAYS, Asked, Slot, slot_at
 from weft_router.fleet.entities import Changes, Model, Node, Replica, ReplicaState
 from weft_router.fleet.lease import Fence
 from weft_router.fleet.load_job import LoadJob, LoadState
@@ -37,6 +37,7 @@ class FakeStore:
     heard: dict[str, float] = field(default_factory=dict)
     gone_since: dict[str, float] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
     skew_seconds: float = 0.0
 
     def __post_init__(self) -> None:
@@ -169,8 +170,8 @@ class FakeDemand:
 
     async def note(self, asked: Collection[Asked]) -> None:
         self.store.reach()
-        oldest = max((a.slot.day for a in asked), default=0) - OLDEST_DAYS
-        self.asked = {a for a in self.asked | set(asked) if a.slot.day >= oldest}
+        today = slot_at(self.store.wall()).day
+        self.asked = {a for a in self.asked | set(asked) if today - OLDEST_DAYS <= a.slot.day <= today + 1}
 
     async def read(self, slots: Collection[Slot]) -> tuple[Asked, ...]:
         self.store.reach()

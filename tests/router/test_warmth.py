@@ -26,6 +26,7 @@ MORNINGS = WarmWindow("0 8 * * *", 3600.0, 2)
 class World:
     def __init__(self, *things: Node | Replica | Model | Policy, prewarm: bool = False) -> None:
         self.clock, self.store = ManualClock(now=EIGHT), FakeStore()
+        self.store.wall = self.clock.wall
         self.fleet = a_fleet(*things, now=0.0, heard=EIGHT)
         self.warmth = Warmth(
             fleet=self.fleet, store=self.store, clock=self.clock, rules=IdleRules(), prewarm=prewarm

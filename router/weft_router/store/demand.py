@@ -9,6 +9,11 @@ from weft_router.fleet.demand import OLDEST_DAYS, Asked, Slot
 Reading: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 
 _NOTE = "INSERT INTO demand (slot, day, model) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+# By the database's date: a leader whose clock is weeks ahead neither has all history deleted nor writes the future.
+_FORGET = """
+WITH today AS (SELECT floor(extract(epoch FROM clock_timestamp()) / 86400)::integer AS day)
+DELETE FROM demand USING today WHERE demand.day < today.day - $1 OR demand.day > today.day + 1
+"""
 _READ = """
 SELECT slot, day, model FROM demand
 WHERE (slot, day) IN (SELECT * FROM unnest($1::smallint[], $2::integer[])) ORDER BY slot, day, model
@@ -22,11 +27,10 @@ class DemandRows:
         self._connection = connection
 
     async def note(self, asked: Collection[Asked]) -> None:
-        """Write that models were asked for, and forget what is too old to tell anything."""
+        """Write that models were asked for, and forget what is too old to tell anything, or ahead."""
         async with self._connection() as connection, connection.transaction():
             await connection.executemany(_NOTE, [(a.slot.index, a.slot.day, a.model) for a in asked])
-            newest = max((a.slot.day for a in asked), default=0)
-            await connection.execute("DELETE FROM demand WHERE day < $1", newest - OLDEST_DAYS)
+            await connection.execute(_FORGET, OLDEST_DAYS)
 
     async def read(self, slots: Collection[Slot]) -> tuple[Asked, ...]:
         """What was asked for in these slots."""

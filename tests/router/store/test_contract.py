@@ -1,6 +1,7 @@
 """What every store does, real or fake."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +11,7 @@ import pytest
 
 from tests.router.builders import a_model, a_node, a_replica
 from tests.router.fake_store import FakeStore
-from weft_router.fleet.demand import Asked, Slot
+from weft_router.fleet.demand import Asked, Slot, slot_at
 from weft_router.fleet.entities import Changes, NodeState, ReplicaState, Share
 from weft_router.fleet.fleet import Fleet
 from weft_router.fleet.policy import Policy, RoutePolicy
@@ -213,13 +214,23 @@ async def test_policies_come_and_go(store: Store, keep_alive: float | None, prew
 
 
 async def test_demand_is_noted_once_read_by_slot_and_forgotten_after_three_weeks(store: Store) -> None:
-    monday, tuesday = Slot(20_000, 32), Slot(20_001, 32)
+    today = slot_at(time.time()).day
+    monday, tuesday = Slot(today - 20, 32), Slot(today - 19, 32)
     await store.demand.note([Asked("m", monday), Asked("n", monday)])
-    await store.demand.note([Asked("m", monday), Asked("m", tuesday), Asked("m", Slot(20_000, 33))])
-    assert await store.demand.read([monday, Slot(20_001, 33)]) == (Asked("m", monday), Asked("n", monday))
+    await store.demand.note([Asked("m", monday), Asked("m", tuesday), Asked("m", Slot(today - 20, 33))])
+    assert await store.demand.read([monday, Slot(today - 19, 33)]) == (Asked("m", monday), Asked("n", monday))
     assert await store.demand.read([]) == ()
-    await store.demand.note([Asked("m", Slot(20_022, 32))])
-    assert await store.demand.read([monday, tuesday]) == (Asked("m", tuesday),)
+    before = Slot(today - 22, 32)
+    await store.demand.note([Asked("m", before), Asked("m", Slot(today, 32))])
+    assert await store.demand.read([before, tuesday]) == (Asked("m", tuesday),)
+
+
+async def test_a_leader_whose_clock_is_ahead_costs_no_history_and_writes_none(store: Store) -> None:
+    today = slot_at(time.time()).day
+    known, ahead = Slot(today - 1, 32), Slot(today + 60, 32)
+    await store.demand.note([Asked("m", known)])
+    await store.demand.note([Asked("m", ahead)])
+    assert await store.demand.read([known, ahead]) == (Asked("m", known),)
 
 
 async def test_a_name_is_one_nodes_until_the_node_is_removed(store: Store) -> None:
