@@ -80,6 +80,10 @@ class RunningBackend:
         """Call the typed api."""
         message = pb.Message(role=pb.ROLE_USER, content=say)
         request = pb.ChatRequest(model="m", messages=[message], sampling=pb.Sampling(**sampling))
+        return self.typed(request, metadata)
+
+    def typed(self, request: pb.ChatRequest, metadata: Mapping[str, str] | None = None) -> Any:
+        """Call the typed api with any request."""
         return self.client(**(metadata or {})).stream(CHAT, request, pb.ChatResponse)
 
     def backend(self, secret: str = SECRET) -> BackendServiceStub:

@@ -4,10 +4,17 @@ import math
 from collections.abc import Callable
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from weft_common.errors import EngineFailed, InvalidRequest
 from weft_proto.pb.weft.inference.v1 import inference_service_pb2 as pb
-from weft_worker.dialects.typed import read_chat_request, write_delta, write_failure, write_finish
+from weft_worker.dialects.typed import (
+    read_chat_request,
+    read_keep_alive,
+    write_delta,
+    write_failure,
+    write_finish,
+)
 from weft_worker.engines.base import Finished, FinishReason, Generation, Message, Role, Sampling, Usage
 
 USER = pb.Message(role=pb.ROLE_USER, content="Hi")
@@ -46,6 +53,23 @@ def test_everything_arrives() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (None, None),
+        (Duration(), 0.0),
+        (Duration(seconds=90, nanos=500_000_000), 90.5),
+        (Duration(seconds=-1), -1.0),
+        (Duration(nanos=-5), -1.0),
+        (Duration(seconds=-(2**62)), -1.0),
+    ],
+)
+def test_how_long_a_model_stays_is_seconds_or_for_ever_or_left_open(
+    said: Duration | None, seconds: float | None
+) -> None:
+    assert read_keep_alive(pb.ChatRequest(messages=[USER], keep_alive=said)) == seconds
+
+
+@pytest.mark.parametrize(
     ("spoil", "field"),
     [
         (lambda r: r.ClearField("messages"), "messages"),
@@ -57,6 +81,7 @@ def test_everything_arrives() -> None:
         (lambda r: setattr(r.sampling, "max_tokens", 0), "sampling.max_tokens"),
         (lambda r: setattr(r.sampling, "frequency_penalty", 3), "sampling.frequency_penalty"),
         (lambda r: setattr(r.sampling, "presence_penalty", -3), "sampling.presence_penalty"),
+        (lambda r: setattr(r.keep_alive, "seconds", 367 * 86400), "keep_alive"),
         (lambda r: r.sampling.stop.extend("abcdefghijklmnopq"), "sampling.stop"),
     ],
 )

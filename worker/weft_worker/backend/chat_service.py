@@ -8,7 +8,13 @@ from weft_common.rpc import Method, current_call, upb_stream
 from weft_proto.pb.weft.inference.v1 import inference_service_pb2 as pb
 from weft_worker.backend.inference import Inference
 from weft_worker.backend.run import Failed
-from weft_worker.dialects.typed import read_chat_request, write_delta, write_failure, write_finish
+from weft_worker.dialects.typed import (
+    read_chat_request,
+    read_keep_alive,
+    write_delta,
+    write_failure,
+    write_finish,
+)
 from weft_worker.engines.base import Delta, Finished
 
 _CHAT = "/weft.inference.v1.InferenceService/Chat"
@@ -28,6 +34,7 @@ class _Chat:
         call = current_call()
         with self._inference.visit(call, "Chat") as visit:
             generation = read_chat_request(request)
+            self._inference.wish_keep_alive(read_keep_alive(request))
             async with aclosing(self._inference.generate(call, visit, generation)) as events:
                 async for event in events:
                     yield _write(event)

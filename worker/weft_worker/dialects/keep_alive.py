@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from weft_common.duration import parse_duration
 
 FOR_EVER = -1.0
-_MAX_SECONDS = 366 * 86400.0
+MAX_SECONDS = 366 * 86400.0
 
 
 def _seconds(value: object) -> object:
@@ -20,7 +20,7 @@ def _seconds(value: object) -> object:
         sign, text = (-1, value.strip()[1:]) if value.strip().startswith("-") else (1, value)
         read = parse_duration(text)
         value = sign * read.total_seconds() if isinstance(read, timedelta) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _MAX_SECONDS:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= MAX_SECONDS:
         raise PydanticCustomError(
             "keep_alive",
             "Should be a number of seconds or a duration such as '5m', at most a year; -1 is for ever",

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 
+from google.protobuf.duration_pb2 import Duration
+
 from weft_common.errors import FieldViolation, InvalidRequest, WeftError
 from weft_proto.pb.weft.inference.v1 import inference_service_pb2 as pb
+from weft_worker.dialects.keep_alive import FOR_EVER, MAX_SECONDS
 from weft_worker.engines.base import Finished, FinishReason, Generation, Message, Role, Sampling
 
 _ROLES: Mapping[int, Role] = {
@@ -26,6 +29,14 @@ def read_chat_request(request: pb.ChatRequest) -> Generation:
         raise InvalidRequest(f"{message}.", violations=violations)
     messages = (Message(_ROLES[message.role], message.content, message.name) for message in request.messages)
     return Generation(tuple(messages), _sampling(request.sampling))
+
+
+def read_keep_alive(request: pb.ChatRequest) -> float | None:
+    """How long its model shall stay loaded once nobody uses it, in seconds or FOR_EVER; None leaves it open."""
+    if not request.HasField("keep_alive"):
+        return None
+    seconds = _seconds(request.keep_alive)
+    return FOR_EVER if seconds < 0 else seconds
 
 
 def write_delta(text: str) -> bytes:
@@ -63,8 +74,15 @@ def _violations(request: pb.ChatRequest) -> Iterator[FieldViolation]:
     yield from _outside("frequency_penalty", sampling, -2, 2)
     yield from _outside("presence_penalty", sampling, -2, 2)
     yield from _outside("max_tokens", sampling, 1, 2**31 - 1)
+    if request.HasField("keep_alive") and not _seconds(request.keep_alive) <= MAX_SECONDS:
+        yield FieldViolation("keep_alive", "Should be 366 days at most; below 0 is for ever")
     if len(sampling.stop) > _MAX_STOP_COUNT:
         yield FieldViolation("sampling.stop", f"At most {_MAX_STOP_COUNT} strings are allowed")
+
+
+def _seconds(duration: Duration) -> float:
+    # Not by its own methods, which raise for what is out of bounds.
+    return float(duration.seconds + duration.nanos / 1e9)
 
 
 def _outside(field: str, sampling: pb.Sampling, low: int, high: int) -> Iterator[FieldViolation]:

@@ -17,6 +17,7 @@ __all__ = (
     "Usage",
 )
 
+import datetime
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -136,6 +137,14 @@ class ChatRequest(betterproto2.Message):
     sampling: "Sampling | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
     How to choose tokens and when to stop.
+    """
+
+    keep_alive: "datetime.timedelta | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long the model shall stay loaded once nobody uses it, up to 366 days; below 0 is for ever, and unset leaves it
+    to its policy.
     """
 
 
@@ -347,6 +356,9 @@ class InferenceServiceStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         ):
             yield response
+
+
+from ....google import protobuf as ___google__protobuf__
 
 
 class InferenceServiceBase(betterproto2_grpclib.ServiceBase):
