@@ -40,6 +40,11 @@ class LoadView:
         self.last_used = now
         return number
 
+    @property
+    def latest_pick(self) -> int:
+        """The number of the last pick; 0 before the first."""
+        return self._next_pick - 1
+
     def take_back(self, number: int) -> None:
         """Forget a pick that will never reach the replica."""
         self._uncovered.pop(number, None)
@@ -71,7 +76,8 @@ class LoadView:
         """Whether it has said nothing for a while, or covers no pick, although others report."""
         if now - self._report_time <= MUTE_SECONDS:
             return False
-        since = self._flow_since(now)
+        # Idle agents report every second only; in between, one that hangs must not seem well.
+        since = self.flow.since(now) if self.flow is not None else None
         if since is None or self.flow is None:
             return False
         last = self._report_time

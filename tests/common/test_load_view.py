@@ -115,3 +115,14 @@ def test_an_idle_node_may_be_silent_for_longer() -> None:
     view.report(0, contiguous=0, beyond=[], now=0.0)
     assert not view.is_unheard(2.0)
     assert view.is_unheard(2.1)
+
+
+def test_one_that_hangs_is_mute_also_between_the_reports_of_idle_nodes() -> None:
+    flows, view = flowing()
+    flows.of("n").report(0.0)
+    view.report(4, contiguous=0, beyond=[], now=0.0)
+    for second in range(10):
+        flows.of("idle").report(float(second))
+    assert view.is_mute(9.0)
+    assert view.is_mute(9.9)
+    assert not view.is_mute(11.1)

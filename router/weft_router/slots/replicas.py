@@ -12,6 +12,7 @@ from weft_router.slots.core.pace import ahead_count
 
 # Where nothing was measured and no reports come, a request is taken to have ended after so long.
 _UNKNOWN_SERVICE_SECONDS = 1.0
+_LOOKS = 4
 
 
 @dataclass(slots=True)
@@ -75,8 +76,10 @@ class Granting:
         found = [self._candidate(replica, node, service_seconds, now) for replica, node in places]
         return [c for c in found if c.limit] or found
 
-    def grant(self, candidates: Sequence[Candidate], principal: str, now: float) -> Grant | None:
-        """Hand out the best free slot; None where there is none."""
+    def grant(
+        self, candidates: Sequence[Candidate], principal: str, now: float, others: Sequence[Replica] = ()
+    ) -> Grant | None:
+        """Hand out the best free slot; None where there is none. A fallback may be one of the others as well."""
         choice: Choice[Candidate] | None = choose(candidates, self.router_id, slots=lambda c: c.limit)
         if choice is None or choice.primary.in_flight_count >= choice.primary.limit:
             return None
@@ -85,7 +88,8 @@ class Granting:
         chosen.in_flight_count += 1
         self._grants.setdefault(chosen.replica_id, {})[number] = principal
         self._granted[principal] += 1
-        return Grant(number, chosen.replica, choice.fallback.replica if choice.fallback else None)
+        fallback = choice.fallback.replica if choice.fallback else self._one_of(others, chosen, now)
+        return Grant(number, chosen.replica, fallback)
 
     def give_back(self, grant: Grant) -> None:
         """Free a slot whose pick will never be sent."""
@@ -101,6 +105,18 @@ class Granting:
             del self._loads[replica_id]
         self._granted = +self._granted
         return gone
+
+    def _one_of(self, others: Sequence[Replica], chosen: Candidate, now: float) -> Replica | None:
+        """Another one, by turns: the least busy of a few that speak, since looking at all would take too long."""
+        start = chosen.load.latest_pick * _LOOKS
+        looked_at = [others[(start + n) % len(others)] for n in range(min(_LOOKS, len(others)))]
+        found = [r for r in looked_at if r.id != chosen.replica_id]
+        speaking = [r for r in found if not self._load(r).is_mute(now)]
+        return min(
+            speaking or found,
+            key=lambda r: self._load(r).in_flight_count(now) / max(1, r.slot_count),
+            default=None,
+        )
 
     def _settle(self, replica_id: str, load: LoadView) -> set[str]:
         grants = self._grants.get(replica_id, {})

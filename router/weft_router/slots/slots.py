@@ -2,8 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from weft_common.clock import Clock
@@ -13,14 +13,17 @@ from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_router.fleet.entities import Node, Replica
 from weft_router.fleet.fleet import Fleet
 from weft_router.slots.core.fair_queue import Claim, FairQueue, Wait
-from weft_router.slots.core.tally import Tally, Told
+from weft_router.slots.core.tally import Told
 from weft_router.slots.metrics import SlotMetrics
+from weft_router.slots.model_slots import ModelSlots, Standing
 from weft_router.slots.replicas import Candidate, Grant, Granting
 from weft_router.slots.rules import QueueRules
 
 # Until something was measured; a caller that comes back too early is told better.
 _UNKNOWN_RETRY_SECONDS = 1.0
 _LATEST_RETRY_SECONDS = 600.0
+# Beside changes of the fleet, which show at once: who was heard from lately.
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +33,6 @@ class Served:
     grant: Grant
     position: int
     waited: float
-
-
-@dataclass(slots=True)
-class ModelSlots:
-    """One model: who waits, who works, what is handed out. State: all of it; `answers` are those to whom waits."""
-
-    granting: Granting
-    queue: FairQueue = field(default_factory=FairQueue)
-    tally: Tally = field(default_factory=Tally)
-    answers: dict[Wait, asyncio.Future[Grant | None]] = field(default_factory=dict)
-
-    def under_way(self, principal: str) -> tuple[int, float]:
-        """What a principal has at replicas or on its way there."""
-        count, running = self.tally.in_flight(principal)
-        return count + self.granting.uncovered_count(principal), running
-
-    def note(self, principal: str) -> None:
-        """Tell the queue of it."""
-        self.queue.note(principal, self.under_way(principal))
 
 
 class Slots:
@@ -80,10 +64,12 @@ class Slots:
         began = self._clock.monotonic()
         slots = self._model(model)
         max_wait = min(max_wait, self._rules.wait_seconds)
-        wait, position = self._enter(model, slots, claim, max_wait)
+        candidates = None if len(slots.queue) else self._candidates(model, slots)
+        wait, position = self._enter(model, slots, claim, max_wait, candidates or ())
         answer = slots.answers[wait] = asyncio.get_running_loop().create_future()
         try:
-            self._hand_out(model, slots)
+            if candidates is not None:
+                self._hand_out_of(slots, candidates)
             grant = await self._answered(answer, max_wait, model, claim)
         except asyncio.CancelledError:
             if answer.done() and not answer.cancelled() and answer.exception() is None:
@@ -103,14 +89,14 @@ class Slots:
     def report(self, report: reports_pb2.LoadReport) -> None:
         """Take a worker's word on what its replicas do, and hand out what has become free."""
         self._flows.of(report.node_id).report(self._clock.monotonic())
-        touched = {}
+        touched: dict[str, list[str]] = {}
         for entry in report.replicas:
             replica = self._fleet.replicas.get(entry.replica_id)
             if replica is not None:
-                touched[replica.model] = slots = self._model(replica.model)
-                self._take(slots, replica, entry)
-        for model, slots in touched.items():
-            self._hand_out(model, slots)
+                touched.setdefault(replica.model, []).append(replica.id)
+                self._take(self._model(replica.model), replica, entry)
+        for model, replica_ids in touched.items():
+            self._hand_out_at(model, self._model(model), replica_ids)
 
     def stir(self) -> None:
         """Look again at what the fleet has, for those who wait."""
@@ -128,12 +114,12 @@ class Slots:
         """The queues of models that somebody waits for, with the slots that there are."""
         for model, slots in self._models.items():
             if len(slots.queue):
-                yield model, slots.queue, sum(replica.slot_count for replica, _ in self._places(model))
+                yield model, slots.queue, self._standing(model, slots).slot_count
 
     def forecast(self, model: str, claim: Claim) -> float:
         """Seconds until a newcomer is likely to have a slot."""
-        slot_count = sum(replica.slot_count for replica, _ in self._places(model))
-        seconds = self._model(model).queue.forecast(claim, slot_count).seconds
+        slots = self._model(model)
+        seconds = slots.queue.forecast(claim, self._standing(model, slots).slot_count).seconds
         return _UNKNOWN_RETRY_SECONDS if seconds is None else seconds
 
     def _model(self, name: str) -> ModelSlots:
@@ -142,14 +128,18 @@ class Slots:
             found = self._models[name] = ModelSlots(Granting(self.router_id, self._flows))
         return found
 
-    def _enter(self, model: str, slots: ModelSlots, claim: Claim, max_wait: float) -> tuple[Wait, int]:
+    def _enter(
+        self,
+        model: str,
+        slots: ModelSlots,
+        claim: Claim,
+        max_wait: float,
+        candidates: Sequence[Candidate],
+    ) -> tuple[Wait, int]:
         """Take a place in the queue, or refuse at once what would be refused in the end."""
-        free = not len(slots.queue) and any(
-            c.in_flight_count < c.limit for c in self._candidates(model, slots)
-        )
         position = 0
-        if not free:
-            slot_count = sum(replica.slot_count for replica, _ in self._places(model))
+        if not _any_free(candidates):
+            slot_count = self._standing(model, slots).slot_count
             forecast = slots.queue.forecast(claim, slot_count)
             position = forecast.position
             if forecast.is_longer(max_wait, slot_count):
@@ -207,20 +197,35 @@ class Slots:
             slots.note(principal)
 
     def _hand_out(self, model: str, slots: ModelSlots) -> None:
-        """Give free slots to those whose turn it is; where no replica is ready, tell everybody."""
+        """Look at all replicas for those who wait."""
+        if len(slots.queue):
+            self._hand_out_of(slots, self._candidates(model, slots))
+
+    def _hand_out_at(self, model: str, slots: ModelSlots, replica_ids: Iterable[str]) -> None:
+        """Look at these replicas only."""
         if not len(slots.queue):
             return
-        candidates = self._candidates(model, slots)
+        standing = self._standing(model, slots)
+        places = [standing.places[i] for i in replica_ids if i in standing.places]
+        now = self._clock.monotonic()
+        candidates = slots.granting.candidates(places, slots.queue.service.value, now)
+        if candidates or not standing.places:
+            self._hand_out_of(slots, candidates, standing.replicas)
+
+    def _hand_out_of(
+        self, slots: ModelSlots, candidates: Sequence[Candidate], others: Sequence[Replica] = ()
+    ) -> None:
+        """Give free slots to those whose turn it is; where no replica is ready, tell everybody."""
         if not candidates:
             for wait, answer in list(slots.answers.items()):
                 slots.queue.remove(wait)
                 _tell(answer, None)
             return
         now = self._clock.monotonic()
-        while len(slots.queue) and any(c.in_flight_count < c.limit for c in candidates):
+        while len(slots.queue) and _any_free(candidates):
             wait = slots.queue.take()
             principal = wait.claim.principal
-            _tell(slots.answers[wait], slots.granting.grant(candidates, principal, now))
+            _tell(slots.answers[wait], slots.granting.grant(candidates, principal, now, others))
             slots.note(principal)
 
     def _give_back(self, model: str, slots: ModelSlots, grant: Grant | None) -> None:
@@ -229,9 +234,20 @@ class Slots:
             self._hand_out(model, slots)
 
     def _candidates(self, model: str, slots: ModelSlots) -> list[Candidate]:
-        return slots.granting.candidates(
-            self._places(model), slots.queue.service.value, self._clock.monotonic()
-        )
+        slots.standing = None
+        places = self._standing(model, slots).places.values()
+        return slots.granting.candidates(places, slots.queue.service.value, self._clock.monotonic())
+
+    def _standing(self, model: str, slots: ModelSlots) -> Standing:
+        now, known = self._clock.monotonic(), slots.standing
+        if known is not None and known.sequence == self._fleet.sequence and now < known.until:
+            return known
+        places = {replica.id: (replica, node) for replica, node in self._places(model)}
+        replicas = tuple(replica for replica, _ in places.values())
+        slot_count = sum(replica.slot_count for replica in replicas)
+        found = Standing(self._fleet.sequence, now + _LOOK_SECONDS, places, replicas, slot_count)
+        slots.standing = found
+        return found
 
     def _places(self, model: str) -> list[tuple[Replica, Node]]:
         """Ready replicas on nodes that were heard from lately; all of them where none was."""
@@ -275,6 +291,10 @@ def _weight(slots: ModelSlots) -> tuple[int, float]:
     if wait is None:
         return (-(1 << 31), 0.0)
     return (-wait.claim.priority, slots.queue.crowd(wait.claim) - 1 / wait.claim.weight)
+
+
+def _any_free(candidates: Iterable[Candidate]) -> bool:
+    return any(c.in_flight_count < c.limit for c in candidates)
 
 
 def _tell(answer: asyncio.Future[Grant | None], grant: Grant | None) -> None:

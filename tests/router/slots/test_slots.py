@@ -302,3 +302,28 @@ async def test_while_no_reports_come_grants_are_taken_to_end_at_the_pace_of_serv
     world.clock.advance(2.5)
     world.slots.stir()
     assert await waiting is not None
+
+
+async def test_what_a_report_frees_has_another_replica_to_fall_back_on() -> None:
+    world = World("x", "y", "z")
+    for replica in ("x", "y", "z"):
+        world.report(replica, busy=2)
+    waiting = [await begun(world.served()) for _ in range(3)]
+    for replica in ("x", "y", "z"):
+        world.report(replica, busy=1)
+    grants = [served.grant for task in waiting if (served := await task)]
+    assert [g.replica.id for g in grants] == ["x", "y", "z"]
+    assert all(g.fallback and g.fallback.id != g.replica.id for g in grants)
+
+
+async def test_a_replica_that_comes_while_others_are_full_is_for_those_who_wait_already() -> None:
+    world = World("x")
+    world.report(busy=2)
+    first = await begun(world.served())
+    world.fleet.apply(Changes(sequence=9, replicas=(replace(a_replica("y"), slot_count=1),)), now=0)
+    second = await begun(world.served(B))
+    assert not second.done(), "it went before the one who waits"
+    world.slots.stir()
+    await settled()
+    assert (first.done(), second.done()) == (True, False)
+    second.cancel()
