@@ -16,6 +16,7 @@ from weft_common.event_stream import measure_events, open_journal
 from weft_common.events import Journal
 from weft_common.metrics import new_registry, serving_metrics
 from weft_common.rpc import RpcServer, upb_unary
+from weft_common.waiting_view import WaitingView
 from weft_gateway import check
 from weft_gateway.admission import Admission
 from weft_gateway.fleet_view import FleetView
@@ -28,8 +29,7 @@ from weft_gateway.routers import Routers, open_routers
 from weft_gateway.settings import GatewaySettings
 from weft_gateway.snapshot import Snapshot
 from weft_gateway.telling import TellingAdmission
-from weft_gateway.waiting_view import WaitingView
-from weft_gateway.watch import follow_fleet, follow_loads, follow_waiting
+from weft_gateway.watch import follow_fleet, follow_loads
 from weft_proto.pb.weft.dialect.v1 import openai_service_pb2
 
 _KNOWLEDGE_SECONDS = 3.0
@@ -71,7 +71,7 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
             background(
                 follow_fleet(routers, view, synced),
                 follow_loads(bus, view, door.local.stir_all),
-                follow_waiting(bus, door.waiting),
+                door.waiting.follow(bus),
                 keys.follow(),
                 snapshot.keep(),
                 _announce(server, settings.listen, synced),

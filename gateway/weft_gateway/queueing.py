@@ -8,12 +8,12 @@ from weft_common.choice import Choice
 from weft_common.clock import Clock
 from weft_common.errors import WaitTooLong
 from weft_common.load_view import LoadView
+from weft_common.waiting_view import WaitingView
 from weft_gateway.fleet_view import FleetView, Target
 from weft_gateway.local_queue import LocalQueue
 from weft_gateway.metrics import AdmissionMetrics
 from weft_gateway.routers import Routers
 from weft_gateway.slot import Ask, Slot
-from weft_gateway.waiting_view import WaitingView
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_proto.pb.weft.types.v1 import node_pb2, replica_pb2
 

@@ -10,11 +10,9 @@ from weft_common.bus import Bus
 from weft_common.errors import WeftError
 from weft_gateway.fleet_view import FleetView
 from weft_gateway.routers import Routers
-from weft_gateway.waiting_view import WaitingView
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 
 _LOADS = "weft.load.*"
-_WAITING = "weft.waiting.*"
 _RETRY_SECONDS = 0.1
 
 _log = logging.getLogger(__name__)
@@ -55,17 +53,4 @@ async def follow_loads(bus: Bus, view: FleetView, stir: Callable[[], None]) -> N
         stir()
 
     async with bus.subscribe(_LOADS, take):
-        await asyncio.Event().wait()
-
-
-async def follow_waiting(bus: Bus, view: WaitingView) -> None:
-    """Take routers' word on who waits for ever."""
-
-    async def take(payload: bytes) -> None:
-        try:
-            view.take(reports_pb2.WaitingReport.FromString(payload))
-        except DecodeError:
-            _log.warning("waiting_report_malformed", extra={"bytes": len(payload)})
-
-    async with bus.subscribe(_WAITING, take):
         await asyncio.Event().wait()

@@ -11,6 +11,7 @@ from weft_common.clock import Clock, SystemClock
 from weft_common.event_stream import measure_events
 from weft_common.events import Journal
 from weft_common.metrics import new_registry
+from weft_common.waiting_view import WaitingView
 from weft_router.catalog import Catalog
 from weft_router.events.reader import EventReader
 from weft_router.fleet.fleet import Fleet
@@ -28,7 +29,6 @@ from weft_router.slots.slots import Slots
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
 from weft_router.unloads import Unloads
-from weft_router.waiting_view import WaitingView
 from weft_router.warmth import Warmth
 
 

@@ -13,6 +13,7 @@ from tests.gateway.builders import a_full_update, a_model, a_node, a_policy, a_r
 from weft_common.clock import ManualClock
 from weft_common.errors import ModelNotFound, NoCapacity, PartUnavailable, WaitTooLong, WeftError
 from weft_common.ticket import replica_name, verify
+from weft_common.waiting_view import WaitingView
 from weft_gateway.admission import Admission, Admitted
 from weft_gateway.fleet_view import FleetView, Target
 from weft_gateway.keys import Principal
@@ -21,7 +22,6 @@ from weft_gateway.metrics import AdmissionMetrics
 from weft_gateway.queueing import Queueing
 from weft_gateway.settings import GatewaySettings
 from weft_gateway.slot import Ask
-from weft_gateway.waiting_view import WaitingView
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_proto.pb.weft.types.v1 import replica_pb2
