@@ -68,6 +68,10 @@ EVENT_NAMES: Mapping[str, EventName] = {
         EventKind.REPLICA, "a replica that hung is of use again", "`before`, what was wrong"
     ),
     "replica_replaced": EventName(EventKind.REPLICA, "a replica that hangs is stopped by force", ""),
+    "replica_unreachable": EventName(
+        EventKind.REPLICA, "no connection to a replica comes about that is well by its worker's word", ""
+    ),
+    "replica_reached": EventName(EventKind.REPLICA, "a replica that was out of reach answers again", ""),
     "leader_elected": EventName(
         EventKind.LEADER, "a router leads in something from now on", "`lease`, `epoch`"
     ),

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from weft_common.choice import Choice, choose
 from weft_common.clock import Clock
-from weft_common.errors import ModelNotFound, PartUnavailable
+from weft_common.errors import ModelNotFound, NoCapacity, PartUnavailable
 from weft_common.ticket import Ticket, replica_name, sign
 from weft_gateway.affinity import Affinity
 from weft_gateway.fleet_view import FleetView, Target
@@ -119,6 +119,11 @@ class Admission:
         over = self._clock.monotonic() + max_wait
         try:
             answer = await self._routers.route(model, max_wait=max_wait, suspects=self._view.suspects(model))
+        except NoCapacity:
+            # There is room for no other, and by its worker's word this one is well.
+            if unreached := self._view.unreached_targets(model):
+                return unreached
+            raise
         except PartUnavailable as error:
             # Nobody can tell whether these live; trying them is better than refusing.
             if targets := self._any_targets(model):

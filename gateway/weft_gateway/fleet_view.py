@@ -178,8 +178,12 @@ class FleetView:
         return [t for t in found if not t.load.is_mute(now)] or found
 
     def silent_targets(self, model: str) -> list[Target]:
-        """Ready replicas of the model whose nodes were not heard from lately."""
+        """Ready replicas of the model whose nodes were not heard from lately, or that no router gets through to."""
         return [t for t in self._targets.get(model, ()) if self._silent(t)]
+
+    def unreached_targets(self, model: str) -> list[Target]:
+        """Those among them whose nodes are heard from, though no router gets through to the replicas."""
+        return [t for t in self.silent_targets(model) if t.replica.unreachable and not self._unheard(t)]
 
     def last_targets(self, model: str) -> list[Target]:
         """All that may still run of the model, whatever is said of it or of its node: for want of anybody to ask."""
@@ -221,6 +225,9 @@ class FleetView:
         return 0 < update.sequence <= self.sequence
 
     def _silent(self, target: Target) -> bool:
+        return bool(target.replica.unreachable) or self._unheard(target)
+
+    def _unheard(self, target: Target) -> bool:
         if target.node.state == node_pb2.NODE_STATE_UNHEALTHY:
             return True
         heard = self._heard.get(target.node.id, float("-inf"))

@@ -80,6 +80,7 @@ def replica_pb(replica: Replica) -> replica_pb2.Replica:
         ],
         awaits_memory=not replica.begun,
         problem=replica.problem,
+        unreachable=replica.unreachable,
     )
     if replica.load_seconds:
         message.load_duration.FromMicroseconds(int(replica.load_seconds * 1e6))
@@ -181,6 +182,7 @@ def replica_of(raw: bytes) -> Replica:
         shares=tuple(Share(s.device_id, s.size_bytes) for s in message.shares),
         begun=not message.awaits_memory,
         load_seconds=message.load_duration.ToMicroseconds() / 1e6,
+        unreachable=message.unreachable,
     )
 
 

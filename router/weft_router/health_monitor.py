@@ -6,6 +6,8 @@ one backend says nothing against its machine.
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from weft_common.clock import Clock
@@ -20,6 +22,7 @@ from weft_router.leases import Lease
 from weft_router.store.protocol import StaleLeader
 from weft_router.sync import FleetSync
 
+_OUT_OF_REACH = "its worker says that it is well, and no connection to it comes about"
 _CUT_OFF = (
     "it reaches hardly any replica, of which workers say that they are well: another router may see more"
 )
@@ -49,6 +52,16 @@ class Removing(Protocol):
         ...
 
 
+class Marking(Protocol):
+    """What the monitor needs of the store."""
+
+    async def put_replica(
+        self, replica: Replica, *, seen: int | None = None, fence: Fence | None = None
+    ) -> None:
+        """Write a replica unless it has changed since; raises StaleLeader."""
+        ...
+
+
 class HealthMonitor:
     """State: the checkups, and `_fence`, the term that they belong to."""
 
@@ -60,6 +73,7 @@ class HealthMonitor:
         sync: FleetSync,
         probe: Asking,
         unloads: Removing,
+        store: Marking,
         clock: Clock,
         rules: CheckupRules,
         journal: Journal,
@@ -69,6 +83,7 @@ class HealthMonitor:
         self._sync = sync
         self._probe = probe
         self._unloads = unloads
+        self._store = store
         self._clock = clock
         self._journal = journal
         self._checkups = Checkups(rules)
@@ -100,7 +115,7 @@ class HealthMonitor:
         """Check one replica and do what follows; nothing escapes to the task group."""
         finding: Finding | None = None
         try:
-            finding = await self._probe.ask(replica, anew=bool(replica.problem))
+            finding = await self._probe.ask(replica, anew=bool(replica.problem or replica.unreachable))
         except WeftError as error:
             _log.warning("check_interrupted", extra={"replica": replica.id, "error": str(error)})
         finally:
@@ -124,6 +139,9 @@ class HealthMonitor:
             return
         node = self._fleet.nodes.get(row.node_id)
         about = {"model": row.model, "node": node.name if node else "", "replica_id": row.id}
+        if verdict in (Verdict.OUT_OF_REACH, Verdict.BACK):
+            await self._mark(row, verdict, fence, about)
+            return
         _log.warning("replica_taken_away", extra=about | {"verdict": verdict.name, "why": row.problem})
         if verdict is Verdict.LOST:
             await self._unloads.give_up(row, fence=fence)
@@ -131,3 +149,18 @@ class HealthMonitor:
         else:
             await self._unloads.unload([row], force=True, fence=fence)
             self._journal.tell(EventKind.REPLICA, "replica_replaced", row.problem or "it hangs", **about)
+
+    async def _mark(
+        self, row: Replica, verdict: Verdict, fence: Fence | None, about: Mapping[str, str]
+    ) -> None:
+        """Have requests go elsewhere where they can, or let them come again."""
+        away = verdict is Verdict.OUT_OF_REACH
+        marked = replace(row, unreachable=_OUT_OF_REACH if away else "")
+        await self._store.put_replica(marked, seen=self._fleet.sequence, fence=fence)
+        await self._sync.after_write()
+        what = "replica_unreachable" if away else "replica_reached"
+        _log.warning(what, extra=about)
+        if away:
+            self._journal.tell(EventKind.REPLICA, "replica_unreachable", _OUT_OF_REACH, **about)
+        else:
+            self._journal.tell(EventKind.REPLICA, "replica_reached", "it answers", **about)

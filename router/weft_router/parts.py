@@ -190,6 +190,7 @@ def _monitor(base: Base, probe: Probe, unloads: Unloads) -> HealthMonitor:
         sync=base.sync,
         probe=probe,
         unloads=unloads,
+        store=base.store,
         clock=base.clock,
         rules=base.settings.checkup_rules(),
         journal=base.journal,

@@ -268,6 +268,15 @@ async def test_a_silent_replica_is_looked_at_first_and_used_where_nobody_can_loo
     assert (await world.headers())["x-weft-destination"] == "127.0.0.1:7"
 
 
+async def test_where_there_is_no_room_for_another_one_what_no_router_gets_through_to_is_tried() -> None:
+    world = World(FakeRouters(error=NoCapacity("full")))
+    world.view.apply(a_full_update(replicas=[a_replica(unreachable="no way")]))
+    assert (await world.headers())["x-weft-destination"] == "127.0.0.1:7"
+    world.clock.advance(31)
+    with pytest.raises(NoCapacity):
+        await world.headers()
+
+
 async def test_a_refusal_that_is_no_outage_is_no_reason_to_try_a_silent_replica() -> None:
     world = World(FakeRouters(error=NoCapacity("full")))
     world.view.apply(a_full_update())

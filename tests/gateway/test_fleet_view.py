@@ -39,6 +39,14 @@ def test_anything_less_is_no_target(fields: dict[str, Any]) -> None:
     assert targets(view) == []
 
 
+def test_what_is_out_of_reach_is_used_where_there_is_nothing_else() -> None:
+    view = a_view()
+    view.apply(a_full_update(replicas=[a_replica(unreachable="no way")]))
+    assert targets(view) == []
+    assert [t.replica_id for t in view.silent_targets("m")] == ["r-1"]
+    assert view.suspects("m") == ["r-1"]
+
+
 def test_changes_follow_in_any_order() -> None:
     view = a_view()
     view.apply(an_update(1, replicas=[a_replica()]))

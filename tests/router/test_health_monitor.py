@@ -84,6 +84,7 @@ class World:
             sync=self.sync,
             probe=self.probe,
             unloads=self.unloads,
+            store=self.store,
             clock=self.clock,
             rules=CheckupRules(),
             journal=self.journal,
@@ -192,3 +193,26 @@ async def test_a_leader_that_cannot_connect_takes_nothing_away_and_leaves_the_le
     assert [e.what for e in world.journal.waiting] == ["leader_elected", "leader_stepped_down"]
     row = await world.store.leases.hold("health", "elsewhere", ttl=timedelta(seconds=4))
     assert row.holder == "elsewhere"
+
+
+async def test_what_nobody_gets_through_to_is_passed_over_until_somebody_does() -> None:
+    world = await a_world()
+    world.probe.finding = Finding.UNREACHED
+
+    async def seconds(count: int) -> None:
+        for _ in range(count):
+            world.fleet.report("n-one", {"r-1": 0}, world.clock.monotonic())
+            await world.turns(1)
+
+    await seconds(10)
+    assert not world.fleet.replicas["r-1"].unreachable
+    await seconds(2)
+    assert world.fleet.replicas["r-1"].unreachable
+    assert world.fleet.ready_replicas("m") == []
+    await seconds(20)
+    world.probe.finding = Finding.SERVES
+    await seconds(6)
+    assert [r.id for r in world.fleet.ready_replicas("m")] == ["r-1"]
+    assert world.unloads.done == []
+    assert [e.what for e in world.journal.waiting] == ["replica_unreachable", "replica_reached"]
+    assert ("r-1", True) in world.probe.asked

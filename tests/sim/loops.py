@@ -101,7 +101,11 @@ class Loops:
             finding = router.world.machine(replica.node_id).probe(replica.id)
             verdict = self._checkups.found(replica, finding, router.fleet, router.now())
             row = router.fleet.replicas.get(replica.id)
-            if verdict is not Verdict.KEEP and row is not None and row.state is ReplicaState.READY:
+            if (
+                verdict in (Verdict.LOST, Verdict.HUNG)
+                and row is not None
+                and row.state is ReplicaState.READY
+            ):
                 router.world.ledger.note(f"replicas {verdict.name.lower()}")
                 self._take_away(row, verdict, fence)
 

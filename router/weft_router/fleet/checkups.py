@@ -1,8 +1,9 @@
 """Which replicas to check next, and what follows from what was found. Pure: the caller says what time it is.
 
 A refused connection is a miss, and some misses in a row mean that a replica is gone, unless its worker says that it
-runs and answers: then it is this router that cannot reach it. A check that times out is no miss: busy is alive. Whether
-a replica is hung is for its worker to say, who sees the process; checks only confirm it.
+runs and answers: then nobody gets through to it, or this router does not, and others are to be preferred. A check that
+times out is no miss: busy is alive. Whether a replica is hung is for its worker to say, who sees the process; checks
+only confirm it.
 """
 
 from collections import deque
@@ -44,6 +45,8 @@ class Verdict(Enum):
     KEEP = auto()
     LOST = auto()
     HUNG = auto()
+    OUT_OF_REACH = auto()
+    BACK = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class _Doubt:
     """A replica that did not answer well."""
 
     misses: int = 0
+    away: int = 0
     hung_looks: int = 0
     due: float = 0.0
 
@@ -123,13 +127,18 @@ class Checkups:
         doubt = self._doubts.setdefault(row.id, _Doubt())
         doubt.due = now + self.rules.retry_seconds
         doubt.misses = doubt.misses + 1 if finding is Finding.DEAD else 0
+        doubt.away = doubt.away + 1 if away and _idle(fleet.word_of(row.id), now) else 0
         useless = finding is not Finding.SERVES or self._stuck(fleet.word_of(row.id), now)
         doubt.hung_looks = doubt.hung_looks + 1 if row.problem and useless else 0
         if finding is Finding.SERVES and not row.problem:
             del self._doubts[row.id]
         if doubt.misses >= self.rules.miss_count and not vouched:
             return Verdict.LOST
-        return Verdict.HUNG if doubt.hung_looks >= self.rules.miss_count else Verdict.KEEP
+        if doubt.hung_looks >= self.rules.miss_count:
+            return Verdict.HUNG
+        if row.unreachable:
+            return Verdict.BACK if finding is Finding.SERVES else Verdict.KEEP
+        return Verdict.OUT_OF_REACH if doubt.away >= self.rules.miss_count else Verdict.KEEP
 
     def _stuck(self, word: Word, now: float) -> bool:
         """Whether it says just now that its engine gives nothing, though its process answers."""
@@ -171,4 +180,9 @@ def _is_checked(replica: Replica, snapshot: Snapshot) -> bool:
     """Whether it is to answer requests: ready, current, where its selector leads, on a node that is well."""
     if replica.state is not ReplicaState.READY:
         return False
-    return bool(replica.problem) or snapshot.counts(replica)
+    return bool(replica.problem or replica.unreachable) or snapshot.counts(replica)
+
+
+def _idle(word: Word, now: float) -> bool:
+    """Whether it says just now that nothing is under way: no request gets through to it either."""
+    return now - word.time <= _VOUCH_SECONDS and not word.in_flight_count

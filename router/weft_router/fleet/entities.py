@@ -97,7 +97,7 @@ class Replica:
 
     `shares` is what placement set aside for it, and `memory_bytes` what was measured when it became ready (0: not
     yet). A load that has not `begun` waits until the memory that it was promised is free. With a `problem`, in its
-    worker's words, it is ready and of no use.
+    worker's words, it is ready and of no use; `unreachable`, in a router's, it is well and out of reach.
     """
 
     id: str
@@ -115,6 +115,7 @@ class Replica:
     begun: bool = True
     load_seconds: float = 0.0
     problem: str = ""
+    unreachable: str = ""
 
 
 @dataclass(frozen=True, slots=True)

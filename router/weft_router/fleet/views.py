@@ -138,12 +138,15 @@ class Snapshot:
             and view.node.state is NodeState.UNHEALTHY
             and r.id not in view.strays
             and not r.problem
+            and not r.unreachable
         )
 
     def counts(self, replica: Replica) -> bool:
         """Whether a replica serves its model, or will once it is loaded."""
+        if replica.problem or replica.unreachable:
+            return False
         view = self.by_id.get(replica.node_id)
-        return view is not None and view.healthy and not replica.problem and replica.id not in view.strays
+        return view is not None and view.healthy and replica.id not in view.strays
 
 
 def node_view(

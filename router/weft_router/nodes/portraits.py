@@ -29,8 +29,8 @@ class Portraits:
             serving = {v.replica.model for v in view.replicas if v.replica.state in _COUNTED}
             message.model_count = len(serving)
             message.in_flight_count = view.in_flight_count
-            troubled = (v.replica for v in view.replicas if v.replica.problem)
-            message.problems.extend(f"{r.model}#{r.index}: {r.problem}" for r in troubled)
+            found = ((v.replica, v.replica.problem or v.replica.unreachable) for v in view.replicas)
+            message.problems.extend(f"{r.model}#{r.index}: {problem}" for r, problem in found if problem)
         heard = self._ages.heard(node)
         if heard is not None:
             moment = self._clock.wall() - (self._clock.monotonic() - heard)

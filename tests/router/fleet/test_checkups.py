@@ -94,6 +94,7 @@ class World:
 
 UNREACHED, UNABLE = Finding.UNREACHED, Finding.UNABLE
 K, L, H = Verdict.KEEP, Verdict.LOST, Verdict.HUNG
+AWAY, BACK = Verdict.OUT_OF_REACH, Verdict.BACK
 SERVES, BUSY, DEAD = Finding.SERVES, Finding.BUSY, Finding.DEAD
 
 
@@ -126,11 +127,44 @@ def test_an_idle_one_that_its_worker_says_runs_is_not_lost_to_a_router_that_cann
     world = World()
     for _ in range(6):
         world.reports(0)
-        assert world.verdicts(DEAD) == [K]
-        world.now += 3
-    world.now += 1
+        assert world.verdicts(DEAD)[0] in (K, AWAY)
+        world.now += 5
     world.fleet.report("n-one", {}, world.now)  # its worker goes on, without a word of it
     assert world.verdicts(DEAD) == [L]
+
+
+def looks(world: World, *findings: Finding, in_flight_count: int = 0) -> list[Verdict]:
+    """What checks come to that are 5 s apart, right after a report each."""
+    found = []
+    for finding in findings:
+        world.reports(in_flight_count)
+        found += world.verdicts(finding)
+        world.now += 5
+    return found
+
+
+@pytest.mark.parametrize("finding", [UNREACHED, DEAD])
+def test_what_is_idle_and_out_of_reach_is_passed_over_and_not_killed(finding: Finding) -> None:
+    assert looks(World(), finding, finding, SERVES, finding, finding, finding) == [K, K, K, K, K, AWAY]
+    assert looks(World(), *[finding] * 9, in_flight_count=1) == [K] * 9
+    assert looks(World(), *[BUSY] * 9) == [K] * 9
+
+
+def test_what_is_out_of_reach_is_asked_until_it_answers() -> None:
+    world = World()
+    looks(world, UNREACHED, UNREACHED, UNREACHED)
+    world.row(a_replica(unreachable="no way"))
+    assert looks(world, UNREACHED, BUSY, SERVES) == [K, K, BACK]
+    world = World()
+    world.row(a_replica(unreachable="no way"))  # as another router found it
+    assert looks(world, SERVES) == [BACK]
+
+
+def test_without_any_report_nobody_can_tell_whether_requests_get_through() -> None:
+    world = World()
+    for _ in range(9):
+        world.heard()
+        assert world.verdicts(UNREACHED) == [K]
 
 
 def test_without_any_report_a_heartbeat_stands_up_for_what_its_worker_lists() -> None:

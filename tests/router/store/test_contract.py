@@ -61,7 +61,9 @@ async def test_what_was_written_is_read_as_it_was(store: Store) -> None:
         device_limit=2,
         can_spill=True,
     )
-    replica = a_replica(memory_bytes=5, pid=9, shares=(Share("cpu", 5),), begun=False, load_seconds=2.5)
+    replica = a_replica(
+        memory_bytes=5, pid=9, shares=(Share("cpu", 5),), begun=False, load_seconds=2.5, unreachable="no way"
+    )
     await store.put_node(node)
     await store.put_models([model], gone=[])
     await store.put_replica(replica)

@@ -758,6 +758,12 @@ class Replica(betterproto2.Message):
     Why it gets no requests although it is ready, such as that it does not answer; empty where nothing is wrong.
     """
 
+    unreachable: "str" = betterproto2.field(17, betterproto2.TYPE_STRING)
+    """
+    Why requests go elsewhere where they can, in the words of the router that checks replicas: its worker says that it
+    is well, and nobody gets through to it. Empty where somebody does.
+    """
+
 
 default_message_pool.register_message("weft.types.v1", "Replica", Replica)
 

@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bweft/types/v1/replica.proto\x12\rweft.types.v1\x1a\x1egoogle/protobuf/duration.proto\"I\n\x0b\x44\x65viceShare\x12\x1b\n\tdevice_id\x18\x01 \x01(\tR\x08\x64\x65viceId\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x04R\tsizeBytes\"\xb5\x04\n\x07Replica\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x14\n\x05index\x18\x03 \x01(\rR\x05index\x12\x1a\n\x08revision\x18\x04 \x01(\tR\x08revision\x12\x17\n\x07node_id\x18\x05 \x01(\tR\x06nodeId\x12\x18\n\x07\x61\x64\x64ress\x18\x06 \x01(\tR\x07\x61\x64\x64ress\x12\x31\n\x05state\x18\x07 \x01(\x0e\x32\x1b.weft.types.v1.ReplicaStateR\x05state\x12\x1d\n\nslot_count\x18\x08 \x01(\rR\tslotCount\x12&\n\x0fmax_queue_count\x18\t \x01(\rR\rmaxQueueCount\x12!\n\x0cmemory_bytes\x18\n \x01(\x04R\x0bmemoryBytes\x12\x10\n\x03pid\x18\x0b \x01(\rR\x03pid\x12\x32\n\x06shares\x18\x0c \x03(\x0b\x32\x1a.weft.types.v1.DeviceShareR\x06shares\x12#\n\rawaits_memory\x18\r \x01(\x08R\x0c\x61waitsMemory\x12\x43\n\rload_duration\x18\x0e \x01(\x0b\x32\x19.google.protobuf.DurationH\x00R\x0cloadDuration\x88\x01\x01\x12&\n\x0fin_flight_count\x18\x0f \x01(\rR\rinFlightCount\x12\x18\n\x07problem\x18\x10 \x01(\tR\x07problemB\x10\n\x0e_load_duration*\x98\x01\n\x0cReplicaState\x12\x1d\n\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REPLICA_STATE_LOADING\x10\x01\x12\x17\n\x13REPLICA_STATE_READY\x10\x02\x12\x1b\n\x17REPLICA_STATE_UNLOADING\x10\x03\x12\x18\n\x14REPLICA_STATE_FAILED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bweft/types/v1/replica.proto\x12\rweft.types.v1\x1a\x1egoogle/protobuf/duration.proto\"I\n\x0b\x44\x65viceShare\x12\x1b\n\tdevice_id\x18\x01 \x01(\tR\x08\x64\x65viceId\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x04R\tsizeBytes\"\xd7\x04\n\x07Replica\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x14\n\x05index\x18\x03 \x01(\rR\x05index\x12\x1a\n\x08revision\x18\x04 \x01(\tR\x08revision\x12\x17\n\x07node_id\x18\x05 \x01(\tR\x06nodeId\x12\x18\n\x07\x61\x64\x64ress\x18\x06 \x01(\tR\x07\x61\x64\x64ress\x12\x31\n\x05state\x18\x07 \x01(\x0e\x32\x1b.weft.types.v1.ReplicaStateR\x05state\x12\x1d\n\nslot_count\x18\x08 \x01(\rR\tslotCount\x12&\n\x0fmax_queue_count\x18\t \x01(\rR\rmaxQueueCount\x12!\n\x0cmemory_bytes\x18\n \x01(\x04R\x0bmemoryBytes\x12\x10\n\x03pid\x18\x0b \x01(\rR\x03pid\x12\x32\n\x06shares\x18\x0c \x03(\x0b\x32\x1a.weft.types.v1.DeviceShareR\x06shares\x12#\n\rawaits_memory\x18\r \x01(\x08R\x0c\x61waitsMemory\x12\x43\n\rload_duration\x18\x0e \x01(\x0b\x32\x19.google.protobuf.DurationH\x00R\x0cloadDuration\x88\x01\x01\x12&\n\x0fin_flight_count\x18\x0f \x01(\rR\rinFlightCount\x12\x18\n\x07problem\x18\x10 \x01(\tR\x07problem\x12 \n\x0bunreachable\x18\x11 \x01(\tR\x0bunreachableB\x10\n\x0e_load_duration*\x98\x01\n\x0cReplicaState\x12\x1d\n\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REPLICA_STATE_LOADING\x10\x01\x12\x17\n\x13REPLICA_STATE_READY\x10\x02\x12\x1b\n\x17REPLICA_STATE_UNLOADING\x10\x03\x12\x18\n\x14REPLICA_STATE_FAILED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.types.v1.replica_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPLICASTATE']._serialized_start=722
-  _globals['_REPLICASTATE']._serialized_end=874
+  _globals['_REPLICASTATE']._serialized_start=756
+  _globals['_REPLICASTATE']._serialized_end=908
   _globals['_DEVICESHARE']._serialized_start=78
   _globals['_DEVICESHARE']._serialized_end=151
   _globals['_REPLICA']._serialized_start=154
-  _globals['_REPLICA']._serialized_end=719
+  _globals['_REPLICA']._serialized_end=753
 # @@protoc_insertion_point(module_scope)

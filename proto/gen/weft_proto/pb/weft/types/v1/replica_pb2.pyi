@@ -32,7 +32,7 @@ class DeviceShare(_message.Message):
     def __init__(self, device_id: _Optional[str] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
 class Replica(_message.Message):
-    __slots__ = ("id", "model", "index", "revision", "node_id", "address", "state", "slot_count", "max_queue_count", "memory_bytes", "pid", "shares", "awaits_memory", "load_duration", "in_flight_count", "problem")
+    __slots__ = ("id", "model", "index", "revision", "node_id", "address", "state", "slot_count", "max_queue_count", "memory_bytes", "pid", "shares", "awaits_memory", "load_duration", "in_flight_count", "problem", "unreachable")
     ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,7 @@ class Replica(_message.Message):
     LOAD_DURATION_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_COUNT_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    UNREACHABLE_FIELD_NUMBER: _ClassVar[int]
     id: str
     model: str
     index: int
@@ -65,4 +66,5 @@ class Replica(_message.Message):
     load_duration: _duration_pb2.Duration
     in_flight_count: int
     problem: str
-    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., index: _Optional[int] = ..., revision: _Optional[str] = ..., node_id: _Optional[str] = ..., address: _Optional[str] = ..., state: _Optional[_Union[ReplicaState, str]] = ..., slot_count: _Optional[int] = ..., max_queue_count: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., pid: _Optional[int] = ..., shares: _Optional[_Iterable[_Union[DeviceShare, _Mapping]]] = ..., awaits_memory: _Optional[bool] = ..., load_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., in_flight_count: _Optional[int] = ..., problem: _Optional[str] = ...) -> None: ...
+    unreachable: str
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., index: _Optional[int] = ..., revision: _Optional[str] = ..., node_id: _Optional[str] = ..., address: _Optional[str] = ..., state: _Optional[_Union[ReplicaState, str]] = ..., slot_count: _Optional[int] = ..., max_queue_count: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., pid: _Optional[int] = ..., shares: _Optional[_Iterable[_Union[DeviceShare, _Mapping]]] = ..., awaits_memory: _Optional[bool] = ..., load_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., in_flight_count: _Optional[int] = ..., problem: _Optional[str] = ..., unreachable: _Optional[str] = ...) -> None: ...
