@@ -206,7 +206,7 @@ class Reconciler:
         return (m for m in concerned if m not in self._turns.busy and m not in loading)
 
     def _look(self) -> Look:
-        return Look(self._fleet.snapshot(), self._clock.monotonic(), self._silence.nodes())
+        return Look(self._fleet.snapshot(), self._clock.monotonic(), self._silence.nodes(), _need_bytes)
 
     def _step(self, model: str, look: Look, found: list[Step]) -> Step | None:
         shut = self._attempts.shut(model, look)
@@ -302,6 +302,10 @@ class Reconciler:
             self._journal.tell(
                 EventKind.SCALING, "scaling_gave_up", reason, model=step.model, wanted=step.reason
             )
+
+
+def _need_bytes(model: Model, snapshot: Snapshot) -> int:
+    return request_for(model, snapshot).need_bytes
 
 
 def _astray(snapshot: Snapshot) -> Iterator[str]:

@@ -7,7 +7,6 @@ from weft_router.fleet.views import Snapshot
 
 _PATIENT_FAILURES = 3
 _FIRST_SECONDS = 2.0
-_GIB_BITS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +71,5 @@ def nodes_mark(snapshot: Snapshot) -> int:
                 tuple(d.total_bytes for d in view.node.devices),
             )
             for view in snapshot.views
-        )
-    )
-
-
-def places_mark(snapshot: Snapshot, silent: frozenset[str], node_id: str = "") -> int:
-    """A number that changes with whatever may give a model a place, anywhere or on that node.
-
-    That is who runs what, how much is free (in GiB), who is silent, and what policies and model files protect.
-    """
-    catalog, view = snapshot.catalog, snapshot.by_id.get(node_id)
-    views = snapshot.views if not node_id else (view,) if view else ()
-    return hash(
-        (
-            silent & {node_id} if node_id else silent,
-            frozenset(
-                (v.node.id, v.largest_bytes >> _GIB_BITS, frozenset(r.replica.id for r in v.replicas))
-                for v in views
-            ),
-            frozenset((p.model, p.min_replicas, p.spread_all) for p in catalog.policies.values()),
-            frozenset((m.name, m.revision, m.pinned) for m in catalog.models.values()),
         )
     )

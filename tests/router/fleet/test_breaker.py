@@ -4,17 +4,18 @@ from typing import Any
 
 import pytest
 
-from tests.router.builders import a_device, a_fleet, a_model, a_node, a_replica
+from tests.router.builders import GIB, a_device, a_fleet, a_held_replica, a_model, a_node, a_replica
+from weft_router.fleet.attempts import Look
 from weft_router.fleet.breaker import (
     Breaker,
     after_failure,
     circumstances_of,
     may_try,
     nodes_mark,
-    places_mark,
 )
 from weft_router.fleet.entities import Model, Node, NodeState, Replica
 from weft_router.fleet.policy import Policy
+from weft_router.fleet.views import Snapshot
 
 
 def failed(times: int, circumstances: int = 1, now: float = 100) -> Breaker:
@@ -77,7 +78,13 @@ def test_want_of_a_place_and_a_load_that_failed_are_counted_apart() -> None:
 
 
 def places(*things: Node | Model | Policy | Replica, silent: frozenset[str] = frozenset()) -> int:
-    return places_mark(a_fleet(*things).snapshot(), silent)
+    """Of a model of 10 GiB."""
+    return places_in(a_fleet(*things).snapshot(), silent)
+
+
+def places_in(snapshot: Snapshot, silent: frozenset[str] = frozenset(), node_id: str = "") -> int:
+    look = Look(snapshot, 0, silent, lambda model, snapshot: 10 * GIB)
+    return look.circumstances("m", node_id, placeless=True)
 
 
 @pytest.mark.parametrize(
@@ -99,4 +106,46 @@ def test_so_does_a_node_that_is_heard_again_but_not_a_request_more_or_less() -> 
     assert places(a_node(), a_model(), a_replica(), silent=frozenset({"n-one"})) != before
     fleet = a_fleet(a_node(), a_model(), a_replica())
     fleet.report("n-one", {"r-1": 3}, 5)
-    assert places_mark(fleet.snapshot(), frozenset()) == before
+    assert places_in(fleet.snapshot()) == before
+
+
+LARGE = (a_node(), a_node("two"), a_model(), a_model("small"))
+
+
+@pytest.mark.parametrize(
+    "lively",
+    [
+        (a_node(free_gib=6), a_node("two"), a_model(), a_model("small")),
+        (*LARGE, a_held_replica("r-5", "small", 1)),
+        (*LARGE, a_held_replica("r-5", "small", 1), a_held_replica("r-6", "small", 1, node_id="n-two")),
+    ],
+)
+def test_what_makes_no_place_for_a_large_model_leaves_its_pause_alone(lively: tuple[Any, ...]) -> None:
+    """Of 8 GiB that are free anywhere: others come and go, and memory moves."""
+    assert places(*lively) == places(*LARGE)
+
+
+def test_what_happens_where_a_policy_does_not_lead_leaves_the_pause_alone() -> None:
+    elsewhere = Policy("m", {"node.name": "one"})
+    roomy = (a_node(), a_node("two", free_gib=14), a_model(), elsewhere)
+    assert places(*roomy) == places(a_node(), a_node("two"), a_model(), elsewhere)
+    assert places(*roomy[:3]) != places(a_node(), a_node("two"), a_model())
+
+
+def test_one_that_may_go_from_now_on_makes_a_place() -> None:
+    """Room for 10 GiB comes from 9 that are free and 3 of a model that is there once more than it needs."""
+    things = (
+        a_node(free_gib=12),
+        a_node("two"),
+        a_model(),
+        a_model("small"),
+        Policy("small", min_replicas=1),
+    )
+    one = a_held_replica("r-5", "small", 3)
+    assert places(*things, one) != places(*things, one, a_replica("r-6", model="small", node_id="n-two"))
+
+
+def test_a_node_that_a_replica_is_meant_for_is_the_only_one_that_counts() -> None:
+    before, after = (a_fleet(a_node(), a_node("two", free_gib=gib), a_model()).snapshot() for gib in (8, 14))
+    assert places_in(before, node_id="n-one") == places_in(after, node_id="n-one")
+    assert places_in(before, node_id="n-two") != places_in(after, node_id="n-two")
