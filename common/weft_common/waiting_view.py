@@ -5,6 +5,7 @@ A gateway lets nobody pass a queue that it can know of, and a router scales up w
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
 from google.protobuf.message import DecodeError
 
@@ -24,27 +25,31 @@ class WaitingView:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._told: dict[str, tuple[float, frozenset[str]]] = {}
+        self._told: dict[str, tuple[float, Mapping[str, int]]] = {}
 
     def models(self) -> frozenset[str]:
         """The models that somebody waits for."""
+        return frozenset().union(*self.routers().values())
+
+    def routers(self) -> Mapping[str, Mapping[str, int]]:
+        """By router how many wait for which model, of those where somebody does."""
         oldest = self._clock.monotonic() - _FRESH_SECONDS
-        return frozenset().union(*(models for time, models in self._told.values() if time >= oldest))
+        return {router: counts for router, (time, counts) in self._told.items() if time >= oldest}
 
     def is_waited_for(self, model: str) -> bool:
         """Whether somebody waits for a model."""
         if not self._told:
             return False
         oldest = self._clock.monotonic() - _FRESH_SECONDS
-        return any(time >= oldest and model in models for time, models in self._told.values())
+        return any(time >= oldest and model in counts for time, counts in self._told.values())
 
     def take(self, report: reports_pb2.WaitingReport) -> None:
         """Take a router's word."""
         now = self._clock.monotonic()
         self._told = {i: told for i, told in self._told.items() if now - told[0] <= _FRESH_SECONDS}
-        models = frozenset(queue.model for queue in report.queues if queue.waiting_count)
-        if models:
-            self._told[report.router_id] = (now, models)
+        counts = {queue.model: queue.waiting_count for queue in report.queues if queue.waiting_count}
+        if counts:
+            self._told[report.router_id] = (now, counts)
         else:
             self._told.pop(report.router_id, None)
 

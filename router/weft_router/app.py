@@ -85,6 +85,7 @@ def _loops(parts: Parts, server: RpcServer) -> tuple[Coroutine[Any, Any, None], 
         follow_loads(base.bus, base.fleet, base.clock, base.sync.pulse.beat, parts.slots.report),
         tell_waiting(base.bus, parts.slots),
         parts.waiting.follow(base.bus),
+        parts.queues.answer(),
         stir_slots(base.sync.pulse, parts.slots),
         purge(base.store, base.leases.of("retention")),
         parts.events.listen(),
@@ -149,7 +150,6 @@ def _routing(parts: Parts) -> list[Method]:
     )
     return [
         upb_unary(f"{_SERVICE}AcquireSlot", slots.acquire_slot, pb.AcquireSlotRequest),
-        upb_unary(f"{_SCHEDULING}ListQueues", slots.list_queues, ListQueuesRequest),
         upb_unary(f"{_SERVICE}Route", routing.route, pb.RouteRequest),
         upb_stream(f"{_SERVICE}WatchFleet", routing.watch_fleet, pb.WatchFleetRequest),
         upb_unary(f"{_SERVICE}GetLoadStatus", routing.get_load_status, pb.GetLoadStatusRequest),
@@ -171,6 +171,7 @@ def _lists(parts: Parts) -> list[Method]:
     return [
         upb_unary(f"{_ADMIN}ListNodes", lists.list_nodes, ListNodesRequest),
         upb_unary(f"{_ADMIN}ListReplicas", lists.list_replicas, ListReplicasRequest),
+        upb_unary(f"{_SCHEDULING}ListQueues", parts.queues.list_queues, ListQueuesRequest),
         upb_unary(f"{_SCHEDULING}ExplainPlacement", explains.explain_placement, ExplainPlacementRequest),
     ]
 

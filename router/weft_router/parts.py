@@ -25,6 +25,7 @@ from weft_router.reconciler import Reconciler
 from weft_router.settings import RouterSettings
 from weft_router.silence import Silence
 from weft_router.slots.metrics import SlotMetrics
+from weft_router.slots.queue_board import QueueBoard
 from weft_router.slots.slots import Slots
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
@@ -63,6 +64,7 @@ class Parts:
     reconciler: Reconciler
     monitor: HealthMonitor
     slots: Slots
+    queues: QueueBoard
     warmth: Warmth
     waiting: WaitingView
     events: EventReader
@@ -129,7 +131,7 @@ def make_parts(base: Base) -> Parts:
         journal=base.journal,
         tasks=base.tasks,
     )
-    waiting = WaitingView(clock)
+    slots, waiting = _slots(base), WaitingView(clock)
     warmth = Warmth(
         fleet=fleet, store=store, clock=clock, rules=settings.idle_rules(), prewarm=settings.prewarm
     )
@@ -150,17 +152,22 @@ def make_parts(base: Base) -> Parts:
             leases=base.leases,
         ),
         monitor=_monitor(base, probe, unloads),
-        slots=Slots(
-            fleet=fleet,
-            clock=clock,
-            router_id=f"r-{uuid4().hex[:12]}",
-            rules=settings.queue_rules(),
-            metrics=SlotMetrics(base.registry),
-        ),
+        slots=slots,
+        queues=QueueBoard(slots=slots, bus=base.bus, waiting=waiting, clock=clock),
         warmth=warmth,
         waiting=waiting,
         reconciler=_reconciler(base, loads, unloads, warmth, waiting),
         events=EventReader(base.bus),
+    )
+
+
+def _slots(base: Base) -> Slots:
+    return Slots(
+        fleet=base.fleet,
+        clock=base.clock,
+        router_id=f"r-{uuid4().hex[:12]}",
+        rules=base.settings.queue_rules(),
+        metrics=SlotMetrics(base.registry),
     )
 
 

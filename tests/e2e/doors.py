@@ -73,7 +73,7 @@ class Doors:
             request_serializer=scheduling_pb.ListQueuesRequest.SerializeToString,
             response_deserializer=scheduling_pb.ListQueuesResponse.FromString,
         )
-        answer = await call(scheduling_pb.ListQueuesRequest(), metadata=self._mesh, timeout=5)
+        answer = await call(scheduling_pb.ListQueuesRequest(local_only=True), metadata=self._mesh, timeout=5)
         return sum(queue.waiting_count for queue in answer.queues if queue.model == model)
 
     async def _check(

@@ -139,13 +139,15 @@ def test_a_burst_of_a_thousand_starves_no_single_request_and_leaves_nothing_behi
 
 
 def assert_told(stack: Stack) -> None:
-    """Whoever looks sees who waits: by the command at one router or the other, and in the metrics of the one."""
+    """Whoever looks sees who waits: by the command at any router, and in the metrics of the one where they wait."""
 
     def queue() -> dict[str, Any]:
         found = json.loads(stack.weft("queues", "--json").stdout)["queues"]
         return found[0] if found else {}
 
-    told = eventually(queue, what="the queue at the router that answers")
+    told = eventually(queue, what="the queue")
+    for _ in range(6):  # of whichever router Envoy asks
+        assert queue()["waiting_count"] > 50
     assert (told["model"], told["slot_count"]) == (MODEL, SLOTS)
     assert told["principals"][0]["principal"] == "burst"
     lines = [line for name in stack.status()["metrics"] for line in metrics(stack, name)]

@@ -1,4 +1,4 @@
-"""Slots for gateways, and who waits for them, for admins."""
+"""Slots for gateways."""
 
 from datetime import timedelta
 
@@ -6,20 +6,18 @@ from weft_common.clock import Clock
 from weft_common.errors import InvalidRequest, PartUnavailable
 from weft_common.events import Journal
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
-from weft_proto.pb.weft.scheduling.v1 import scheduling_service_pb2 as scheduling_pb
 from weft_router import convert
 from weft_router.fleet.fleet import Fleet
 from weft_router.refusals import telling_refusals
 from weft_router.services.routing_service import RoutingService
-from weft_router.slots.core.fair_queue import Claim, FairQueue
+from weft_router.slots.core.fair_queue import Claim
 from weft_router.slots.slots import Served, Slots
 
-_MOST_PRINCIPALS = 100
 _MOST_ATTEMPTS = 3
 
 
 class SlotService:
-    """AcquireSlot of weft.routing.v1.RoutingService and ListQueues of weft.scheduling.v1.SchedulingService."""
+    """AcquireSlot of weft.routing.v1.RoutingService."""
 
     def __init__(
         self,
@@ -59,11 +57,6 @@ class SlotService:
             f"Model '{model.name}' was loaded and is gone again; try again.", retry_after=timedelta(seconds=1)
         )
 
-    async def list_queues(self, request: scheduling_pb.ListQueuesRequest) -> scheduling_pb.ListQueuesResponse:
-        now = self._clock.monotonic()
-        queues = sorted(self._slots.queues(), key=lambda q: (-len(q[1]), q[0]))
-        return scheduling_pb.ListQueuesResponse(queues=[_queue_pb(*queue, now) for queue in queues])
-
     def _patience(self, request: pb.AcquireSlotRequest) -> float:
         if not request.HasField("max_wait"):
             return self._wait_seconds
@@ -91,14 +84,3 @@ def _claim(request: pb.AcquireSlotRequest) -> Claim:
     if not 0 < weight < float("inf"):
         raise InvalidRequest("weight: a number above 0 is needed")
     return Claim(request.principal, weight, request.priority, float(request.max_token_count))
-
-
-def _queue_pb(model: str, queue: FairQueue, slot_count: int, now: float) -> scheduling_pb.Queue:
-    message = scheduling_pb.Queue(model=model, waiting_count=len(queue), slot_count=slot_count)
-    if queue.service.value is not None:
-        message.service_time.FromMicroseconds(int(queue.service.value * 1e6))
-    crowds = sorted(queue.waits(), key=lambda crowd: (-len(crowd[1]), crowd[0]))
-    for principal, waits in crowds[:_MOST_PRINCIPALS]:
-        line = message.principals.add(principal=principal, waiting_count=len(waits))
-        line.longest.FromMicroseconds(int((now - waits[0].since) * 1e6))
-    return message

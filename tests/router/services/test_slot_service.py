@@ -9,15 +9,18 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.router.builders import a_fleet, a_model, a_node, a_replica
+from tests.router.fakes import FakeBus
 from weft_common.clock import ManualClock
 from weft_common.errors import InvalidRequest, ModelNotFound, PartUnavailable, WaitTooLong
 from weft_common.events import Journal
+from weft_common.waiting_view import WaitingView
 from weft_proto.pb.weft.bus.v1 import reports_pb2
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_proto.pb.weft.scheduling.v1 import scheduling_service_pb2 as scheduling_pb
 from weft_router.fleet.entities import Changes, Model, Replica
 from weft_router.services.slot_service import SlotService
 from weft_router.slots.metrics import SlotMetrics
+from weft_router.slots.queue_board import QueueBoard
 from weft_router.slots.rules import QueueRules
 from weft_router.slots.slots import Slots
 
@@ -51,16 +54,23 @@ class FakeRouting:
 class World:
     """Two replicas of one slot each; state: the fleet, the clock and what waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, router_id: str = "r-1", bus: FakeBus | None = None) -> None:
         self.clock = ManualClock()
         replicas = [a_replica(i, slot_count=1) for i in ("x", "y")]
         self.fleet = a_fleet(a_node("one"), a_model("m"), *replicas, sequence=5)
         self.slots = Slots(
             fleet=self.fleet,
             clock=self.clock,
-            router_id="r-1",
+            router_id=router_id,
             rules=RULES,
             metrics=SlotMetrics(CollectorRegistry()),
+        )
+        self.bus, self.waiting = bus or FakeBus(), WaitingView(self.clock)
+        self.queues = QueueBoard(
+            slots=self.slots,
+            bus=self.bus,  # type: ignore[arg-type]  # a fake
+            waiting=self.waiting,
+            clock=self.clock,
         )
         self.routing = FakeRouting(self)
         self.service = SlotService(
@@ -153,7 +163,7 @@ async def test_queues_are_told_by_model_and_principal() -> None:
     world.report(busy=1, zoe=1)
     async with waiting(world, "bob", "alice", "bob"):
         world.clock.advance(2)
-        (queue,) = (await world.service.list_queues(scheduling_pb.ListQueuesRequest())).queues
+        (queue,) = (await world.queues.list_queues(scheduling_pb.ListQueuesRequest())).queues
     assert (queue.model, queue.waiting_count, queue.slot_count) == ("m", 3, 2)
     assert queue.service_time.ToMilliseconds() == 2000
     assert [(p.principal, p.waiting_count) for p in queue.principals] == [("bob", 2), ("alice", 1)]
@@ -163,7 +173,7 @@ async def test_queues_are_told_by_model_and_principal() -> None:
 async def test_without_anybody_waiting_there_are_no_queues() -> None:
     world = World()
     await world.acquired()
-    assert not (await world.service.list_queues(scheduling_pb.ListQueuesRequest())).queues
+    assert not (await world.queues.list_queues(scheduling_pb.ListQueuesRequest())).queues
 
 
 async def test_a_router_that_is_cut_off_hands_out_slots_to_those_only_who_found_no_other() -> None:
@@ -172,3 +182,39 @@ async def test_a_router_that_is_cut_off_hands_out_slots_to_those_only_who_found_
     with pytest.raises(PartUnavailable):
         await world.acquired()
     assert (await world.acquired(stale_accepted=True)).pick
+
+
+def told(world: World, router: str, **counts: int) -> None:
+    report = reports_pb2.WaitingReport(router_id=router)
+    for model, count in counts.items():
+        report.queues.add(model=model, waiting_count=count)
+    world.waiting.take(report)
+
+
+async def test_queues_of_all_routers_are_told_by_whichever_is_asked() -> None:
+    bus = FakeBus()
+    here, there = World("r-1", bus), World("r-2", bus)
+    for world in (here, there):
+        world.report(busy=1)
+        world.report(busy=1, zoe=1)
+    async with waiting(here, "bob"), waiting(there, "alice", "bob", "alice"):
+        told(here, "r-1", m=1)
+        told(here, "r-2", m=3)
+        told(here, "r-3", gone=2)
+        bus.responders["weft.queues.r-2"] = there.queues._tell
+        there.clock.advance(2)
+        queues = (await here.queues.list_queues(scheduling_pb.ListQueuesRequest())).queues
+        local = (await here.queues.list_queues(scheduling_pb.ListQueuesRequest(local_only=True))).queues
+    assert [(q.model, q.waiting_count, q.slot_count) for q in queues] == [("m", 4, 2), ("gone", 2, 0)]
+    assert [(p.principal, p.waiting_count) for p in queues[0].principals] == [("alice", 2), ("bob", 2)]
+    assert [p.longest.ToMilliseconds() for p in queues[0].principals] == [2000, 2000]
+    assert queues[0].service_time.ToMilliseconds() == 2000
+    assert [(q.model, q.waiting_count) for q in local] == [("m", 1)]
+
+
+async def test_a_router_without_nats_tells_its_own_queues() -> None:
+    world = World()
+    world.report(busy=1)
+    async with waiting(world, "bob"):
+        (queue,) = (await world.queues.list_queues(scheduling_pb.ListQueuesRequest())).queues
+    assert queue.waiting_count == 1

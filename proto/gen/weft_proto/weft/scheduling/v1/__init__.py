@@ -393,7 +393,10 @@ class ListQueuesRequest(betterproto2.Message):
     Asks for the queues.
     """
 
-    pass
+    local_only: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    """
+    Only those of the router that answers.
+    """
 
 
 default_message_pool.register_message("weft.scheduling.v1", "ListQueuesRequest", ListQueuesRequest)
@@ -402,7 +405,7 @@ default_message_pool.register_message("weft.scheduling.v1", "ListQueuesRequest",
 @dataclass(eq=False, repr=False)
 class ListQueuesResponse(betterproto2.Message):
     """
-    The queues of one router.
+    The queues, those for one model as one.
     """
 
     queues: "list[Queue]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -800,21 +803,19 @@ class SchedulingServiceStub(betterproto2_grpclib.ServiceStub):
 
     async def list_queues(
         self,
-        message: "ListQueuesRequest | None" = None,
+        message: "ListQueuesRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "ListQueuesResponse":
         """
-        Lists the models that requests wait for at the router that answers, longest queue first.
+        Lists the models that requests wait for at all routers, longest queue first. Of a router that does not answer within
+        a second only the counts that it told last are known.
 
         Callers: admins, with an API key.
         Errors: UNAUTHENTICATED INVALID_API_KEY.
         """
-
-        if message is None:
-            message = ListQueuesRequest()
 
         return await self._unary_unary(
             "/weft.scheduling.v1.SchedulingService/ListQueues",
@@ -916,7 +917,8 @@ class SchedulingServiceBase(betterproto2_grpclib.ServiceBase):
 
     async def list_queues(self, message: "ListQueuesRequest") -> "ListQueuesResponse":
         """
-        Lists the models that requests wait for at the router that answers, longest queue first.
+        Lists the models that requests wait for at all routers, longest queue first. Of a router that does not answer within
+        a second only the counts that it told last are known.
 
         Callers: admins, with an API key.
         Errors: UNAUTHENTICATED INVALID_API_KEY.
