@@ -1,59 +1,14 @@
 """Eviction: who goes, who never goes, and what is waited for."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from tests.router.builders import GIB, a_device, a_fleet, a_held_replica, a_model, a_node, a_replica
-from weft_router.fleet.entities import Changes, Device, ReplicaState, Share
-from weft_router.fleet.fleet import Fleet
+from tests.router.builders import GIB, a_device, a_fleet, a_held_replica, a_model, a_node
+from tests.router.placement.evicting import NOW, RULES, a_world, decided, full_node, victims, wish
+from weft_router.fleet.entities import ReplicaState, Share
 from weft_router.fleet.policy import Policy
-from weft_router.fleet.views import may_begin
-from weft_router.placement.decide import decide
-from weft_router.placement.decision import Decision, Evict, Placed, Refuse, Wait
-from weft_router.placement.request import Request
-from weft_router.placement.rules import EvictionRules
-
-NOW = 1000.0
-RULES = EvictionRules(residency_seconds=10, report_seconds=5, patience_seconds=20)
-
-
-def wish(
-    need_gib: float = 8, policy: Policy | None = None, model: dict[str, Any] | None = None, **fields: Any
-) -> Request:
-    return Request(a_model("new", **(model or {})), int(need_gib * GIB), policy or Policy("new"), **fields)
-
-
-def full_node(name: str = "one", **fields: Any) -> Any:
-    """A node of 16 GiB on which nothing is free."""
-    return a_node(name, free_gib=0, **fields)
-
-
-def a_world(*things: Any, used: dict[str, float] | None = None, busy: dict[str, int] | None = None) -> Fleet:
-    """A fleet whose replicas have been ready for long; `used` says when each was used last."""
-    models = {t.model for t in things if hasattr(t, "revision") and hasattr(t, "node_id")}
-    known = {t.name for t in things if hasattr(t, "backend")}
-    fleet = a_fleet(*things, *(a_model(m) for m in sorted(models - known)), now=0)
-    for replica in list(fleet.replicas.values()):
-        for count, moment in ((1, 1.0), (0, (used or {}).get(replica.id, 1.0))):
-            fleet.report(replica.node_id, {replica.id: count}, moment)
-        if replica.id in (busy or {}):
-            fleet.report(replica.node_id, {replica.id: (busy or {})[replica.id]}, NOW - 1)
-    for node_id, node in list(fleet.nodes.items()):
-        fleet.report(node_id, {}, NOW)
-        fleet.measure(node_id, node.devices, fleet.replicas_on(node_id))
-    return fleet
-
-
-def decided(request: Request, fleet: Fleet, *, now: float = NOW, rules: EvictionRules = RULES) -> Decision:
-    return decide(request, fleet.snapshot(), now=now, rules=rules)
-
-
-def victims(request: Request, fleet: Fleet, **options: Any) -> set[str]:
-    decision = decided(request, fleet, **options)
-    assert isinstance(decision, Evict), decision
-    return {r.id for r in decision.victims}
+from weft_router.placement.decision import Evict, Placed, Refuse, Wait
 
 
 def test_nothing_is_evicted_while_there_is_room() -> None:
@@ -199,52 +154,6 @@ def test_an_outdated_replica_goes_before_anything_else() -> None:
     assert victims(wish(), fleet) == {"r-1"}
 
 
-def loading(gib: float, replica_id: str = "r-9", **fields: Any) -> Any:
-    """A load that waits for the memory that it was promised."""
-    share = Share("cpu", int(gib * GIB))
-    return a_replica(
-        replica_id, model="c", state=ReplicaState.LOADING, shares=(share,), begun=False, **fields
-    )
-
-
-def test_memory_that_is_coming_free_anyway_is_taken_without_evicting() -> None:
-    leaving = a_held_replica("r-1", "a", 8, state=ReplicaState.UNLOADING)
-    assert victims(wish(), a_world(full_node(), leaving, a_held_replica("r-2", "b", 8))) == set()
-
-
-def test_memory_that_is_promised_to_another_load_is_not_promised_twice() -> None:
-    leaving = a_held_replica("r-1", "a", 8, state=ReplicaState.UNLOADING)
-    fleet = a_world(full_node(), leaving, loading(8), a_held_replica("r-2", "b", 8))
-    assert victims(wish(), fleet) == {"r-2"}
-
-
-@pytest.mark.parametrize(("promised", "gone"), [(8, {"r-2"}), (6, {"r-2"}), (10, {"r-2", "r-3"})])
-def test_what_drains_slowly_counts_for_what_it_was_promised_to_only(promised: float, gone: set[str]) -> None:
-    draining = a_held_replica("r-1", "a", 8, state=ReplicaState.UNLOADING)
-    others = (a_held_replica("r-2", "b", 4), a_held_replica("r-3", "d", 4))
-    fleet = a_world(full_node(), draining, loading(promised), *others, busy={"r-1": 1}, used={"r-3": 9})
-    assert victims(wish(4), fleet) == gone
-
-
-def test_a_load_begins_when_its_memory_is_free_and_not_before() -> None:
-    leaving = a_held_replica("r-1", "a", 8, state=ReplicaState.UNLOADING)
-    others = (loading(4, "r-8", index=1), a_held_replica("r-2", "b", 4))
-    fleet = a_world(a_node(free_gib=4), leaving, loading(8), *others)
-
-    def begins(replica_id: str) -> bool:
-        return may_begin(fleet.snapshot().by_id["n-one"], replica_id)
-
-    assert not begins("r-9")
-    assert begins("r-8")
-    fleet.freed("r-1")
-    fleet.apply(Changes(sequence=2, gone_replicas=("r-1",)))
-    assert begins("r-9")
-    fleet.apply(Changes(sequence=3, replicas=(replace(loading(8), begun=True),)))
-    assert begins("r-8")
-    fleet.apply(Changes(sequence=4, replicas=(replace(loading(4, "r-8", index=1), begun=True),)))
-    assert not begins("r-7")
-
-
 def test_a_model_that_no_node_could_ever_hold_is_refused_with_the_numbers() -> None:
     decision = decided(wish(20), a_world(full_node(), a_held_replica("r-1", "a", 16)))
     assert isinstance(decision, Refuse)
@@ -307,45 +216,3 @@ def test_a_group_never_costs_a_wait_or_a_refusal(group: tuple[str, ...]) -> None
     decision = decided(wish(model={"concurrency_groups": group}), a_world(*shares, *apart, *models))
     assert isinstance(decision, Placed)
     assert decision.node.name == "shared"
-
-
-def gpus(*free_gib: float) -> tuple[Device, ...]:
-    return tuple(Device(f"g{i}", "A", "nvidia", 24 * GIB, int(f * GIB)) for i, f in enumerate(free_gib))
-
-
-def test_on_several_devices_only_victims_of_one_device_help_a_model_that_fits_there() -> None:
-    held = (
-        a_held_replica("r-1", "a", 12, device="g0"),
-        a_held_replica("r-2", "b", 12, device="g1"),
-        a_held_replica("r-3", "c", 12, device="g1"),
-    )
-    fleet = a_world(a_node(devices=gpus(12, 0)), *held, used={"r-1": 900, "r-2": 100, "r-3": 200})
-    assert victims(wish(20), fleet) == {"r-2", "r-3"}
-    cheap = a_world(a_node(devices=gpus(12, 0)), *held, used={"r-1": 50, "r-2": 100, "r-3": 200})
-    assert victims(wish(20), cheap) == {"r-1"}
-
-
-def test_for_a_model_of_several_devices_room_is_made_on_several() -> None:
-    held = (
-        a_held_replica("r-1", "a", 12, device="g0"),
-        a_held_replica("r-2", "b", 12, device="g1"),
-        a_held_replica("r-3", "c", 4, device="g1"),
-    )
-    fleet = a_world(a_node(devices=gpus(12, 8)), *held, used={"r-1": 100, "r-2": 200, "r-3": 10})
-    decision = decided(wish(30), fleet)
-    assert isinstance(decision, Evict)
-    assert {r.id for r in decision.victims} == {"r-1"}
-    assert {s.device_id for s in decision.shares} == {"g0", "g1"}
-
-
-def test_what_is_promised_to_a_load_that_waits_itself_is_waited_for() -> None:
-    fleet = a_world(
-        full_node(),
-        a_held_replica("r-slow", "slow", 16, state=ReplicaState.UNLOADING),
-        a_replica(
-            "r-next", model="next", state=ReplicaState.LOADING, begun=False, shares=(Share("cpu", 16 * GIB),)
-        ),
-        busy={"r-slow": 1},
-    )
-    decision = decided(wish(deadline=NOW + 60), fleet)
-    assert isinstance(decision, Wait), decision
