@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,19 @@ class Stack:
             yield worker
         finally:
             worker.end()
+
+    @contextlib.contextmanager
+    def more_workers(self, workers: Mapping[str, Mapping[str, str]], **env: str) -> Iterator[None]:
+        """Several of them by name, with settings of their own, which start together."""
+        made = [Worker(self, name, {**env, **own}) for name, own in workers.items()]
+        with ThreadPoolExecutor(len(made)) as at_once, contextlib.ExitStack() as ends:
+            starts = [at_once.submit(worker.start) for worker in made]
+            wait(starts)
+            for worker in made:
+                ends.callback(worker.end)
+            for start in starts:
+                start.result()
+            yield
 
     def logs(self) -> str:
         """The ends of all logs, for a failure's report."""

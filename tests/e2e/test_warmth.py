@@ -29,7 +29,7 @@ WATCHED = {
     "WEFT_WATCHDOG_IDLE": "true",
     "WEFT_WATCHDOG_IDLE_TIMEOUT": "2s",
     "WEFT_WATCHDOG_BUSY": "true",
-    "WEFT_WATCHDOG_BUSY_TIMEOUT": "2s",
+    "WEFT_WATCHDOG_BUSY_TIMEOUT": "1s",
 }
 
 
@@ -45,11 +45,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         WEFT_MIN_RESIDENCY="200ms",
         **SHORT_TIMERS,
     )
-    with (
-        made.second_worker("narrow", **SHORT_TIMERS, **LIMITS),
-        made.second_worker("watched", **SHORT_TIMERS, **WATCHED),
-        made.second_worker("short", **SHORT_TIMERS, **SHORT),
-    ):
+    with made.more_workers({"narrow": LIMITS, "watched": WATCHED, "short": SHORT}, **SHORT_TIMERS):
         yield made
     made.weft("down", "--purge")
 
