@@ -19,13 +19,18 @@ from weft_gateway.slot import Slot
 # Of the time between two slots that were handed out, for each further one.
 _KEEP = 0.8
 _UNKNOWN_SECONDS = 1.0
+_FEW = 64
 
 
 @dataclass(slots=True)
 class _Line:
-    """Those who wait for one model; state: all of it. `_pace` is seconds between two slots."""
+    """Those who wait for one model; state: all of it. `pace` is seconds between two slots.
 
-    places: list[tuple[int, asyncio.Future[Slot]]] = field(default_factory=list)
+    `places` is a heap, by place and then by coming; whoever leaves stays in it, done, and `count` counts the others.
+    """
+
+    places: list[tuple[int, int, asyncio.Future[Slot]]] = field(default_factory=list)
+    count: int = 0
     pace: float | None = None
     served: float | None = None
 
@@ -39,6 +44,7 @@ class LocalQueue:
         self._limit = limit
         self._lines: dict[str, _Line] = {}
         self._numbers = itertools.count(1)
+        self._comings = itertools.count(1)
         self._count = 0
 
     @property
@@ -60,7 +66,8 @@ class LocalQueue:
             )
         answer: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
         line = self._lines.setdefault(model, _Line())
-        heapq.heappush(line.places, (number, answer))
+        heapq.heappush(line.places, (number, next(self._comings), answer))
+        line.count += 1
         self._count += 1
         try:
             self.stir(model)
@@ -74,16 +81,16 @@ class LocalQueue:
                 slot.choice.primary.load.take_back(int(slot.pick.rpartition("/")[2]))
             raise
         finally:
-            self._leave(line, number, answer)
+            self._leave(line, answer)
 
     def stir(self, model: str) -> None:
         """Hand out what is free."""
         line = self._lines.get(model)
-        if line is None or not line.places:
+        if line is None or not line.count:
             return
         targets = self._view.targets(model) or self._view.silent_targets(model)
         while line.places and any(not target.is_full for target in targets):
-            _, answer = heapq.heappop(line.places)
+            answer = heapq.heappop(line.places)[-1]
             if answer.done():
                 continue
             choice = choose(targets, self._view.gateway_id, slots=lambda target: target.limit)
@@ -101,7 +108,7 @@ class LocalQueue:
         """How long a newcomer is likely to wait."""
         line = self._lines.get(model)
         pace = line.pace if line else None
-        count = len(line.places) if line else 0
+        count = line.count if line else 0
         return timedelta(seconds=_UNKNOWN_SECONDS if pace is None else max(0.001, (count + 1) * pace))
 
     def _measure(self, line: _Line) -> None:
@@ -111,9 +118,11 @@ class LocalQueue:
             line.pace = latest if line.pace is None else _KEEP * line.pace + (1 - _KEEP) * latest
         line.served = now
 
-    def _leave(self, line: _Line, number: int, answer: asyncio.Future[Slot]) -> None:
+    def _leave(self, line: _Line, answer: asyncio.Future[Slot]) -> None:
         self._count -= 1
-        if not answer.done():
-            answer.cancel()
-            line.places.remove((number, answer))
+        line.count -= 1
+        answer.cancel()
+        if len(line.places) > _FEW + 2 * line.count:
+            # Seldom enough that it costs nothing for each of those who left.
+            line.places = [place for place in line.places if not place[-1].done()]
             heapq.heapify(line.places)

@@ -3,13 +3,13 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import TypeAlias
 
 from weft_common.clock import Clock
-from weft_common.errors import DeadlineExceeded, PartUnavailable, PartUnreachable
+from weft_common.errors import DeadlineExceeded, PartUnavailable, PartUnreachable, WeftError
 from weft_common.mesh_auth import mesh_metadata
 from weft_common.rpc import Responses, RpcClient, open_channel
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
@@ -36,14 +36,15 @@ _log = logging.getLogger(__name__)
 class Routers:
     """Calls to routers; each model has one that comes first, so that its load is shared, and the others stand in.
 
-    State: `_shunned`, until when routers that did not answer come last, and `_trouble`, which model those that did
-    answer could not serve last, and why.
+    State: `_shunned`, until when routers that did not answer come last; `_tried`, those of them that one request asks
+    for a slot on trial; and `_trouble`, which model those that did answer could not serve last, and why.
     """
 
     def __init__(self, clients: Sequence[_Router], clock: Clock) -> None:
         self._clients = clients
         self._clock = clock
         self._shunned: dict[str, float] = {}
+        self._tried: set[str] = set()
         self._trouble: tuple[str, PartUnavailable] | None = None
 
     @property
@@ -84,17 +85,19 @@ class Routers:
     ) -> pb.AcquireSlotResponse | None:
         """Wait for a slot at the model's router; raises its refusal, or returns None where no router can serve it.
 
-        Routers that did not answer lately are not asked: others queue meanwhile, and find out for all. Where each one
-        is cut off from the database, the first of them hands out slots as it last knew the fleet.
+        Routers that did not answer lately are not asked, and after a while by one request only, which finds out for
+        all: the others would leave the queue for as long as a router that hangs takes to fail. Where each one is cut
+        off from the database, the first of them hands out slots as it last knew the fleet.
         """
         over = self._clock.monotonic() + max_wait
         self._trouble, cut_off = None, []
         request.stale_accepted = False
         for router in self._ranked(request.model):
-            if self._is_shunned(router[0]):
+            if self._is_shunned(router[0]) or router[0] in self._tried:
                 continue
             try:
-                return await self._slot_at(router, request, over)
+                with self._on_trial(router[0]):
+                    return await self._slot_at(router, request, over)
             except PartUnavailable as error:
                 cut_off += [router] if self._note(router[0], request.model, error) else []
         request.stale_accepted = True
@@ -127,18 +130,42 @@ class Routers:
 
     def seconds_until_heard(self) -> float:
         """How long no router at all is to be asked; 0 where one may be."""
-        now = self._clock.monotonic()
-        return max(0.0, min(self._shunned.get(address, now) - now for address, _ in self._clients))
+        return max(0.0, min(self._seconds_to_wait(address) for address, _ in self._clients))
 
     def hear(self, turn: int) -> None:
         """Ask the router of that turn again: it has just told something."""
-        self._shunned.pop(self._clients[turn % len(self._clients)][0], None)
+        address = self._clients[turn % len(self._clients)][0]
+        self._shunned.pop(address, None)
+        self._tried.discard(address)
 
     def _shun(self, address: str, error: Exception) -> None:
         known = self._is_shunned(address)
         self._shunned[address] = self._clock.monotonic() + _SHUN_SECONDS
         if not known:  # thousands may wait there, and each of them finds out
             _log.warning("router_unreachable", extra={"router": address, "error": str(error)})
+
+    def _seconds_to_wait(self, address: str) -> float:
+        now = self._clock.monotonic()
+        return _SHUN_SECONDS if address in self._tried else self._shunned.get(address, now) - now
+
+    @contextmanager
+    def _on_trial(self, address: str) -> Iterator[None]:
+        """Be the only one to ask a router that did not answer, until somebody has heard it."""
+        if address not in self._shunned:
+            yield
+            return
+        self._tried.add(address)
+        try:
+            yield
+        except PartUnreachable:
+            raise
+        except WeftError:
+            self._shunned.pop(address, None)  # a refusal is an answer
+            raise
+        else:
+            self._shunned.pop(address, None)
+        finally:
+            self._tried.discard(address)
 
     def _is_shunned(self, address: str) -> bool:
         now = self._clock.monotonic()

@@ -210,3 +210,39 @@ async def test_what_is_missing_for_one_model_is_not_told_of_another() -> None:
     first.error = None
     await routers.route(model, max_wait=60, suspects=[])
     assert "No router can be reached" in routers.missing(model).message
+
+
+class HangingRouter(FakeRouter):
+    """Says nothing until it is let go."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.let_go = asyncio.Event()
+
+    async def unary(self, path: str, request: pb.RouteRequest, kind: Any, *, timeout: float) -> Any:
+        self.asked.append((0, timeout))
+        await self.let_go.wait()
+        if self.error:
+            raise self.error
+        return pb.AcquireSlotResponse()
+
+
+async def test_a_router_that_did_not_answer_is_tried_by_one_request_for_all() -> None:
+    clock = ManualClock()
+    router = HangingRouter(clock)
+    router.error = PartUnreachable("no answer")
+    routers = Routers([("r", router)], clock)  # type: ignore[list-item]  # a fake
+    request = pb.AcquireSlotRequest(model="m")
+    router.let_go.set()
+    assert await routers.acquire(request, max_wait=60) is None
+    router.let_go.clear()
+    clock.advance(6)
+    on_trial = asyncio.create_task(routers.acquire(request, max_wait=60))
+    while len(router.asked) < 2:
+        await asyncio.sleep(0)
+    assert await routers.acquire(request, max_wait=60) is None
+    assert (len(router.asked), routers.seconds_until_heard()) == (2, 5)
+    router.error = None
+    router.let_go.set()
+    assert await on_trial is not None
+    assert await routers.acquire(request, max_wait=60) is not None
