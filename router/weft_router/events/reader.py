@@ -20,6 +20,8 @@ from weft_router.events.wanted import Wanted
 from weft_router.pulse import Pulse
 
 _BATCH = 500
+# As long as a batch keeps the loop, which has other things to do: requests that wait for slots among them.
+_BREATH_SECONDS = 0.01
 # For a hint that was lost; the usual delay is that of the bus.
 _LOOK_SECONDS = 5.0
 _RETRY_SECONDS = 0.5
@@ -28,12 +30,16 @@ _log = logging.getLogger(__name__)
 
 
 class EventReader:
-    """Reads events for whoever asks; state: `_heard_count`, how often something was published, and `_closed`."""
+    """Reads events for whoever asks.
+
+    State: `_heard_count`, how often something was published, `_closed`, and `_search`, of who looks far back.
+    """
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._stream = Stream(bus, SETTINGS)
         self._pulse = Pulse()
+        self._search = asyncio.Lock()
         self._heard_count = 0
         self._closed = False
 
@@ -49,16 +55,24 @@ class EventReader:
 
     async def latest(self, wanted: Wanted, count: int) -> Sequence[Event]:
         """The newest events that are wanted, oldest first; raises PartUnavailable without NATS."""
-        found: list[Event] = []
         end = await self._stream.last_sequence()
-        while end > 0 and len(found) < count:
-            start = max(0, end - _BATCH)
-            block = await self._between(start, end)
-            found = [*_matching(block, wanted), *found]
-            if not block or _seconds(block[0]) < wanted.since:
-                break
-            end = start
+        found, end = await self._block(wanted, end)
+        if end > 0 and len(found) < count:
+            # What is rare may be far back, behind a hundred thousand others.
+            async with self._search:
+                while end > 0 and len(found) < count:
+                    await asyncio.sleep(_BREATH_SECONDS)
+                    older, end = await self._block(wanted, end)
+                    found = [*older, *found]
         return found[-count:]
+
+    async def _block(self, wanted: Wanted, end: int) -> tuple[list[Event], int]:
+        """The wanted ones of the last events up to a sequence, and up to where to look for more; 0 where nowhere."""
+        start = max(0, end - _BATCH)
+        block = await self._between(start, end)
+        if not block or _seconds(block[0]) < wanted.since:
+            start = 0
+        return _matching(block, wanted), start
 
     async def follow(self, wanted: Wanted, *, after: int, since: float | None) -> AsyncIterator[Event]:
         """Events after a sequence, or else since a time, or else from now on, for ever; none twice, none left out.

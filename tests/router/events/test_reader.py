@@ -89,6 +89,35 @@ async def test_a_rare_event_is_found_behind_many_others(
     assert await world.whys(Wanted(since=SystemClock().wall() + 60)) == []
 
 
+async def test_who_looks_far_back_does_so_alone_and_holds_up_nobody_who_does_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_BATCH", 4)
+    await world.tell("rare", kind=EventKind.LOAD, model="m")
+    await world.tell(*range(20))
+    reading, crowd, gate = 0, [0], asyncio.Event()
+    between = world.reader._between
+
+    async def watched(start: int, end: int) -> list[Event]:
+        nonlocal reading
+        if end <= 17:  # not the newest block
+            reading += 1
+            crowd.append(reading)
+            await gate.wait()
+            reading -= 1
+        return await between(start, end)
+
+    monkeypatch.setattr(world.reader, "_between", watched)
+    async with asyncio.timeout(SOON * 2), asyncio.TaskGroup() as tasks:
+        searches = [tasks.create_task(world.whys(Wanted(model="m"))) for _ in range(3)]
+        while not reading:
+            await asyncio.sleep(0)
+        assert await world.whys(count=2) == ["18", "19"]
+        gate.set()
+    assert [search.result() for search in searches] == [["rare"]] * 3
+    assert max(crowd) == 1
+
+
 async def test_where_nothing_has_happened_nothing_is_listed(world: World) -> None:
     assert await world.whys() == []
 
