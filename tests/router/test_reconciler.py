@@ -72,6 +72,24 @@ async def test_the_longest_idle_replica_goes_after_five_minutes() -> None:
     assert world.unloads.unloaded == ["r-2"]
 
 
+async def test_a_moment_of_silence_does_not_make_five_minutes_begin_anew() -> None:
+    """Three replicas that have a request by turns; one of the nodes says nothing for ten seconds, and may be full."""
+    nodes = [a_node(name) for name in ("one", "two", "three")]
+    replicas = [a_replica(f"r-{n}", node_id=node.id) for n, node in enumerate(nodes)]
+    world = World(*nodes, *replicas, a_model(), Policy("m", max_replicas=3))
+    world.report(r_0=1, r_1=1, r_2=1)
+    for second in range(310):
+        world.clock.advance(1)
+        world.hear()
+        for n, (node, replica) in enumerate(zip(nodes, replicas, strict=True)):
+            if n or not 150 <= second < 160:
+                world.fleet.report(node.id, {replica.id: int(second % 3 == n)}, world.clock.now)
+        await world.step()
+        assert bool(world.unloads.unloaded) is (second >= 300), second
+        world.unloads.unloaded = world.unloads.unloaded[:1]
+    assert len(world.unloads.unloaded) == 1
+
+
 @pytest.mark.parametrize("stale", [a_replica(revision="old"), a_replica(model="former")])
 async def test_what_serves_an_old_revision_or_a_former_model_goes(stale: Replica) -> None:
     world = World(*TWO, a_model(), stale, a_replica("r-2", node_id="n-two"))
