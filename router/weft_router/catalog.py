@@ -48,6 +48,10 @@ class Catalog:
                 await self.look()
             except PartUnavailable:
                 self._seen = None
+            except OSError as error:
+                # Out of file descriptors, or a disk in trouble: the models stay as they were.
+                self._seen = None
+                _log.warning("models_not_read", extra={"folder": str(self._folder), "error": str(error)})
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def look(self) -> None:

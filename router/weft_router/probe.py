@@ -18,7 +18,7 @@ from weft_proto.weft.types.v1 import EventKind
 from weft_router.fleet.checkups import Finding
 from weft_router.fleet.entities import Replica
 from weft_router.fleet.fleet import Fleet
-from weft_router.reach import reach
+from weft_router.reach import failed, reach
 from weft_router.settings import RouterSettings
 from weft_router.store.protocol import Store
 from weft_router.sync import FleetSync
@@ -167,4 +167,6 @@ async def look_at(address: str) -> Finding:
         if error.code() not in _UNANSWERED:
             return Finding.BUSY
         return await reach(address, _REACH_SECONDS)
+    except OSError as error:  # not even a channel
+        return failed(error)
     return Finding.SERVES if answer.status == health_pb2.HealthCheckResponse.SERVING else Finding.BUSY

@@ -31,7 +31,7 @@ async def reach(address: str, seconds: float) -> Finding:
         async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     except OSError as error:
-        return _failed(error)
+        return failed(error)
     try:
         async with asyncio.timeout(seconds):
             # Closed without a word: a proxy whose other end is gone, perhaps.
@@ -39,12 +39,13 @@ async def reach(address: str, seconds: float) -> Finding:
     except TimeoutError:
         return Finding.BUSY
     except OSError as error:
-        return _failed(error)
+        return failed(error)
     finally:
         writer.close()
 
 
-def _failed(error: OSError) -> Finding:
+def failed(error: OSError) -> Finding:
+    """What it means that a connection failed so."""
     if isinstance(error, ConnectionRefusedError | ConnectionResetError):
         return Finding.DEAD
     return Finding.UNABLE if error.errno in _OWN_TROUBLE else Finding.UNREACHED

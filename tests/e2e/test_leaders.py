@@ -4,6 +4,7 @@ What the reconciler's leader may do or not is shown in test_routers.py.
 """
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
+import psutil
 import pytest
 
 from tests.e2e.crowd import chat, traffic
@@ -179,3 +181,34 @@ def test_a_stopped_leader_in_nodes_is_replaced_and_a_lost_node_is_given_up_once_
     assert changes == {"unhealthy": 1, "offline": 1}
     assert len(told(pair, "replicas_unreachable")) - gone <= 1
     kept_twice(pair)
+
+
+def test_a_leader_in_health_that_cannot_connect_to_anybody_leaves_the_lease_and_takes_nothing_away(
+    pair: Pair, stores: Stores
+) -> None:
+    kept_twice(pair)
+    taken, stepped = len(told(pair, "replica_taken_away")), len(told(pair, "leader_stepped_down"))
+    before, pids = lease(stores, "health"), {part.pid for part in pair.stack.parts("replica:")}
+    with starved(leader(pair, before)):
+        eventually(
+            lambda: lease(stores, "health")["epoch"] > before["epoch"], what="another leader", seconds=20
+        )
+        assert lease(stores, "health")["holder"] != before["holder"]
+        (record,) = told(pair, "leader_stepped_down")[stepped:]
+        assert (record["lease"], record["epoch"]) == ("health", before["epoch"])
+        misses = time.monotonic() + 4.0  # more than take a replica away
+        eventually(lambda: time.monotonic() > misses)
+    assert len(told(pair, "replica_taken_away")) == taken
+    assert {part.pid for part in pair.stack.parts("replica:")} == pids
+
+
+@contextlib.contextmanager
+def starved(part: Part) -> Iterator[None]:
+    """Leave a process the file descriptors that it has, and no more."""
+    process = psutil.Process(part.pid)
+    soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
+    process.rlimit(psutil.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        process.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))

@@ -1,5 +1,7 @@
 """The catalog follows a folder of model files, whatever lies in it."""
 
+import asyncio
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from tests.common.gguf_files import head
 from tests.router.fake_store import FakeStore
 from tests.router.fakes import FakeBus
+from weft_common.background import background
 from weft_common.clock import ManualClock
 from weft_router.catalog import Catalog
 from weft_router.fleet.fleet import Fleet
@@ -150,3 +153,20 @@ async def test_a_folder_that_is_suddenly_empty_or_gone_takes_no_model_away(world
     world.folder.mkdir()
     world.write("b.yaml", "b")
     assert await world.look() == {"b": 512}
+
+
+async def test_a_folder_that_cannot_be_read_just_now_ends_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.write("a.yaml", "a")
+    await world.look()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "glob", fail)
+        async with asyncio.timeout(5), background(world.catalog.follow()):
+            while "models_not_read" not in caplog.messages:
+                await asyncio.sleep(0)
+    assert await world.look() == {"a": 512}

@@ -93,3 +93,11 @@ async def test_trouble_on_the_way_is_no_death(
 
 async def test_no_way_to_a_network_is_no_death() -> None:
     assert await look_at("255.255.255.255:9") in (Finding.UNREACHED, Finding.UNABLE)
+
+
+async def test_who_cannot_even_open_a_channel_is_unable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("weft_router.probe.open_channel", fail)
+    assert await look_at("127.0.0.1:1") is Finding.UNABLE
