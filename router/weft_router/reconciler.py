@@ -220,6 +220,7 @@ class Reconciler:
             rules=self._scaling if heard else _BLIND,
             avoid=shut,
             waited_for=model in self._waited_for(),
+            mute=self._mute(model, look),
         )
         if step is not None and not self._turns.may_begin(step, found, look.now):
             # It is asked again as soon as it may begin.
@@ -231,6 +232,12 @@ class Reconciler:
         if step is None or (step.node_id or "") in shut:
             return None
         return step if self._has_place(step, look) else None
+
+    def _mute(self, model: str, look: Look) -> frozenset[str]:
+        """Replicas that have told how busy they are, and do so no longer."""
+        words = ((r.id, self._fleet.word_of(r.id).time) for r in look.snapshot.serving(model))
+        oldest = look.now - self._scaling.report_seconds
+        return frozenset(i for i, time in words if float("-inf") < time < oldest)
 
     def _warm(self, look: Look, found: list[Step]) -> Iterator[Step]:
         """Steps for models that have none yet, nor one among those `found`."""

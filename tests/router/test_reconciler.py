@@ -53,6 +53,18 @@ async def test_who_does_not_say_how_busy_it_is_is_neither_busy_nor_idle() -> Non
     assert [type(step) for step in world.look()] == [Shrink]
 
 
+async def test_a_replica_that_falls_mute_does_not_keep_its_model_from_growing() -> None:
+    things = (a_model(), a_replica(), a_replica("r-2", node_id="n-two"))
+    world = World(*TWO, a_node("three"), *things, Policy("m", min_replicas=2, max_replicas=3))
+    world.fleet.report("n-two", {"r-2": 0}, world.clock.now)
+    for _ in range(20):
+        world.clock.advance(1)
+        world.fleet.report("n-one", {"r-1": 4}, world.clock.now)
+        world.fleet.report("n-two", {}, world.clock.now)
+        await world.step()
+    assert world.loads.asked == [("m", None, False)]
+
+
 async def test_a_node_that_is_gone_need_not_say_anything() -> None:
     things = (a_model(), a_replica(), a_replica("r-2", node_id="n-two"), Policy("m", min_replicas=1))
     gone = a_replica("r-3", node_id="n-nowhere")

@@ -117,10 +117,12 @@ def next_step(
     rules: ScalingRules,
     avoid: frozenset[str] = frozenset(),
     waited_for: bool = False,
+    mute: frozenset[str] = frozenset(),
 ) -> tuple[Step | None, Remembered]:
     """The one thing to do for a model now, if any, and what to remember; nothing is spread to nodes to `avoid`.
 
-    A model that is `waited_for` is busy, also in the moment in which a slot goes from one request to the next.
+    A model that is `waited_for` is busy, also in the moment in which a slot goes from one request to the next. Replicas
+    that are `mute`, on nodes that go on reporting, take no request off the others.
     """
     there = _views(model, snapshot)
     stray = next((v for v in there if _is_stray(v.replica, snapshot)), None)
@@ -134,7 +136,7 @@ def next_step(
     live = [v for v in there if _is_live(v.replica) and snapshot.counts(v.replica)]
     if not policy.scales:
         return None, Remembered()
-    busy = _all_busy(live, rules, waited_for=waited_for)
+    busy = _all_busy(live, rules, mute, waited_for=waited_for)
     remembered = remembered.after(now, (v.replica.id for v in live), busy=busy)
     demand = _demand(live, snapshot, now, rules, waited_for=waited_for)
     remembered = remembered.noting(demand, for_seconds=rules.idle_seconds)
@@ -219,9 +221,15 @@ def _takes(view: NodeView, model: str, policy: Policy, snapshot: Snapshot) -> bo
     return view.healthy and backend in view.engines and matches(policy.node_selector, view.node.labels)
 
 
-def _all_busy(live: Sequence[ReplicaView], rules: ScalingRules, *, waited_for: bool) -> bool:
+def _all_busy(
+    live: Sequence[ReplicaView], rules: ScalingRules, mute: frozenset[str], *, waited_for: bool
+) -> bool:
+    """Whether nobody who says how busy he is has room; where nobody says that, nobody can tell."""
     ready = [v for v in live if v.replica.state is ReplicaState.READY]
-    return bool(ready) and (waited_for or all(_is_busy(v, rules) for v in ready))
+    telling = [v for v in ready if v.replica.id not in mute]
+    if waited_for:
+        return bool(ready)
+    return bool(telling) and all(_is_busy(v, rules) for v in telling)
 
 
 def _is_busy(view: ReplicaView, rules: ScalingRules) -> bool:

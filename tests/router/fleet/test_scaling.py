@@ -147,6 +147,30 @@ def test_while_somebody_waits_there_is_no_free_slot() -> None:
     assert steps(a_watched().looks(*[0] * 12, waited_for=True)) == [11]
 
 
+def test_one_that_says_nothing_any_more_does_not_keep_others_from_being_busy() -> None:
+    """It hangs, perhaps; its agent takes a while to tell so, and it was idle by its last word."""
+    fleet = a_fleet(*NODES, a_model(), Policy("m", min_replicas=2, max_replicas=3), on("a"), on("b"))
+    fleet.report("n-a", {"r-a": SLOTS}, 999)
+    fleet.report("n-b", {}, 999)
+
+    def grows(*mute: str, waited_for: bool = False) -> bool:
+        found, _ = next_step(
+            "m",
+            fleet.snapshot(),
+            Remembered(10.0, 999),
+            now=1000,
+            rules=RULES,
+            mute=frozenset(mute),
+            waited_for=waited_for,
+        )
+        return isinstance(found, Grow)
+
+    assert grows("r-b")
+    assert not grows()
+    assert not grows("r-a", "r-b")
+    assert grows("r-a", "r-b", waited_for=True)
+
+
 def test_a_long_time_without_a_look_says_nothing() -> None:
     watched = a_watched()
     watched.looks(SLOTS)
