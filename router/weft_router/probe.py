@@ -25,6 +25,8 @@ from weft_router.sync import FleetSync
 
 _PROBE_SECONDS = 2.0
 _REACH_SECONDS = 1.0
+# A round of checks takes as long as an answer is remembered: one of the round before must not do for this one.
+_OF_THIS_ROUND = 0.9
 _SPARE = 100
 _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _CHECK = "/grpc.health.v1.Health/Check"
@@ -98,14 +100,16 @@ class Probe:
 
     async def ask(self, replica: Replica, *, anew: bool = False) -> Finding:
         """Check one replica, or tell what a good check of lately found unless it is to be asked `anew`."""
-        if not anew and self.served_lately(replica.id):
+        if not anew and self._age(replica.id) <= _OF_THIS_ROUND * self._memory_seconds:
             return Finding.SERVES
         return await asyncio.shield(self._flight(replica))
 
     def served_lately(self, replica_id: str) -> bool:
         """Whether a good answer is still remembered."""
-        served = self._served.get(replica_id, float("-inf"))
-        return self._clock.monotonic() - served <= self._memory_seconds
+        return self._age(replica_id) <= self._memory_seconds
+
+    def _age(self, replica_id: str) -> float:
+        return self._clock.monotonic() - self._served.get(replica_id, float("-inf"))
 
     def close(self) -> None:
         """End every check; whoever asks next checks again."""

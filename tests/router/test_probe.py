@@ -146,6 +146,17 @@ async def test_a_good_answer_is_good_for_all_until_somebody_wants_a_new_one() ->
         assert len(world.look.looked) == 3
 
 
+async def test_the_answer_of_one_round_of_checks_does_not_do_for_the_next() -> None:
+    async with a_world() as world:
+        await world.probe.ask(REPLICA)
+        world.clock.advance(20)
+        await world.probe.ask(REPLICA)
+        assert len(world.look.looked) == 1
+        world.clock.advance(9.9)  # the next round begins, and the answer came a little after the question
+        await world.probe.ask(REPLICA)
+        assert len(world.look.looked) == 2
+
+
 @pytest.mark.parametrize("change", [{"revision": "rev0"}, {"problem": "it hangs"}])
 async def test_what_cannot_serve_the_request_is_not_asked(change: dict[str, str]) -> None:
     async with a_world() as world:
