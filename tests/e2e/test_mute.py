@@ -1,19 +1,19 @@
-"""A replica that is stopped under load: nobody is refused, and the others are not slowed down by it."""
+"""Parts that fall silent or die while requests wait: nobody is refused, and the others are not slowed down by it."""
 
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.crowd import chat, traffic
+from tests.e2e.crowd import chat, crowd, traffic
 from tests.e2e.pair import Pair
 from tests.e2e.stack import Stack, eventually, free_port
-from tests.faults import stopped
+from tests.faults import kill, stopped
 
 pytestmark = pytest.mark.e2e
 
 MODEL = "slow"
-SLOTS, LANES = 2, 16
+SLOTS, QUEUE, LANES = 2, 2, 16
 BODY = chat(MODEL, "tokens=5 delay_ms=100")
 SERVICE_SECONDS = 0.5
 # Until Envoy has seen that a connection is dead, and then its turn at the other replica.
@@ -25,7 +25,7 @@ STOPPED_SECONDS = 14
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Two workers with one small replica each, and all the time in the world until one counts as hung."""
     stack = Stack(tmp_path_factory.mktemp("mute") / "home", free_port())
-    stack.write_model(MODEL, parallel=SLOTS, max_queue=2)
+    stack.write_model(MODEL, parallel=SLOTS, max_queue=QUEUE)
     stack.up("--routers", "2", WEFT_AUTO_APPROVE_NODES="true", WEFT_EXPOSE_NODE_HEADER="true")
     with stack.second_worker("two") as two:
         made = Pair(stack, two)
@@ -48,3 +48,20 @@ def test_a_stopped_replica_under_load_fails_nobody_and_the_other_one_goes_on_at_
     assert [(a.status, a.text if a.ok else a.body) for a in asked.failures] == []
     assert served > 0.8 * STOPPED_SECONDS * SLOTS / SERVICE_SECONDS
     assert max(asked.seconds) < LONGEST_SECONDS
+
+
+def test_a_replica_that_is_killed_with_waiters_costs_nobody_an_answer(pair: Pair) -> None:
+    part = pair.ensure(MODEL)["two"]
+    with crowd(pair.stack, [BODY] * 32) as asked:
+        eventually(lambda: pair.stack.waiting(MODEL) > 10, what="a queue")
+        kill(part)
+    assert [(a.status, a.body) for a in asked.answers if not a.ok] == []
+
+
+def test_a_bus_that_is_lost_with_waiters_costs_nobody_an_answer(pair: Pair) -> None:
+    pair.ensure(MODEL)
+    with crowd(pair.stack, [BODY] * 40) as asked:
+        eventually(lambda: pair.stack.waiting(MODEL) > 10, what="a queue")
+        with stopped(pair.stack.part("nats")):
+            asked.join()
+    assert [(a.status, a.body) for a in asked.answers if not a.ok] == []

@@ -75,8 +75,8 @@ async def test_a_request_beyond_the_queue_is_refused_and_not_counted() -> None:
         assert admission.started_count == 3
 
 
-@pytest.mark.parametrize(("queue", "room"), [(2, 3), (0, 0)])
-async def test_beyond_a_queue_there_is_room_for_all_requests_of_a_replica_that_hangs(
+@pytest.mark.parametrize(("queue", "room"), [(2, 12), (0, 0)])
+async def test_beyond_a_queue_there_is_room_for_the_requests_of_replicas_that_hang(
     queue: int, room: int
 ) -> None:
     admission = _admission(queue=queue)
@@ -94,6 +94,21 @@ async def test_beyond_a_queue_there_is_room_for_all_requests_of_a_replica_that_h
             task.cancel()
         await _settle()
     assert _counts(admission) == (0, 0)
+
+
+async def test_fallbacks_take_no_place_from_those_who_are_sent_here_first() -> None:
+    admission = _admission(queue=1)
+    async with _visitors(admission, 1), AsyncExitStack() as stack:
+        kinds = (True, True, True, False)
+        entering = [
+            asyncio.ensure_future(stack.enter_async_context(admission.slot(is_fallback=kind)))
+            for kind in kinds
+        ]
+        await _settle()
+        assert _counts(admission) == (1, 4)
+        for task in entering:
+            task.cancel()
+        await _settle()
 
 
 async def test_a_request_that_leaves_the_queue_frees_its_place() -> None:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from weft_common.errors import ReplicaClosing, ReplicaFull, WeftError
 
 _RETRY_AFTER = timedelta(seconds=1)
+_FALLBACK_ROOM = 4
 
 
 class Refusal(StrEnum):
@@ -31,8 +32,9 @@ class Admission:
         self._max_queue_count = max_queue_count
         self._on_change = on_change
         self._taken = 0
-        # In the order of arrival. A place's result is whether it got a slot; the owner of the place removes it.
-        self._waiting: dict[asyncio.Future[bool], None] = {}
+        # In the order of arrival, with whether it is a fallback. A place's result is whether it got a slot; the owner
+        # of the place removes it.
+        self._waiting: dict[asyncio.Future[bool], bool] = {}
         self._refusals: set[Refusal] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -53,11 +55,11 @@ class Admission:
     async def slot(self, *, is_fallback: bool = False) -> AsyncIterator[None]:
         """Hold a slot inside the block, after waiting for it; leaving at any point frees slot or place.
 
-        Raises ReplicaFull and ReplicaClosing. Where there is a queue, fallbacks have as much room beyond it as another
-        replica of this size holds: when that one hangs or dies, all of its requests come here at once, and a refusal
-        here is their last.
+        Raises ReplicaFull and ReplicaClosing. Where there is a queue, fallbacks have room beyond it for all that a few
+        replicas of this size hold: when one hangs or dies, or nobody knows how busy any is, they come here all at once,
+        and a refusal here is their last. They take no place from others, who would be sent to where these come from.
         """
-        place = self._claim(self._fallback_room if is_fallback else 0)
+        place = self._claim(is_fallback=is_fallback)
         try:
             if place is not None and not await place:
                 raise self._closing()
@@ -97,25 +99,27 @@ class Admission:
         if self._refusals:
             raise self._closing()
 
-    @property
-    def _fallback_room(self) -> int:
-        return self._slot_count + self._max_queue_count if self._max_queue_count else 0
-
-    def _claim(self, room: int) -> asyncio.Future[bool] | None:
-        """Take a slot (None) or a place in the queue, which has so much room beyond its bound."""
+    def _claim(self, *, is_fallback: bool) -> asyncio.Future[bool] | None:
+        """Take a slot (None) or a place in the queue."""
         self.check_open()
         place: asyncio.Future[bool] | None = None
         if self._taken < self._slot_count and not self._waiting:
             self._taken += 1
-        elif len(self._waiting) < self._max_queue_count + room:
+        elif self._has_place(is_fallback=is_fallback):
             place = asyncio.get_running_loop().create_future()
-            self._waiting[place] = None
+            self._waiting[place] = is_fallback
         else:
             raise self._full()
         self.started_count += 1
         self._idle.clear()
         self._on_change()
         return place
+
+    def _has_place(self, *, is_fallback: bool) -> bool:
+        if not is_fallback:
+            return len(self._waiting) - sum(self._waiting.values()) < self._max_queue_count
+        room = _FALLBACK_ROOM * (self._slot_count + self._max_queue_count) if self._max_queue_count else 0
+        return len(self._waiting) < self._max_queue_count + room
 
     def _leave(self, place: asyncio.Future[bool] | None) -> None:
         if place in self._waiting:
