@@ -9,10 +9,11 @@ import binascii
 import hashlib
 import hmac
 from dataclasses import dataclass
+from datetime import timedelta
 
 import orjson
 
-from weft_common.errors import InvalidTicket
+from weft_common.errors import InvalidTicket, ReplicaClosing
 
 METADATA_KEY = "x-weft-ticket"
 _VERSION = "v1"
@@ -46,7 +47,8 @@ def sign(ticket: Ticket, mesh_secret: str) -> str:
 def verify(text: str | None, *, mesh_secret: str, replica: str, now: float) -> Ticket:
     """Read a ticket that lets a request use `replica` at `now` (seconds since 1970).
 
-    Raises InvalidTicket where it is missing, malformed, forged, expired or for other replicas.
+    Raises InvalidTicket where it is missing, malformed, forged or expired, and ReplicaClosing where it is for others: a
+    gateway that is behind the times sent it to one that is gone, whose port has been taken by this one.
     """
     if not text:
         raise InvalidTicket(
@@ -63,7 +65,10 @@ def verify(text: str | None, *, mesh_secret: str, replica: str, now: float) -> T
     if ticket.expiry < now:
         raise InvalidTicket("The ticket has expired.")
     if replica not in ticket.replicas:
-        raise InvalidTicket(f"The ticket is for {' or '.join(ticket.replicas)}, and this is {replica}.")
+        raise ReplicaClosing(
+            f"The ticket is for {' or '.join(ticket.replicas)}, and this is {replica}.",
+            retry_after=timedelta(seconds=1),
+        )
     return ticket
 
 

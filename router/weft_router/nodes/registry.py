@@ -259,18 +259,19 @@ class Registry:
             return ()
         # What is written must not undo what another router does while this one sleeps, or cannot read.
         plan, seen = self._plan(node, reported, young), self._fleet.sequence
+        before = {r.id: self._fleet.replicas.get(r.id) for r in plan.write}
         for replica in plan.write:
             try:
                 await self._store.put_replica(replica, seen=seen)
             except PlaceTaken:
                 _log.warning("replica_without_place", extra={"replica": replica.id, "model": replica.model})
-        tell_troubles(self._journal, node, plan.write, self._fleet.replicas)
         if plan.gone:
             await self._store.remove_replicas(list(plan.gone))
             _log.info("replicas_gone", extra={"replicas": plan.gone})
             self._tell_gone(node, plan.gone)
         if plan.write or plan.gone:
             await self._sync.after_write()
+        tell_troubles(self._journal, node, before, self._fleet.replicas)
         return plan.stop
 
     def _tell_gone(self, node: Node, replica_ids: Sequence[str]) -> None:

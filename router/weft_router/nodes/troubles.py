@@ -1,7 +1,7 @@
 """Tells of replicas that hang, and of those that are of use again, as their workers see it."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from weft_common.events import Journal
 from weft_proto.weft.types.v1 import EventKind
@@ -11,13 +11,14 @@ _log = logging.getLogger(__name__)
 
 
 def tell_troubles(
-    journal: Journal, node: Node, written: Iterable[Replica], before: Mapping[str, Replica]
+    journal: Journal, node: Node, before: Mapping[str, Replica | None], now: Mapping[str, Replica]
 ) -> None:
-    """Tell where a problem of what was `written` is news, beside the rows of `before`."""
-    for replica in written:
-        row = before.get(replica.id)
+    """Tell where a problem is news, now that rows which were as `before` were to be written."""
+    for replica_id, row in before.items():
+        replica = now.get(replica_id)
         former = row.problem if row else ""
-        if replica.problem == former:
+        # Another router may have written meanwhile, and what it has written holds.
+        if replica is None or replica.problem == former:
             continue
         about = {"model": replica.model, "node": node.name, "replica_id": replica.id}
         if replica.problem:
