@@ -1,11 +1,14 @@
 """Parts that fall silent or die while requests wait: nobody is refused, and the others are not slowed down by it."""
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.e2e.crowd import chat, crowd, traffic
+from tests.e2e.doors import Doors, doors
 from tests.e2e.pair import Pair
 from tests.e2e.stack import Stack, eventually, free_port
 from tests.faults import kill, stopped
@@ -48,6 +51,53 @@ def test_a_stopped_replica_under_load_fails_nobody_and_the_other_one_goes_on_at_
     assert [(a.status, a.text if a.ok else a.body) for a in asked.failures] == []
     assert served > 0.8 * STOPPED_SECONDS * SLOTS / SERVICE_SECONDS
     assert max(asked.seconds) < LONGEST_SECONDS
+
+
+async def test_a_gateway_that_is_stopped_waits_for_nothing_any_more(pair: Pair) -> None:
+    pair.ensure(MODEL)
+    first, second = pair.stack.parts("gateway-")
+    # More than slots and queues hold: the rest waits.
+    held, more = 2 * (SLOTS + QUEUE) + 12, 8
+    async with (
+        doors(pair.stack) as through,
+        asking(through, pair, first.address, "tokens=200 delay_ms=100", count=held),
+    ):
+        await reached(through, pair, least=more)
+        before = await settled(through, pair)
+        async with asking(through, pair, second.address, "tokens=1", count=more):
+            await reached(through, pair, least=before + more // 2)
+            with stopped(second):
+                await reached(through, pair, most=before)
+
+
+@contextlib.asynccontextmanager
+async def asking(through: Doors, pair: Pair, gateway: str, words: str, count: int) -> AsyncIterator[None]:
+    """Ask so often at one gateway beside the block, and lose interest with it."""
+    async with asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(through.chat(gateway, pair.stack.key, MODEL, words)) for _ in range(count)]
+        yield
+        for task in asked:
+            task.cancel()
+
+
+async def waiting(through: Doors, pair: Pair) -> int:
+    return sum([await through.waiting(part.address, MODEL) for part in pair.stack.parts("router-")])
+
+
+async def settled(through: Doors, pair: Pair) -> int:
+    """How many wait once that changes no more."""
+    count = -1
+    async with asyncio.timeout(10):
+        while count != (count := await waiting(through, pair)):
+            await asyncio.sleep(0.5)
+    return count
+
+
+async def reached(through: Doors, pair: Pair, *, least: int = 0, most: int = 1000) -> None:
+    """Wait until so many wait at routers."""
+    async with asyncio.timeout(10):
+        while not least <= await waiting(through, pair) <= most:
+            await asyncio.sleep(0.05)
 
 
 def test_a_replica_that_is_killed_with_waiters_costs_nobody_an_answer(pair: Pair) -> None:
