@@ -23,8 +23,9 @@ class Refusal(StrEnum):
 class Admission:
     """Hands out slots in the order of arrival.
 
-    State: how many slots are taken, who waits, how many came and went, and why new work is refused if it is.
-    All of it changes between awaits only, so that a report sees whole requests. `on_change` hears of each change.
+    State: how many slots are taken, who waits, how many fallbacks are here, how many came and went, and why new work is
+    refused if it is. All of it changes between awaits only, so that a report sees whole requests. `on_change` hears of
+    each change.
     """
 
     def __init__(self, slot_count: int, max_queue_count: int, on_change: Callable[[], None]) -> None:
@@ -32,9 +33,9 @@ class Admission:
         self._max_queue_count = max_queue_count
         self._on_change = on_change
         self._taken = 0
-        # In the order of arrival, with whether it is a fallback. A place's result is whether it got a slot; the owner
-        # of the place removes it.
-        self._waiting: dict[asyncio.Future[bool], bool] = {}
+        # In the order of arrival. A place's result is whether it got a slot; the owner of the place removes it.
+        self._waiting: dict[asyncio.Future[bool], None] = {}
+        self._fallback_count = 0
         self._refusals: set[Refusal] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -60,11 +61,13 @@ class Admission:
         and a refusal here is their last. They take no place from others, who would be sent to where these come from.
         """
         place = self._claim(is_fallback=is_fallback)
+        self._fallback_count += is_fallback
         try:
             if place is not None and not await place:
                 raise self._closing()
             yield
         finally:
+            self._fallback_count -= is_fallback
             self._leave(place)
 
     def refuse_new(self, refusal: Refusal) -> None:
@@ -107,7 +110,7 @@ class Admission:
             self._taken += 1
         elif self._has_place(is_fallback=is_fallback):
             place = asyncio.get_running_loop().create_future()
-            self._waiting[place] = is_fallback
+            self._waiting[place] = None
         else:
             raise self._full()
         self.started_count += 1
@@ -117,7 +120,8 @@ class Admission:
 
     def _has_place(self, *, is_fallback: bool) -> bool:
         if not is_fallback:
-            return len(self._waiting) - sum(self._waiting.values()) < self._max_queue_count
+            here = self._taken + len(self._waiting) - self._fallback_count
+            return here < self._slot_count + self._max_queue_count
         room = _FALLBACK_ROOM * (self._slot_count + self._max_queue_count) if self._max_queue_count else 0
         return len(self._waiting) < self._max_queue_count + room
 
