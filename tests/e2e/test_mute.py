@@ -11,7 +11,7 @@ from tests.e2e.crowd import chat, crowd, traffic
 from tests.e2e.doors import Doors, doors
 from tests.e2e.pair import Pair
 from tests.e2e.stack import Stack, eventually, free_port
-from tests.faults import kill, stopped
+from tests.faults import stopped
 
 pytestmark = pytest.mark.e2e
 
@@ -98,14 +98,6 @@ async def reached(through: Doors, pair: Pair, *, least: int = 0, most: int = 100
     async with asyncio.timeout(10):
         while not least <= await waiting(through, pair) <= most:
             await asyncio.sleep(0.05)
-
-
-def test_a_replica_that_is_killed_with_waiters_costs_nobody_an_answer(pair: Pair) -> None:
-    part = pair.ensure(MODEL)["two"]
-    with crowd(pair.stack, [BODY] * 32) as asked:
-        eventually(lambda: pair.stack.waiting(MODEL) > 10, what="a queue")
-        kill(part)
-    assert [(a.status, a.body) for a in asked.answers if not a.ok] == []
 
 
 def test_a_bus_that_is_lost_with_waiters_costs_nobody_an_answer(pair: Pair) -> None:
