@@ -86,6 +86,10 @@ class LoadView:
         # What an agent was told while the bus was down is in its first report.
         return now - max(since, last) > MUTE_SECONDS or self.flow.reported - last > MUTE_SECONDS
 
+    def is_silent_since(self, moment: float, now: float) -> bool:
+        """Whether it has said nothing since then, although reports come."""
+        return self._report_time <= moment and self._flow_since(now) is not None
+
     def report(self, busy_count: int, contiguous: int, beyond: Iterable[int], now: float) -> None:
         """Take a report: requests at the replica, in flight and queued, and which of our picks it has seen."""
         if now - self._report_time > STALE_SECONDS:

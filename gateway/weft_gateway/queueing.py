@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from weft_common.choice import Choice
 from weft_common.clock import Clock
-from weft_common.errors import WaitTooLong
+from weft_common.errors import PartUnavailable, WaitTooLong
 from weft_common.load_view import LoadView
 from weft_common.waiting_view import WaitingView
 from weft_gateway.fleet_view import FleetView, Target
@@ -19,6 +19,8 @@ from weft_proto.pb.weft.types.v1 import node_pb2, replica_pb2
 
 # Between two questions to routers that answer and have nothing, as one that has not read the fleet yet.
 _PAUSE_SECONDS = 1.0
+# Whoever lives has said something by then: replicas do every second.
+_BEATS_SECONDS = 3.0
 
 
 class Queueing:
@@ -56,9 +58,12 @@ class Queueing:
         """Wait for a slot; raises what a router refuses with, and WaitTooLong, QueueFull and PartUnavailable."""
         self._under_way[ask.model] += 1
         self._metrics.waiting.inc()
+        began = self._clock.monotonic()
         try:
             with self._metrics.waits.time():
                 return await self._slot(ask)
+        except WaitTooLong as error:
+            raise self._true_cause(ask.model, began) or error from error.__cause__
         finally:
             self._metrics.waiting.dec()
             self._under_way[ask.model] -= 1
@@ -86,6 +91,20 @@ class Queueing:
                     retry_after=self._local.forecast(ask.model),
                     metadata={"part": "router"},
                 )
+
+    def _true_cause(self, model: str, began: float) -> PartUnavailable | None:
+        """Why nobody got a slot, if it is not for want of them: what hangs is not busy."""
+        now = self._clock.monotonic()
+        targets = self._view.targets(model)
+        if now - began < _BEATS_SECONDS or not targets:
+            return None
+        if not all(t.load.is_silent_since(began, now) for t in targets):
+            return None
+        return PartUnavailable(
+            f"No replica of '{model}' has answered for {now - began:.0f} s; try again later.",
+            retry_after=timedelta(seconds=5),
+            metadata={"part": "replica"},
+        )
 
     async def _found_here(self, model: str, number: int, over: float) -> Slot | None:
         """Queue in this gateway until a router may answer again; None where there was no slot by then."""
