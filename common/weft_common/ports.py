@@ -13,6 +13,10 @@ from weft_common.home import Home, StartError, read_object, write_private
 # of ours just when its part comes back.
 _SINGLES = range(10_240, 20_480)
 _BLOCKS = range(20_480, 32_768, 64)
+# Held until this process ends, by then its parts listen: of two homes that are started at the same moment each would
+# find the same port free, and one would meet the other's PostgreSQL there. In this namespace names are free by
+# themselves when their process is gone.
+_RESERVED: dict[int, socket.socket] = {}
 
 
 class PortTaken(StartError):
@@ -76,9 +80,21 @@ def _command_line(pid: int) -> str:
         return "unknown"
 
 
+def _reserve(port: int) -> bool:
+    """Keep others who draw now off a port; False where somebody else has just drawn it."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0weft-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _RESERVED[port] = claim
+    return True
+
+
 def _draw(choices: range, used: set[int]) -> int:
     for _ in range(1000):
         port = secrets.choice(choices)
-        if port not in used and not is_taken("127.0.0.1", port):
+        if port not in used and not is_taken("127.0.0.1", port) and _reserve(port):
             return port
     raise StartError(f"no free port found between {choices.start} and {choices.stop}")

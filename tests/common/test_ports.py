@@ -58,3 +58,12 @@ def test_taken_port_is_named_with_its_holder(listener: socket.socket) -> None:
 def test_foreign_address_is_refused() -> None:
     with pytest.raises(StartError, match="not an address of this machine"):
         is_taken("192.0.2.1", 4222)
+
+
+def test_what_another_start_has_just_drawn_is_left_to_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    other, port = 20_476, 20_477
+    monkeypatch.setattr("weft_common.ports._SINGLES", range(other, port + 1))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as claim:
+        claim.bind(f"\0weft-port-{other}")
+
+        assert load_ports(home, single=("nats",)) == {"nats": port}
