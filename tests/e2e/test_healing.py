@@ -158,6 +158,7 @@ def test_hung_replicas_are_told_and_replaced_while_others_serve_and_their_memory
 
 def test_a_hung_replica_is_shown_to_whoever_looks(pair: Pair) -> None:
     pair.stack.load("lone", "two")
+    eventually(lambda: victim(pair, "lone", "two").state == "ready", what="its agent knowing")
     part = victim(pair, "lone", "two")
     part.kill(signal.SIGSTOP)
     with continued(part):
