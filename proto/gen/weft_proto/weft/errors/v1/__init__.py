@@ -188,6 +188,12 @@ class ErrorReason(betterproto2.Enum):
     No process of the model has run there lately. Example: `No log of 'llama3' is on 'gpu-1'` (NOT_FOUND).
     """
 
+    METHOD_NOT_SUPPORTED = 32
+    """
+    The path exists and takes another HTTP method. Example: `Not allowed to GET on /v1/messages (use POST)`
+    (UNIMPLEMENTED; 405 over REST).
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -223,6 +229,7 @@ class ErrorReason(betterproto2.Enum):
             29: "ERROR_REASON_SOURCE_UNAVAILABLE",
             30: "ERROR_REASON_MODEL_IN_USE",
             31: "ERROR_REASON_LOG_NOT_FOUND",
+            32: "ERROR_REASON_METHOD_NOT_SUPPORTED",
         }
 
     @classmethod
@@ -260,4 +267,5 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_SOURCE_UNAVAILABLE": 29,
             "ERROR_REASON_MODEL_IN_USE": 30,
             "ERROR_REASON_LOG_NOT_FOUND": 31,
+            "ERROR_REASON_METHOD_NOT_SUPPORTED": 32,
         }

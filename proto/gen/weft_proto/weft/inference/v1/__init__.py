@@ -7,6 +7,8 @@ __all__ = (
     "AnswerFormat",
     "ChatRequest",
     "ChatResponse",
+    "CompleteRequest",
+    "CompleteResponse",
     "ContentPart",
     "Conversation",
     "EmbedInput",
@@ -25,6 +27,8 @@ __all__ = (
     "RerankResponse",
     "Role",
     "Sampling",
+    "Thinking",
+    "ThinkingEffort",
     "TokenChance",
     "TokenIds",
     "TokenLogprob",
@@ -153,6 +157,50 @@ class Role(betterproto2.Enum):
         }
 
 
+class ThinkingEffort(betterproto2.Enum):
+    """
+    How much a model thinks.
+    """
+
+    UNSPECIFIED = 0
+    """
+    As the model does by itself.
+    """
+
+    LOW = 1
+    """
+    A little.
+    """
+
+    MEDIUM = 2
+    """
+    More.
+    """
+
+    HIGH = 3
+    """
+    Most.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "THINKING_EFFORT_UNSPECIFIED",
+            1: "THINKING_EFFORT_LOW",
+            2: "THINKING_EFFORT_MEDIUM",
+            3: "THINKING_EFFORT_HIGH",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "THINKING_EFFORT_UNSPECIFIED": 0,
+            "THINKING_EFFORT_LOW": 1,
+            "THINKING_EFFORT_MEDIUM": 2,
+            "THINKING_EFFORT_HIGH": 3,
+        }
+
+
 class ToolChoiceMode(betterproto2.Enum):
     """
     The ways to choose.
@@ -238,13 +286,14 @@ class ChatRequest(betterproto2.Message):
         4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
     )
     """
-    How long the model shall stay loaded once nobody uses it, up to 366 days; below 0 is for ever, and unset leaves it
-    to its policy.
+    How long the model shall stay loaded once nobody uses it; below 0 and above 366 days is for ever, and unset leaves
+    it to its policy.
     """
 
     format: "AnswerFormat | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The form of the answer; unset leaves it to the model.
+    The form of the answer; unset leaves it to the model. Where tools may be called, the answer is calls of them or has
+    the form, which can be a `json_schema` only.
     """
 
     tools: "list[Tool]" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -260,6 +309,12 @@ class ChatRequest(betterproto2.Message):
     single_tool_call: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
     """
     Holds the model to one call at a time.
+    """
+
+    thinking: "Thinking | None" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Whether the model thinks first; unset leaves it to the model. Where the answer has a `format`, or has to call a tool,
+    it does not.
     """
 
 
@@ -297,13 +352,119 @@ class ChatResponse(betterproto2.Message):
     A part of a call of a tool.
     """
 
+    reasoning: "str | None" = betterproto2.field(6, betterproto2.TYPE_STRING, optional=True, group="event")
+    """
+    What the model thinks, which follows its thoughts so far and is no part of the answer; always whole characters.
+    """
+
     logprobs: "list[TokenLogprob]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     The tokens of a delta, where their probabilities were asked for.
     """
 
+    prompt: "Usage | None" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    In the first step, where the engine knows it by then: the tokens of the prompt, and how many of them were in its cache.
+    """
+
 
 default_message_pool.register_message("weft.inference.v1", "ChatResponse", ChatResponse)
+
+
+@dataclass(eq=False, repr=False)
+class CompleteRequest(betterproto2.Message):
+    """
+    A text to go on with.
+
+    Oneofs:
+        - prompt: The text; what its model makes of it has to be shorter than its context.
+    """
+
+    model: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The model's name in the catalog.
+    """
+
+    text: "str | None" = betterproto2.field(2, betterproto2.TYPE_STRING, optional=True, group="prompt")
+    """
+    The model's own beginning is put before it, where it has one; an empty text begins a new document, which not every
+    model knows how to.
+    """
+
+    tokens: "TokenIds | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True, group="prompt"
+    )
+    """
+    A text that its caller has made tokens of; taken as they are.
+    """
+
+    sampling: "Sampling | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    How to choose tokens and when to stop; `max_tokens` may be 0 where `echo` is set.
+    """
+
+    keep_alive: "datetime.timedelta | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long the model shall stay loaded once nobody uses it, as in ChatRequest.
+    """
+
+    format: "AnswerFormat | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The form of what is generated; unset leaves it to the model.
+    """
+
+    suffix: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    What comes after the gap that is to be filled, at most 4 MiB; for models that have learnt to fill gaps.
+    """
+
+    echo: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
+    """
+    Has the prompt told before what is generated.
+    """
+
+
+default_message_pool.register_message("weft.inference.v1", "CompleteRequest", CompleteRequest)
+
+
+@dataclass(eq=False, repr=False)
+class CompleteResponse(betterproto2.Message):
+    """
+    One step of what follows a text.
+
+    Oneofs:
+        - event: What this step is.
+    """
+
+    delta: "str | None" = betterproto2.field(1, betterproto2.TYPE_STRING, optional=True, group="event")
+    """
+    Text that follows the text so far; always whole characters.
+    """
+
+    finish: "Finish | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True, group="event")
+    """
+    The end.
+    """
+
+    failure: "Failure | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True, group="event")
+    """
+    The end, by failure.
+    """
+
+    logprobs: "list[TokenLogprob]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The tokens of a delta, where their probabilities were asked for.
+    """
+
+    prompt: "Usage | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    As in ChatResponse.
+    """
+
+
+default_message_pool.register_message("weft.inference.v1", "CompleteResponse", CompleteResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -343,6 +504,11 @@ class Conversation(betterproto2.Message):
     tools: "list[Tool]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Tools that the model may call; at most 128.
+    """
+
+    thinking: "Thinking | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Whether the model is to think, as in ChatRequest.
     """
 
 
@@ -416,6 +582,11 @@ class EmbedRequest(betterproto2.Message):
     How long the model shall stay loaded once nobody uses it, as in ChatRequest.
     """
 
+    truncate: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    Whether of an input that does not fit the model's context the beginning is read; else it is refused.
+    """
+
 
 default_message_pool.register_message("weft.inference.v1", "EmbedRequest", EmbedRequest)
 
@@ -478,6 +649,11 @@ class Finish(betterproto2.Message):
     Tokens used.
     """
 
+    stop_sequence: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The stop string of the request that was found; empty where none was, or where an upstream does not say which.
+    """
+
 
 default_message_pool.register_message("weft.inference.v1", "Finish", Finish)
 
@@ -531,8 +707,14 @@ class Message(betterproto2.Message):
     parts: "list[ContentPart]" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     What was said, in parts, where it is more than a text: at most 64 images in a request, of
-    67,108,864 pixels together, and only of the user. Models that cannot
-    see (without `mmproj` in their file) refuse images with INVALID_REQUEST.
+    67,108,864 pixels together, and only of the user. Models that cannot see (without `mmproj` in their file, or
+    `vision` where another server runs them) refuse images with INVALID_REQUEST.
+    """
+
+    reasoning: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    Of the model: what it thought before it said this, for chat templates that show it to the model again; most do so
+    only within one turn, between calls of tools.
     """
 
 
@@ -645,7 +827,7 @@ class Sampling(betterproto2.Message):
 
     stop: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
     """
-    Strings that end the answer and are not part of it; at most 16.
+    Strings that end the answer and are not part of it; at most 128.
     """
 
     ignore_eos: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
@@ -697,6 +879,29 @@ default_message_pool.register_message("weft.inference.v1", "Sampling", Sampling)
 
 
 @dataclass(eq=False, repr=False)
+class Thinking(betterproto2.Message):
+    """
+    Whether a model thinks before it answers. It is the chat template that knows how to have it think: models without such
+    a switch, or without efforts, answer as they do.
+    """
+
+    enabled: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    """
+    Whether it does.
+    """
+
+    effort: "ThinkingEffort" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, default_factory=lambda: ThinkingEffort(0)
+    )
+    """
+    How much; without effect where it does not.
+    """
+
+
+default_message_pool.register_message("weft.inference.v1", "Thinking", Thinking)
+
+
+@dataclass(eq=False, repr=False)
 class TokenChance(betterproto2.Message):
     """
     A token that might have been chosen.
@@ -714,7 +919,7 @@ class TokenChance(betterproto2.Message):
 
     logprob: "float" = betterproto2.field(3, betterproto2.TYPE_FLOAT)
     """
-    The natural logarithm of its probability.
+    The natural logarithm of its probability; NaN of the first token of a prompt, before which nothing stands.
     """
 
 
@@ -824,7 +1029,7 @@ class Tool(betterproto2.Message):
 
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Letters, digits, `_` and `-`; at most 64.
+    Letters, digits, `_` and `-`; at most 128.
     """
 
     description: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -939,6 +1144,11 @@ class Usage(betterproto2.Message):
     Prompt tokens that were found in the engine's cache.
     """
 
+    reasoning_token_count: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+    """
+    Tokens of the completion that the model thought, and did not say; roughly, where an upstream does not count them.
+    """
+
 
 default_message_pool.register_message("weft.inference.v1", "Usage", Usage)
 
@@ -959,7 +1169,7 @@ class InferenceServiceStub(betterproto2_grpclib.ServiceStub):
         """
         Generates the next message of a conversation as a stream of deltas.
 
-        Order: any number of `delta`s and `tool_call`s, then exactly one `finish`. A stream that ends without `finish` was cut. A failure
+        Order: any number of `reasoning`s, `delta`s and `tool_call`s, then exactly one `finish`. A stream that ends without `finish` was cut. A failure
         of the engine after the first message arrives as a `failure` in place of `finish`, since a non-OK status after a
         message would look like a clean end to HTTP/1 clients.
 
@@ -973,6 +1183,34 @@ class InferenceServiceStub(betterproto2_grpclib.ServiceStub):
             "/weft.inference.v1.InferenceService/Chat",
             message,
             ChatResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
+    async def complete(
+        self,
+        message: "CompleteRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AsyncIterator[CompleteResponse]":
+        """
+        Goes on with a text as it is, without a chat template, as a stream of deltas.
+
+        Order and ends as of Chat. Where `echo` is set, the prompt is told as the first delta, once the model has read it.
+
+        Callers: as of Chat.
+        Errors: as of Chat. INVALID_ARGUMENT INVALID_REQUEST also for a `suffix`, or for probabilities of an `echo`, where the
+        model's engine has no way to them, and for tokens that are not in the vocabulary.
+        """
+
+        async for response in self._unary_stream(
+            "/weft.inference.v1.InferenceService/Complete",
+            message,
+            CompleteResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -1071,7 +1309,7 @@ class InferenceServiceBase(betterproto2_grpclib.ServiceBase):
         """
         Generates the next message of a conversation as a stream of deltas.
 
-        Order: any number of `delta`s and `tool_call`s, then exactly one `finish`. A stream that ends without `finish` was cut. A failure
+        Order: any number of `reasoning`s, `delta`s and `tool_call`s, then exactly one `finish`. A stream that ends without `finish` was cut. A failure
         of the engine after the first message arrives as a `failure` in place of `finish`, since a non-OK status after a
         message would look like a clean end to HTTP/1 clients.
 
@@ -1083,6 +1321,20 @@ class InferenceServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield ChatResponse()
+
+    async def complete(self, message: "CompleteRequest") -> "AsyncIterator[CompleteResponse]":
+        """
+        Goes on with a text as it is, without a chat template, as a stream of deltas.
+
+        Order and ends as of Chat. Where `echo` is set, the prompt is told as the first delta, once the model has read it.
+
+        Callers: as of Chat.
+        Errors: as of Chat. INVALID_ARGUMENT INVALID_REQUEST also for a `suffix`, or for probabilities of an `echo`, where the
+        model's engine has no way to them, and for tokens that are not in the vocabulary.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield CompleteResponse()
 
     async def embed(self, message: "EmbedRequest") -> "EmbedResponse":
         """
@@ -1130,6 +1382,17 @@ class InferenceServiceBase(betterproto2_grpclib.ServiceBase):
             request,
         )
 
+    async def __rpc_complete(
+        self, stream: "grpclib.server.Stream[CompleteRequest, CompleteResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        await self._call_rpc_handler_server_stream(
+            self.complete,
+            stream,
+            request,
+        )
+
     async def __rpc_embed(self, stream: "grpclib.server.Stream[EmbedRequest, EmbedResponse]") -> None:
         request = await stream.recv_message()
         assert request is not None
@@ -1157,6 +1420,12 @@ class InferenceServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_STREAM,
                 ChatRequest,
                 ChatResponse,
+            ),
+            "/weft.inference.v1.InferenceService/Complete": grpclib.const.Handler(
+                self.__rpc_complete,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                CompleteRequest,
+                CompleteResponse,
             ),
             "/weft.inference.v1.InferenceService/Embed": grpclib.const.Handler(
                 self.__rpc_embed,

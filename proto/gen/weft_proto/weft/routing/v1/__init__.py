@@ -474,6 +474,14 @@ class WatchFleetResponse(betterproto2.Message):
     Whether the router that tells this cannot read the database just now, so that the caller may know less than others.
     """
 
+    keep_alive: "datetime.timedelta | None" = betterproto2.field(
+        14, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long a replica may be idle of which no policy and no request says it, in full updates; it may stay for ten times
+    as long as its load took in any case. Unset is for ever.
+    """
+
 
 default_message_pool.register_message("weft.routing.v1", "WatchFleetResponse", WatchFleetResponse)
 

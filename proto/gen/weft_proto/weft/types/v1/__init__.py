@@ -10,6 +10,7 @@ __all__ = (
     "Event",
     "EventKind",
     "Model",
+    "ModelAbout",
     "ModelPurpose",
     "Node",
     "NodeCondition",
@@ -594,8 +595,58 @@ class Model(betterproto2.Message):
     How much of weights and cache are numbers of 16 bits, in bytes: an engine that computes with 32 bits needs as much more.
     """
 
+    about: "ModelAbout | None" = betterproto2.field(21, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    What its files say about it.
+    """
+
 
 default_message_pool.register_message("weft.types.v1", "Model", Model)
+
+
+@dataclass(eq=False, repr=False)
+class ModelAbout(betterproto2.Message):
+    """
+    What the files of a model say about it, for people and clients; empty, or 0, where they do not tell.
+    """
+
+    format: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    `gguf` or `safetensors`.
+    """
+
+    architecture: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    As its makers call it, such as `llama` or `qwen3`.
+    """
+
+    parameter_size: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    How many parameters it has, for people, such as `7.2B`.
+    """
+
+    quantization: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    How exact they are, as llama.cpp calls it, such as `Q4_K_M`.
+    """
+
+    embedding_size: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
+    """
+    How many numbers stand for a token.
+    """
+
+    trained_context_size: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
+    """
+    The most tokens that it was trained to read.
+    """
+
+    thinks: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    Whether it thinks before it answers, or can be had to.
+    """
+
+
+default_message_pool.register_message("weft.types.v1", "ModelAbout", ModelAbout)
 
 
 @dataclass(eq=False, repr=False)

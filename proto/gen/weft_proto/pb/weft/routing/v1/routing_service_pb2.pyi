@@ -110,7 +110,7 @@ class NodeHeard(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WatchFleetResponse(_message.Message):
-    __slots__ = ("sequence", "full", "nodes", "replicas", "models", "removed_node_ids", "removed_replica_ids", "removed_models", "heard", "fleet_id", "policies", "removed_policies", "cut_off")
+    __slots__ = ("sequence", "full", "nodes", "replicas", "models", "removed_node_ids", "removed_replica_ids", "removed_models", "heard", "fleet_id", "policies", "removed_policies", "cut_off", "keep_alive")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     FULL_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +124,7 @@ class WatchFleetResponse(_message.Message):
     POLICIES_FIELD_NUMBER: _ClassVar[int]
     REMOVED_POLICIES_FIELD_NUMBER: _ClassVar[int]
     CUT_OFF_FIELD_NUMBER: _ClassVar[int]
+    KEEP_ALIVE_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     full: bool
     nodes: _containers.RepeatedCompositeFieldContainer[_node_pb2.Node]
@@ -137,7 +138,8 @@ class WatchFleetResponse(_message.Message):
     policies: _containers.RepeatedCompositeFieldContainer[_policy_pb2.Policy]
     removed_policies: _containers.RepeatedScalarFieldContainer[str]
     cut_off: bool
-    def __init__(self, sequence: _Optional[int] = ..., full: _Optional[bool] = ..., nodes: _Optional[_Iterable[_Union[_node_pb2.Node, _Mapping]]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ..., models: _Optional[_Iterable[_Union[_model_pb2.Model, _Mapping]]] = ..., removed_node_ids: _Optional[_Iterable[str]] = ..., removed_replica_ids: _Optional[_Iterable[str]] = ..., removed_models: _Optional[_Iterable[str]] = ..., heard: _Optional[_Iterable[_Union[NodeHeard, _Mapping]]] = ..., fleet_id: _Optional[str] = ..., policies: _Optional[_Iterable[_Union[_policy_pb2.Policy, _Mapping]]] = ..., removed_policies: _Optional[_Iterable[str]] = ..., cut_off: _Optional[bool] = ...) -> None: ...
+    keep_alive: _duration_pb2.Duration
+    def __init__(self, sequence: _Optional[int] = ..., full: _Optional[bool] = ..., nodes: _Optional[_Iterable[_Union[_node_pb2.Node, _Mapping]]] = ..., replicas: _Optional[_Iterable[_Union[_replica_pb2.Replica, _Mapping]]] = ..., models: _Optional[_Iterable[_Union[_model_pb2.Model, _Mapping]]] = ..., removed_node_ids: _Optional[_Iterable[str]] = ..., removed_replica_ids: _Optional[_Iterable[str]] = ..., removed_models: _Optional[_Iterable[str]] = ..., heard: _Optional[_Iterable[_Union[NodeHeard, _Mapping]]] = ..., fleet_id: _Optional[str] = ..., policies: _Optional[_Iterable[_Union[_policy_pb2.Policy, _Mapping]]] = ..., removed_policies: _Optional[_Iterable[str]] = ..., cut_off: _Optional[bool] = ..., keep_alive: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class LoadStatus(_message.Message):
     __slots__ = ("model", "state", "node", "progress", "eta", "total_bytes", "message", "start_time", "progress_time", "replica_id", "staged_bytes")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19weft/types/v1/model.proto\x12\rweft.types.v1\"\xf6\x05\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07\x62\x61\x63kend\x18\x02 \x01(\tR\x07\x62\x61\x63kend\x12\x1a\n\x08revision\x18\x03 \x01(\tR\x08revision\x12\x12\n\x04path\x18\x04 \x01(\tR\x04path\x12!\n\x0c\x63ontext_size\x18\x05 \x01(\rR\x0b\x63ontextSize\x12!\n\x0cthread_count\x18\x06 \x01(\rR\x0bthreadCount\x12\x1d\n\nslot_count\x18\x07 \x01(\rR\tslotCount\x12&\n\x0fmax_queue_count\x18\x08 \x01(\rR\rmaxQueueCount\x12;\n\x07options\x18\t \x03(\x0b\x32!.weft.types.v1.Model.OptionsEntryR\x07options\x12\x1d\n\nsize_bytes\x18\n \x01(\x04R\tsizeBytes\x12\'\n\x0f\x63reated_seconds\x18\x0b \x01(\x03R\x0e\x63reatedSeconds\x12\x19\n\x08kv_bytes\x18\x0c \x01(\x04R\x07kvBytes\x12\x16\n\x06pinned\x18\r \x01(\x08R\x06pinned\x12-\n\x12\x63oncurrency_groups\x18\x0e \x03(\tR\x11\x63oncurrencyGroups\x12!\n\x0c\x64\x65vice_limit\x18\x0f \x01(\rR\x0b\x64\x65viceLimit\x12\x1b\n\tcan_spill\x18\x10 \x01(\x08R\x08\x63\x61nSpill\x12\x1b\n\tcpu_limit\x18\x11 \x01(\x01R\x08\x63puLimit\x12,\n\x12memory_limit_bytes\x18\x12 \x01(\x04R\x10memoryLimitBytes\x12\x35\n\x07purpose\x18\x13 \x01(\x0e\x32\x1b.weft.types.v1.ModelPurposeR\x07purpose\x12\x1d\n\nhalf_bytes\x18\x14 \x01(\x04R\thalfBytes\x1a:\n\x0cOptionsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01*g\n\x0cModelPurpose\x12\x1d\n\x19MODEL_PURPOSE_UNSPECIFIED\x10\x00\x12\x1b\n\x17MODEL_PURPOSE_EMBEDDING\x10\x01\x12\x1b\n\x17MODEL_PURPOSE_RERANKING\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19weft/types/v1/model.proto\x12\rweft.types.v1\"\xa7\x06\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07\x62\x61\x63kend\x18\x02 \x01(\tR\x07\x62\x61\x63kend\x12\x1a\n\x08revision\x18\x03 \x01(\tR\x08revision\x12\x12\n\x04path\x18\x04 \x01(\tR\x04path\x12!\n\x0c\x63ontext_size\x18\x05 \x01(\rR\x0b\x63ontextSize\x12!\n\x0cthread_count\x18\x06 \x01(\rR\x0bthreadCount\x12\x1d\n\nslot_count\x18\x07 \x01(\rR\tslotCount\x12&\n\x0fmax_queue_count\x18\x08 \x01(\rR\rmaxQueueCount\x12;\n\x07options\x18\t \x03(\x0b\x32!.weft.types.v1.Model.OptionsEntryR\x07options\x12\x1d\n\nsize_bytes\x18\n \x01(\x04R\tsizeBytes\x12\'\n\x0f\x63reated_seconds\x18\x0b \x01(\x03R\x0e\x63reatedSeconds\x12\x19\n\x08kv_bytes\x18\x0c \x01(\x04R\x07kvBytes\x12\x16\n\x06pinned\x18\r \x01(\x08R\x06pinned\x12-\n\x12\x63oncurrency_groups\x18\x0e \x03(\tR\x11\x63oncurrencyGroups\x12!\n\x0c\x64\x65vice_limit\x18\x0f \x01(\rR\x0b\x64\x65viceLimit\x12\x1b\n\tcan_spill\x18\x10 \x01(\x08R\x08\x63\x61nSpill\x12\x1b\n\tcpu_limit\x18\x11 \x01(\x01R\x08\x63puLimit\x12,\n\x12memory_limit_bytes\x18\x12 \x01(\x04R\x10memoryLimitBytes\x12\x35\n\x07purpose\x18\x13 \x01(\x0e\x32\x1b.weft.types.v1.ModelPurposeR\x07purpose\x12\x1d\n\nhalf_bytes\x18\x14 \x01(\x04R\thalfBytes\x12/\n\x05\x61\x62out\x18\x15 \x01(\x0b\x32\x19.weft.types.v1.ModelAboutR\x05\x61\x62out\x1a:\n\x0cOptionsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x84\x02\n\nModelAbout\x12\x16\n\x06\x66ormat\x18\x01 \x01(\tR\x06\x66ormat\x12\"\n\x0c\x61rchitecture\x18\x02 \x01(\tR\x0c\x61rchitecture\x12%\n\x0eparameter_size\x18\x03 \x01(\tR\rparameterSize\x12\"\n\x0cquantization\x18\x04 \x01(\tR\x0cquantization\x12%\n\x0e\x65mbedding_size\x18\x05 \x01(\rR\rembeddingSize\x12\x30\n\x14trained_context_size\x18\x06 \x01(\rR\x12trainedContextSize\x12\x16\n\x06thinks\x18\x07 \x01(\x08R\x06thinks*g\n\x0cModelPurpose\x12\x1d\n\x19MODEL_PURPOSE_UNSPECIFIED\x10\x00\x12\x1b\n\x17MODEL_PURPOSE_EMBEDDING\x10\x01\x12\x1b\n\x17MODEL_PURPOSE_RERANKING\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODEL_OPTIONSENTRY']._loaded_options = None
   _globals['_MODEL_OPTIONSENTRY']._serialized_options = b'8\001'
-  _globals['_MODELPURPOSE']._serialized_start=805
-  _globals['_MODELPURPOSE']._serialized_end=908
+  _globals['_MODELPURPOSE']._serialized_start=1117
+  _globals['_MODELPURPOSE']._serialized_end=1220
   _globals['_MODEL']._serialized_start=45
-  _globals['_MODEL']._serialized_end=803
-  _globals['_MODEL_OPTIONSENTRY']._serialized_start=745
-  _globals['_MODEL_OPTIONSENTRY']._serialized_end=803
+  _globals['_MODEL']._serialized_end=852
+  _globals['_MODEL_OPTIONSENTRY']._serialized_start=794
+  _globals['_MODEL_OPTIONSENTRY']._serialized_end=852
+  _globals['_MODELABOUT']._serialized_start=855
+  _globals['_MODELABOUT']._serialized_end=1115
 # @@protoc_insertion_point(module_scope)

@@ -17,7 +17,7 @@ MODEL_PURPOSE_EMBEDDING: ModelPurpose
 MODEL_PURPOSE_RERANKING: ModelPurpose
 
 class Model(_message.Message):
-    __slots__ = ("name", "backend", "revision", "path", "context_size", "thread_count", "slot_count", "max_queue_count", "options", "size_bytes", "created_seconds", "kv_bytes", "pinned", "concurrency_groups", "device_limit", "can_spill", "cpu_limit", "memory_limit_bytes", "purpose", "half_bytes")
+    __slots__ = ("name", "backend", "revision", "path", "context_size", "thread_count", "slot_count", "max_queue_count", "options", "size_bytes", "created_seconds", "kv_bytes", "pinned", "concurrency_groups", "device_limit", "can_spill", "cpu_limit", "memory_limit_bytes", "purpose", "half_bytes", "about")
     class OptionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,7 @@ class Model(_message.Message):
     MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
     HALF_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ABOUT_FIELD_NUMBER: _ClassVar[int]
     name: str
     backend: str
     revision: str
@@ -65,4 +66,23 @@ class Model(_message.Message):
     memory_limit_bytes: int
     purpose: ModelPurpose
     half_bytes: int
-    def __init__(self, name: _Optional[str] = ..., backend: _Optional[str] = ..., revision: _Optional[str] = ..., path: _Optional[str] = ..., context_size: _Optional[int] = ..., thread_count: _Optional[int] = ..., slot_count: _Optional[int] = ..., max_queue_count: _Optional[int] = ..., options: _Optional[_Mapping[str, str]] = ..., size_bytes: _Optional[int] = ..., created_seconds: _Optional[int] = ..., kv_bytes: _Optional[int] = ..., pinned: _Optional[bool] = ..., concurrency_groups: _Optional[_Iterable[str]] = ..., device_limit: _Optional[int] = ..., can_spill: _Optional[bool] = ..., cpu_limit: _Optional[float] = ..., memory_limit_bytes: _Optional[int] = ..., purpose: _Optional[_Union[ModelPurpose, str]] = ..., half_bytes: _Optional[int] = ...) -> None: ...
+    about: ModelAbout
+    def __init__(self, name: _Optional[str] = ..., backend: _Optional[str] = ..., revision: _Optional[str] = ..., path: _Optional[str] = ..., context_size: _Optional[int] = ..., thread_count: _Optional[int] = ..., slot_count: _Optional[int] = ..., max_queue_count: _Optional[int] = ..., options: _Optional[_Mapping[str, str]] = ..., size_bytes: _Optional[int] = ..., created_seconds: _Optional[int] = ..., kv_bytes: _Optional[int] = ..., pinned: _Optional[bool] = ..., concurrency_groups: _Optional[_Iterable[str]] = ..., device_limit: _Optional[int] = ..., can_spill: _Optional[bool] = ..., cpu_limit: _Optional[float] = ..., memory_limit_bytes: _Optional[int] = ..., purpose: _Optional[_Union[ModelPurpose, str]] = ..., half_bytes: _Optional[int] = ..., about: _Optional[_Union[ModelAbout, _Mapping]] = ...) -> None: ...
+
+class ModelAbout(_message.Message):
+    __slots__ = ("format", "architecture", "parameter_size", "quantization", "embedding_size", "trained_context_size", "thinks")
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_SIZE_FIELD_NUMBER: _ClassVar[int]
+    QUANTIZATION_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_SIZE_FIELD_NUMBER: _ClassVar[int]
+    TRAINED_CONTEXT_SIZE_FIELD_NUMBER: _ClassVar[int]
+    THINKS_FIELD_NUMBER: _ClassVar[int]
+    format: str
+    architecture: str
+    parameter_size: str
+    quantization: str
+    embedding_size: int
+    trained_context_size: int
+    thinks: bool
+    def __init__(self, format: _Optional[str] = ..., architecture: _Optional[str] = ..., parameter_size: _Optional[str] = ..., quantization: _Optional[str] = ..., embedding_size: _Optional[int] = ..., trained_context_size: _Optional[int] = ..., thinks: _Optional[bool] = ...) -> None: ...
