@@ -2,11 +2,20 @@
 -- statuses that gRPC cannot say. EXPOSE_NODE is set by weft_common.envoy_config.
 
 -- As weft_common.dialect_errors has it; a test compares the two.
-local TYPE_BY_STATUS = {
+local OPENAI_TYPES = {
   ["403"] = "permission_error",
   ["429"] = "rate_limit_error",
 }
-local CODE_BY_REASON = {INVALID_REQUEST = "null", UNKNOWN_PATH = '"unknown_url"', INTERNAL = '"internal_error"'}
+local OPENAI_CODES = {INVALID_REQUEST = "null", UNKNOWN_PATH = '"unknown_url"', INTERNAL = '"internal_error"'}
+local ANTHROPIC_TYPES = {
+  ["401"] = "authentication_error",
+  ["403"] = "permission_error",
+  ["404"] = "not_found_error",
+  ["413"] = "request_too_large",
+  ["429"] = "rate_limit_error",
+  ["503"] = "overloaded_error",
+  ["504"] = "timeout_error",
+}
 
 local SIXTYFOUR = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 local DIGITS = {}
@@ -64,17 +73,42 @@ local function note_server(handle, headers)
   end
 end
 
--- What the transcoder makes of a gRPC error that nobody put into OpenAI's words: google.rpc.Status. The message stays
+-- Bodies of errors by dialect; `message` is in JSON's escapes already.
+local BODIES = {}
+
+function BODIES.openai(status, message, reason)
+  local code = reason and (OPENAI_CODES[reason] or '"' .. reason:lower() .. '"') or "null"
+  local kind = OPENAI_TYPES[status] or (status >= "500" and "server_error" or "invalid_request_error")
+  return '{"error":{"message":"' .. message .. '","type":"' .. kind .. '","param":null,"code":' .. code .. "}}"
+end
+
+function BODIES.anthropic(status, message, _, headers)
+  local kind = ANTHROPIC_TYPES[status] or (status >= "500" and "api_error" or "invalid_request_error")
+  local id = headers:get("request-id")
+  return '{"type":"error","error":{"type":"' .. kind .. '","message":"' .. message
+    .. '"},"request_id":' .. (id and '"' .. id .. '"' or "null") .. "}"
+end
+
+function BODIES.ollama(_, message)
+  return '{"error":"' .. message .. '"}'
+end
+
+function BODIES.jina(_, message)
+  return '{"detail":"' .. message .. '"}'
+end
+
+function BODIES.cohere(_, message)
+  return '{"message":"' .. message .. '"}'
+end
+
+-- What the transcoder makes of a gRPC error that nobody put into a dialect's words: google.rpc.Status. The message stays
 -- in its JSON escapes. Anything else (refusals from Check, Envoy's own answers) is in shape already.
-local function openai_error(status, body)
+local function shaped_error(shape, status, body, headers)
   local message = body:match('^{"code":%d+,"message":"(.-)","details":%[')
   if message == nil then
     return nil
   end
-  local reason = body:match('"reason":"([A-Z_]+)"')
-  local code = reason and (CODE_BY_REASON[reason] or '"' .. reason:lower() .. '"') or "null"
-  local kind = TYPE_BY_STATUS[status] or (status >= "500" and "server_error" or "invalid_request_error")
-  return '{"error":{"message":"' .. message .. '","type":"' .. kind .. '","param":null,"code":' .. code .. "}}"
+  return BODIES[shape](status, message, body:match('"reason":"([A-Z_]+)"'), headers)
 end
 
 -- Only errors and empty answers reach this: holding the body of a stream would break it.
@@ -84,17 +118,30 @@ local function reshape(handle, shape, status, error_body)
     body:setBytes(error_body)
   elseif status == "204" then
     body:setBytes("")
-  elseif shape == "openai" then
-    local shaped = openai_error(status, body:getBytes(0, body:length()))
+  elseif BODIES[shape] ~= nil then
+    local shaped = shaped_error(shape, status, body:getBytes(0, body:length()), handle:headers())
     if shaped ~= nil then
       body:setBytes(shaped)
     end
   end
 end
 
+-- What stands between a client and us may keep neither an answer for another page's origin nor a stream for itself.
+local function note_for_proxies(headers)
+  if headers:get("access-control-allow-origin") ~= nil then
+    headers:add("vary", "Origin")
+  end
+  local content_type = headers:get("content-type")
+  if content_type == "text/event-stream" or content_type == "application/x-ndjson" then
+    headers:replace("cache-control", "no-cache")
+    headers:replace("x-accel-buffering", "no")  -- nginx
+  end
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   note_server(handle, headers)
+  note_for_proxies(headers)
   local override = headers:get("x-weft-http-status")
   local encoded = headers:get("x-weft-error")
   headers:remove("x-weft-http-status")

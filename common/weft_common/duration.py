@@ -14,10 +14,21 @@ def parse_duration(value: object) -> object:
     """Read a number of seconds, with or without units; anything else is left to pydantic (ISO 8601, say)."""
     if not isinstance(value, str):
         return value
-    text = value.strip().lower()
-    if not text or _PIECE.sub("", text):
+    seconds = seconds_of(value)
+    if seconds is None:
         return value
-    return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in _PIECE.findall(text)))
+    try:
+        return timedelta(seconds=seconds)
+    except OverflowError:  # millions of years
+        return value
+
+
+def seconds_of(text: str) -> float | None:
+    """Read a number with or without units as seconds, which may be infinite; None where it is no such text."""
+    text = text.strip().lower()
+    if not text or _PIECE.sub("", text):
+        return None
+    return sum(float(number) * _SECONDS[unit] for number, unit in _PIECE.findall(text))
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]

@@ -11,21 +11,32 @@ from pathlib import Path
 import orjson
 import yaml
 
+from weft_common.envoy_replies import IS_RPC, mappers
 from weft_common.mesh_token import METADATA_KEY
 
 Address = tuple[str, int]
 
 _MIB = 1024 * 1024
 _UINT32_MAX = 2**32 - 1
-# As Envoy's own answers see a request: the transcoder has made gRPC of REST and noted where it came from.
-_IS_RPC = (
-    "'content-type' in request.headers && request.headers['content-type'].startsWith('application/grpc')"
-    " && !('x-envoy-original-path' in request.headers)"
-)
-# Of our own typed API, whose errors are google.rpc.Status; the transcoder has replaced the path by the rpc's.
-_IS_API = (
-    "('x-envoy-original-path' in request.headers ? request.headers['x-envoy-original-path'] : request.path)"
-    ".matches('^/api/(node|models/|leases|queues|events)')"
+# As envoy/body_limits.yaml tells sizes apart, and how often a body is held at worst.
+_MEDIUM_BYTES, _LARGE_BYTES = 1_000_000, 10_000_000
+_TIMES_HELD = 3.6
+_LARGE_SHARE, _MEDIUM_SHARE = 0.45, 0.35
+# What pages may read of an answer; `*` would not hold for requests with credentials.
+_EXPOSED = ", ".join(
+    [
+        "x-request-id",
+        "x-correlation-id",
+        "request-id",
+        "openai-processing-ms",
+        "retry-after",
+        "x-weft-node",
+        "x-weft-queue-position",
+        "x-weft-queue-wait-ms",
+        "grpc-status",
+        "grpc-message",
+        "grpc-status-details-bin",
+    ]
 )
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 
@@ -63,10 +74,10 @@ def render_bootstrap(params: EnvoyParams) -> str:
     values = _settings(params)
     for part in ("cluster_options", "route_options"):
         values |= _mapping(_load(part, values))
-    conditions = _mapping(_load("local_reply_conditions", values))
-    values |= {name: _cel(str(expression)) for name, expression in conditions.items()}
-    for part in ("routes", "local_replies", "access_log"):
+    values["local_replies"] = {"mappers": mappers(_sequence(_load("local_replies", values)))}
+    for part in ("routes", "access_log"):
         values[part] = _load(part, values)
+    values |= {str(each["name"]): each for each in _sequence(_load("body_limits", values))}
     values["http_connection_manager"] = _load("http", values)
     values["listener"] = _load("listener", values)
     values["clusters"] = _load("clusters", values)
@@ -82,21 +93,28 @@ def _settings(params: EnvoyParams) -> dict[str, object]:
         "admin_port": params.admin_port,
         "access_log_path": params.access_log_path,
         "body_limit_bytes": limit,
+        # What any Content-Length is below that a client means.
+        "over_limit": {"start": limit + 1, "end": 2**53},
+        "over_medium": {"start": _MEDIUM_BYTES, "end": 2**53},
+        "too_large_abort": {"http_status": 413, "percentage": {"numerator": 100}},
+        "node_too_large": f"Bodies of nodes have less than {_MEDIUM_BYTES} bytes.",
         # HttpBody and the gRPC frame add a few bytes to a body that is just within the limit.
         "transcoder_limit_bytes": limit + 64 * 1024,
         "connection_buffer_bytes": _MIB,
         "too_large": f"The request's body is larger than the limit of {limit} bytes.",
         "retry_soon": [{"header": {"key": "retry-after", "value": "1"}}],
-        "is_rpc": _IS_RPC,
-        "is_api": _IS_API,
+        "is_rpc": IS_RPC,
         "replica_connect_timeout": "2s",
         "replica_idle_timeout": f"{params.replica_idle_seconds}s",
         "check_timeout": f"{params.check_timeout_seconds}s",
+        # Who somebody is takes a gateway no time, and a wait for a model comes later.
+        "key_timeout": "10s",
         "request_timeout": f"{params.check_timeout_seconds + 300}s",
         "max_connections": params.max_connections,
         "max_streams_per_connection": params.max_streams_per_connection,
         "breaker_limit": min(params.max_connections * params.max_streams_per_connection, _UINT32_MAX),
         "max_heap_bytes": params.max_heap_bytes,
+        **_body_limits(params),
         "mesh_metadata": [{"key": METADATA_KEY, "value": params.mesh_token}] if params.mesh_token else [],
         "public_filters": _cors(params.cors_origins),
         "edge_lua": _edge_lua(params),
@@ -105,6 +123,29 @@ def _settings(params: EnvoyParams) -> dict[str, object]:
         **_endpoints("gateways", [[address] for address in params.gateways]),
         **_endpoints("routers", [params.routers]),
     }
+
+
+def _body_limits(params: EnvoyParams) -> dict[str, object]:
+    """Shares of the heap, by what bodies of each size may come to."""
+    held = _TIMES_HELD / params.max_heap_bytes
+    unmeasured = min(_LARGE_BYTES, params.body_limit_bytes)
+    return {
+        "large_body_count": _within(_LARGE_SHARE / (held * max(params.body_limit_bytes, _LARGE_BYTES))),
+        "medium_body_count": _within(_MEDIUM_SHARE / (held * _LARGE_BYTES)),
+        "unmeasured_body_count": _within(_MEDIUM_SHARE / (held * _MEDIUM_BYTES)),
+        # A few are enough: nodes of ours tell the length of what they send, and little is counted below _MEDIUM_BYTES.
+        "node_body_count": _within(_MEDIUM_SHARE / (held * _MEDIUM_BYTES) / 8),
+        "node_limit_bytes": _MEDIUM_BYTES - 1,
+        "unmeasured_limit_bytes": unmeasured,
+        "unmeasured_too_large": (
+            f"A body that comes without a Content-Length may have {unmeasured} bytes, and this one has more:"
+            " send its length ahead."
+        ),
+    }
+
+
+def _within(count: float) -> int:
+    return max(1, min(int(count), _UINT32_MAX))
 
 
 def _endpoints(name: str, priorities: Sequence[Sequence[Address]]) -> dict[str, object]:
@@ -143,20 +184,12 @@ def _cors(origins: tuple[str, ...]) -> dict[str, object]:
             "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy",
             "allow_origin_string_match": matchers,
             "allow_methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
-            "allow_headers": "*, authorization",
-            "expose_headers": "x-request-id, x-correlation-id, x-weft-node, grpc-status, grpc-message, retry-after",
+            # `*` is every name but this one, by the Fetch standard.
+            "allow_headers": "authorization, *",
+            "expose_headers": _EXPOSED,
             "max_age": "600",
         }
     }
-
-
-def _cel(expression: str) -> dict[str, object]:
-    """Wrap an expression as the access-log filter that decides whether a mapper of local replies applies."""
-    typed = {
-        "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-        "expression": expression,
-    }
-    return {"extension_filter": {"name": "envoy.access_loggers.extension_filters.cel", "typed_config": typed}}
 
 
 def _edge_lua(params: EnvoyParams) -> str:
@@ -185,6 +218,11 @@ def _fill(tree: object, values: Mapping[str, object]) -> object:
 
 def _mapping(tree: object) -> Mapping[str, object]:
     assert isinstance(tree, dict)
+    return tree
+
+
+def _sequence(tree: object) -> Sequence[Mapping[str, object]]:
+    assert isinstance(tree, list)
     return tree
 
 

@@ -3,6 +3,7 @@
 WeftError
   x InvalidRequest          x ContextLengthExceeded   x BodyTooLarge
   x ModelNotFound           x NodeNotFound            x UnknownPath
+  x MethodNotSupported
   x PolicyNotFound          x LabelNotFound           x NotLoading
   x InvalidApiKey           x InvalidToken
   x NotInMesh               x InvalidTicket
@@ -105,6 +106,12 @@ class UnknownPath(WeftError):
     """The path or rpc does not exist."""
 
     reason, code, http_status = "UNKNOWN_PATH", grpc.StatusCode.NOT_FOUND, 404
+
+
+class MethodNotSupported(WeftError):
+    """The path exists and takes another HTTP method."""
+
+    reason, code, http_status = "METHOD_NOT_SUPPORTED", grpc.StatusCode.UNIMPLEMENTED, 405
 
 
 class InvalidApiKey(WeftError):

@@ -134,10 +134,29 @@ class ModelFile(BaseModel):
 def _options_of(value: object) -> object:
     """LocalAI writes options as a list of `key:value`; a mapping is plainer; both are taken."""
     if isinstance(value, list):
-        return dict(_option(str(item)) for item in value)
+        return {key: text for item in value for key, text in _listed(item)}
     if isinstance(value, Mapping):
-        return {str(k): str(v) for k, v in value.items()}
+        return {str(key): _text(each) for key, each in value.items()}
     return value
+
+
+def _listed(item: object) -> list[tuple[str, str]]:
+    """Of `- key: value`, YAML makes a mapping, and a text of `- key:value`."""
+    if isinstance(item, Mapping):
+        return [(str(key), _text(each)) for key, each in item.items()]
+    return [_option(str(item))]
+
+
+def _text(value: object) -> str:
+    """As people write it in YAML: Python's own words for these are nobody's."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case list():
+            return ",".join(map(_text, value))
+    return str(value)
 
 
 def _option(text: str) -> tuple[str, str]:

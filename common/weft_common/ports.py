@@ -1,5 +1,6 @@
 """Local ports, drawn once for a home so that restarts meet the same addresses."""
 
+import atexit
 import json
 import secrets
 import socket
@@ -18,6 +19,12 @@ _BLOCKS = range(20_480, 32_768, 64)
 # themselves when their process is gone.
 _RESERVED: dict[int, socket.socket] = {}
 _CLAIM = "\0weft-port-{}"
+
+
+@atexit.register
+def _let_go() -> None:
+    for claim in _RESERVED.values():
+        claim.close()
 
 
 class PortTaken(StartError):

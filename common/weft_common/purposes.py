@@ -18,6 +18,7 @@ class Ability(StrEnum):
     """What a request asks of a model."""
 
     CHAT = "chat"
+    COMPLETE = "complete"
     EMBED = "embed"
     RERANK = "rerank"
     TOKENIZE = "tokenize"
@@ -25,12 +26,13 @@ class Ability(StrEnum):
 
 # The vectors of embedding models tell the order of documents too.
 _ABILITIES: Mapping[Purpose, frozenset[Ability]] = {
-    Purpose.CHAT: frozenset({Ability.CHAT, Ability.TOKENIZE}),
+    Purpose.CHAT: frozenset({Ability.CHAT, Ability.COMPLETE, Ability.TOKENIZE}),
     Purpose.EMBEDDING: frozenset({Ability.EMBED, Ability.RERANK, Ability.TOKENIZE}),
     Purpose.RERANKING: frozenset({Ability.RERANK, Ability.TOKENIZE}),
 }
 _CANNOT: Mapping[Ability, str] = {
     Ability.CHAT: "cannot answer conversations",
+    Ability.COMPLETE: "cannot complete texts",
     Ability.EMBED: "cannot make embeddings",
     Ability.RERANK: "cannot rerank documents",
     Ability.TOKENIZE: "cannot count tokens",
@@ -42,6 +44,7 @@ _IS_FOR: Mapping[Purpose, str] = {
 }
 _FILE_SAYS: Mapping[Ability, str] = {
     Ability.CHAT: "Models for that have neither `embeddings` nor `reranking` in their model file",
+    Ability.COMPLETE: "Models for that have neither `embeddings` nor `reranking` in their model file",
     Ability.EMBED: "Models for that have `embeddings: true` in their model file",
     Ability.RERANK: "Models for that have `reranking: true` or `embeddings: true` in their model file",
 }

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 REMOTE_BACKENDS = ("openai", "vllm", "sglang", "tgi", "ollama", "litellm")
 # Options that mean the same for every engine, and nothing to this one.
 OURS = frozenset({"parallel", "n_parallel"})
+# What pydantic, which reads the options where models run, takes for it.
+_YES = ("true", "yes", "on", "1", "t", "y")
 
 _NAMES_OF_KEYS = frozenset({"key_file", "key_env", "key_header"})
 _SECRET = re.compile(r"key|token$|secret|passw|auth|bearer", re.IGNORECASE)
@@ -21,6 +23,11 @@ _CREDENTIALS = re.compile(r"^[a-z]+://[^/?#]*@", re.IGNORECASE)
 def is_remote(backend: str) -> bool:
     """Whether a model of this backend computes somewhere else."""
     return backend in REMOTE_BACKENDS
+
+
+def upstream_sees(backend: str, options: Mapping[str, str]) -> bool:
+    """Whether a model file says that a server elsewhere takes images for this model."""
+    return is_remote(backend) and options.get("vision", "").strip().lower() in _YES
 
 
 def check_no_secrets(options: Mapping[str, str]) -> None:

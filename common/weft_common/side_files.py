@@ -11,7 +11,7 @@ from math import isfinite
 from pathlib import Path
 
 _MAX_ADAPTERS = 16
-_FILE = re.compile(r"lora_adapter(_[0-9]{1,2})?|mmproj|draft_model")
+_FILE = re.compile(r"lora_adapter(_[0-9]{1,2})?|mmproj|draft_model|chat_template")
 _PROJECTOR = "mmproj"
 _ONE, _SCALE, _MANY, _SCALES = "lora_adapter", "lora_scale", "lora_adapters", "lora_scales"
 
@@ -27,7 +27,7 @@ def side_file_options(content: Mapping[str, object]) -> dict[str, str]:
 def with_places(options: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Give the options with these files where they are, of those that are in the models folder."""
     return {
-        key: str(folder / value) if _FILE.fullmatch(key) and _exists(folder / value) else value
+        key: str(folder / value) if value and _FILE.fullmatch(key) and _exists(folder / value) else value
         for key, value in options.items()
     }
 

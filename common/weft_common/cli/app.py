@@ -14,7 +14,9 @@ from weft_common.cli.options import HomeOption, JsonOption, KeyOption, Text, Url
 from weft_common.cli.start_options import (
     BindOption,
     BodyLimitOption,
+    CorsOption,
     DetachOption,
+    EnvoyHeapOption,
     ExposeNodeOption,
     FleetSharesModelsOption,
     GatewaysOption,
@@ -29,6 +31,7 @@ from weft_common.cli.start_options import (
     StorageSecretKeyOption,
     StorageUrlOption,
     ThreadsOption,
+    split_origins,
 )
 from weft_common.home import StartError
 
@@ -70,7 +73,9 @@ def up(
     nats_url: NatsOption = None,
     envoy_concurrency: ThreadsOption = 2,
     body_limit_bytes: BodyLimitOption = 64 * 1024 * 1024,
+    envoy_heap_bytes: EnvoyHeapOption = 0,
     expose_node_header: ExposeNodeOption = False,
+    cors_allow_origins: CorsOption = "",
     distributed_shared_models: FleetSharesModelsOption = False,
     storage_url: StorageUrlOption = None,
     storage_bucket: StorageBucketOption = None,
@@ -81,8 +86,8 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Start everything on this machine and keep it running; Ctrl-C stops all of it."""
-    from weft_common.cli.stack import UpOptions
     from weft_common.cli.up import run_up
+    from weft_common.cli.up_options import UpOptions
 
     options = UpOptions(
         port=port,
@@ -94,7 +99,9 @@ def up(
         nats_url=nats_url,
         envoy_concurrency=envoy_concurrency,
         body_limit_bytes=body_limit_bytes,
+        envoy_heap_bytes=envoy_heap_bytes,
         expose_node_header=expose_node_header,
+        cors_origins=split_origins(cors_allow_origins),
         router_settings={
             "WEFT_DISTRIBUTED_SHARED_MODELS": "true" if distributed_shared_models else None,
             "WEFT_STORAGE_URL": storage_url,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from weft_common.cli.client import Endpoint
-from weft_common.cli.stack import UpOptions
+from weft_common.cli.up_options import UpOptions
 from weft_common.home import Home, StartError
 from weft_common.run_lock import read_owner
 

@@ -2,13 +2,13 @@
 
 import importlib.util
 import resource
-import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from weft_common.cli.up_options import LOOPBACK, UpOptions, advertised, joined, metrics_port_of
 from weft_common.embedded.envoy import envoy_part
 from weft_common.embedded.nats import nats_part, nats_url
 from weft_common.embedded.postgres import Database, database, postgres_part
@@ -16,14 +16,14 @@ from weft_common.embedded.postgres_place import locate
 from weft_common.embedded.probes import grpc_serving
 from weft_common.envoy_config import EnvoyParams, render_bootstrap
 from weft_common.home import Home, Secrets
+from weft_common.machine_memory import machine_memory
 from weft_common.mesh_token import mesh_token
 from weft_common.part import GATEWAY_LEVEL, Part, Stage
 from weft_common.ports import load_ports
 from weft_common.process import Command
 
-LOOPBACK = "127.0.0.1"
-_WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "::1"}
 _MAX_CONNECTIONS = 20_000
+_LEAST_HEAP, _MOST_HEAP = 512 * 1024 * 1024, 4 * 1024 * 1024 * 1024
 _TINY_MODEL = """\
 # The model that comes with Weft: small enough for any machine, and for nothing but trying things out.
 name: weft-tiny
@@ -34,46 +34,6 @@ context_size: 1280  # tokens for each of the parallel requests
 parallel: 4
 threads: 1
 """
-
-
-@dataclass(frozen=True, slots=True)
-class UpOptions:
-    """What `weft up` was asked for."""
-
-    port: int = 8080
-    bind: str = LOOPBACK
-    gateways: int = 2
-    routers: int = 1
-    node_name: str = "local"
-    postgres_url: str | None = None
-    nats_url: str | None = None
-    envoy_concurrency: int = 2
-    body_limit_bytes: int = 64 * 1024 * 1024
-    expose_node_header: bool = False
-    # What was said of settings that only routers have, by variable.
-    router_settings: Mapping[str, str | None] = field(default_factory=dict, repr=False)
-
-    @property
-    def host(self) -> str:
-        """The public address as this machine reaches it."""
-        return _WILDCARDS.get(self.bind, self.bind)
-
-    @property
-    def url(self) -> str:
-        return f"http://{joined(self.host, self.port)}"
-
-    @property
-    def join_url(self) -> str:
-        """The public address as workers elsewhere reach it, if we bind one that they can."""
-        return f"http://{joined(_advertised(self.bind), self.port)}"
-
-    @property
-    def router_names(self) -> tuple[str, ...]:
-        return tuple(f"router-{index}" for index in range(self.routers))
-
-    @property
-    def gateway_names(self) -> tuple[str, ...]:
-        return tuple(f"gateway-{index}" for index in range(self.gateways))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +88,9 @@ class Stack:
                 access_log_path=str(self.home.log("access")),
                 body_limit_bytes=options.body_limit_bytes,
                 max_connections=_most_connections(),
+                max_heap_bytes=options.envoy_heap_bytes or _envoy_heap(),
                 expose_node_header=options.expose_node_header,
+                cors_origins=options.cors_origins,
                 mesh_token=mesh_token(self.secrets.mesh_secret),
             )
         )
@@ -150,7 +112,7 @@ class Stack:
                 "WEFT_METRICS_LISTEN": f"{LOOPBACK}:{self.ports[metrics_port_of(name)]}",
                 "WEFT_POSTGRES_URL": postgres,
                 "WEFT_NATS_URL": self._nats_url(self.options.host),
-                "WEFT_NATS_ADVERTISE_URL": self._nats_url(_advertised(self.options.bind)),
+                "WEFT_NATS_ADVERTISE_URL": self._nats_url(advertised(self.options.bind)),
                 "WEFT_MESH_SECRET": self.secrets.mesh_secret,
                 "WEFT_REGISTRATION_TOKEN": self.secrets.registration_token,
                 "WEFT_MODELS_PATH": str(self.home.models),
@@ -227,11 +189,6 @@ def build_stack(home: Home, options: UpOptions, secrets: Secrets, environment: M
     return Stack(home, options, secrets, ports, base, environment)
 
 
-def metrics_port_of(part: str) -> str:
-    """Return the name of the port on which a part tells its metrics to this machine."""
-    return f"{part}-metrics"
-
-
 def write_first_model(models: Path) -> None:
     """Offer the packaged model the first time; a folder that exists is its owner's business."""
     if models.exists():
@@ -245,25 +202,12 @@ def write_first_model(models: Path) -> None:
             (models / "weft-tiny.yaml").write_text(_TINY_MODEL.format(weights=weights))
 
 
-def joined(host: str, port: int) -> str:
-    """Return host:port, with brackets around an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _most_connections() -> int:
     """Leave half of the file descriptors for what Envoy opens itself, or it could not refuse politely."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MAX_CONNECTIONS if limit == resource.RLIM_INFINITY else min(_MAX_CONNECTIONS, limit // 2)
 
 
-def _advertised(bind: str) -> str:
-    """Return the address that a machine elsewhere can dial when we bind this one."""
-    if bind not in _WILDCARDS:
-        return bind
-    family, somewhere = (socket.AF_INET6, "2001:db8::1") if ":" in bind else (socket.AF_INET, "192.0.2.1")
-    with socket.socket(family, socket.SOCK_DGRAM) as outward:
-        try:
-            outward.connect((somewhere, 9))  # sends nothing: it only asks for the way out
-            return str(outward.getsockname()[0])
-        except OSError:
-            return _WILDCARDS[bind]
+def _envoy_heap() -> int:
+    """A quarter of what there is: models want the rest, and gateways hold large bodies too."""
+    return max(_LEAST_HEAP, min(_MOST_HEAP, machine_memory().total_bytes // 4))

@@ -1,10 +1,27 @@
 """Flags of the commands that start parts: `weft up` and `weft worker`."""
 
+import re
 from typing import Annotated
 
 import typer
 
 from weft_common.cli.options import Text
+
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s,]+")
+
+
+def cors_origins(text: str) -> str:
+    """Check a list of origins; raises typer.BadParameter that names what is none."""
+    for origin in split_origins(text):
+        if not _ORIGIN.fullmatch(origin):
+            raise typer.BadParameter(f"'{origin}' is no origin such as https://chat.example.com:8443, nor *.")
+    return text
+
+
+def split_origins(text: str) -> tuple[str, ...]:
+    """The origins of a list, without the slash that people write at their end."""
+    return tuple(origin.strip().rstrip("/") for origin in text.split(",") if origin.strip())
+
 
 PortOption = Annotated[int, typer.Option(envvar="WEFT_PORT", min=1, max=65535, help="The public port.")]
 BindOption = Annotated[
@@ -25,9 +42,25 @@ BodyLimitOption = Annotated[
     int,
     typer.Option(envvar="WEFT_BODY_LIMIT_BYTES", min=1024, max=64 << 20, help="Largest request body."),
 ]
+EnvoyHeapOption = Annotated[
+    int,
+    typer.Option(
+        envvar="WEFT_ENVOY_HEAP_BYTES",
+        min=0,
+        help="Memory of Envoy, which bounds large bodies; 0: a quarter of the machine's, 4 GiB at most.",
+    ),
+]
 ExposeNodeOption = Annotated[
     bool,
     typer.Option("--expose-node-header", envvar="WEFT_EXPOSE_NODE_HEADER", help="Answer with X-Weft-Node."),
+]
+CorsOption = Annotated[
+    str,
+    typer.Option(
+        envvar="WEFT_CORS_ALLOW_ORIGINS",
+        help="Origins whose pages may call from a browser: https://a.example,https://b.example, or *.",
+        callback=cors_origins,
+    ),
 ]
 DetachOption = Annotated[
     bool, typer.Option("-d", "--detach", help="Return once it serves, and go on behind.")

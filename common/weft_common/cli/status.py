@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from weft_common.cli.records import Record, agent_records, part_records, replica_records
-from weft_common.cli.stack import LOOPBACK, UpOptions, metrics_port_of
+from weft_common.cli.up_options import LOOPBACK, UpOptions, metrics_port_of
 from weft_common.home import Home, read_object
 from weft_common.part import PartState
 from weft_common.run_lock import Owner, read_owner

@@ -16,7 +16,8 @@ from weft_common.cli.leftovers import stop_leftovers
 from weft_common.cli.news import Failed, News, Serving, Stopped, Stopping, Teller
 from weft_common.cli.records import forget_parts
 from weft_common.cli.screen import choose
-from weft_common.cli.stack import Stack, UpOptions, build_stack, write_first_model
+from weft_common.cli.stack import Stack, build_stack, write_first_model
+from weft_common.cli.up_options import UpOptions
 from weft_common.embedded.probes import http_status
 from weft_common.home import Home, StartError, load_secrets, open_home, write_access_files
 from weft_common.ports import refuse_taken

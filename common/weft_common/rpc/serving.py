@@ -12,6 +12,7 @@ from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError
 
 from weft_common import logs
+from weft_common.dialects import RPCS
 from weft_common.errors import InternalError, InvalidRequest, WeftError
 from weft_common.rpc.context import CallContext, call_scope
 from weft_common.rpc.status import to_status
@@ -85,7 +86,14 @@ def _parse(method: Method, raw: bytes) -> Any:
     try:
         return method.parse(raw)
     except Exception as error:  # what the codecs raise for a broken message is not documented
-        raise InvalidRequest(f"The message for {method.path} is not what its proto says.") from error
+        raise InvalidRequest(_unreadable(method.path)) from error
+
+
+def _unreadable(path: str) -> str:
+    """What is said of a message that is none; clients of foreign dialects know of URLs and not of our rpcs."""
+    if path.startswith(RPCS):
+        return "The request cannot be read: all text in its path and its query has to be UTF-8."
+    return f"The message for {path} is not what its proto says."
 
 
 async def _stream(answers: Any, call: CallContext, context: Any) -> None:
