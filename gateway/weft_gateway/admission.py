@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from weft_common.choice import Choice, choose
@@ -35,11 +35,12 @@ _PURPOSES: Mapping[int, Purpose] = {
 class Admitted:
     """Where a request goes, as the headers that Envoy and the replica act on; a value that could be granted ahead.
 
-    `answer_headers` are for the client.
+    `answer_headers` are for the client. It goes nowhere where its model is to be unloaded that is not loaded.
     """
 
     headers: Mapping[str, str]
     answer_headers: Mapping[str, str] = field(default_factory=dict)
+    is_needless: bool = False
 
 
 class Admission:
@@ -67,7 +68,10 @@ class Admission:
         """Find a replica and a slot of it; raises ModelNotFound, InvalidRequest where the model is for something else,
         and whatever a router refuses with.
         """
-        self._require_model(ask.model, ask.ability)
+        asked, ask = ask.model, self._by_its_name(ask)
+        self._require_model(ask.model, ask.ability, asked=asked)
+        if ask.lets_go and not self._any_targets(ask.model):
+            return Admitted({}, is_needless=True)
         targets = self._view.targets(ask.model) or await self._after_routing(ask.model)
         if self._queueing.is_needed(ask.model, targets):
             slot = await self._queueing.slot(ask)
@@ -83,7 +87,15 @@ class Admission:
         self._metrics.directly.inc()
         return Slot(choice, f"{self._view.gateway_id}/{number}")
 
-    def _require_model(self, model: str, ability: Ability) -> None:
+    def _by_its_name(self, ask: Ask) -> Ask:
+        """Ask for a model by the name that the catalog has; where neither is known, by the shorter one."""
+        models = self._view.models
+        if not ask.alias or ask.model in models:
+            return ask
+        known = ask.alias in models or len(ask.alias) < len(ask.model)
+        return replace(ask, model=ask.alias) if known else ask
+
+    def _require_model(self, model: str, ability: Ability, *, asked: str) -> None:
         if not self._view.known:
             raise PartUnavailable(
                 "This gateway does not know the fleet yet: no router can be reached.",
@@ -93,7 +105,10 @@ class Admission:
         # What a router that is cut off has not told may be there: then another one is asked.
         known = self._view.models.get(model)
         if known is None and self._view.level:
-            raise ModelNotFound(f"The model '{model}' does not exist or you do not have access to it.")
+            raise ModelNotFound(
+                f"The model '{asked}' does not exist or you do not have access to it.",
+                metadata={"model": asked},
+            )
         if known is not None:
             # Here, since nothing is loaded for what can only be refused.
             require_ability(model, _PURPOSES.get(known.purpose, Purpose.CHAT), ability)

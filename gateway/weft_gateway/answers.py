@@ -4,12 +4,14 @@ import base64
 import math
 from collections.abc import Mapping
 
+import orjson
 from envoy.config.core.v3 import base_pb2
 from envoy.service.auth.v3 import external_auth_pb2
 from envoy.type.v3 import http_status_pb2
 from google.rpc import code_pb2, status_pb2
 
-from weft_common.dialect_errors import openai_error_body
+from weft_common.dialect_errors import error_body
+from weft_common.dialects import Dialect
 from weft_common.errors import WeftError
 from weft_common.rpc.status import to_status, to_status_json
 
@@ -29,13 +31,34 @@ def allow(
     )
 
 
-def refuse_rest(error: WeftError, *, typed: bool = False) -> external_auth_pb2.CheckResponse:
-    """Answer a REST request in OpenAI's error shape, or as our own typed API does, with google.rpc.Status."""
+def answer(body: bytes) -> external_auth_pb2.CheckResponse:
+    """Answer a request here and now with JSON; Envoy knows no other way than to refuse it with a 200."""
+    headers = {"content-type": "application/json; charset=utf-8"}
+    return external_auth_pb2.CheckResponse(
+        status=status_pb2.Status(code=code_pb2.PERMISSION_DENIED),
+        denied_response=external_auth_pb2.DeniedHttpResponse(
+            status=http_status_pb2.HttpStatus(code=200), headers=_options(headers), body=body.decode()
+        ),
+    )
+
+
+def refuse_rest(error: WeftError, dialect: Dialect, request_id: str = "") -> external_auth_pb2.CheckResponse:
+    """Answer a REST request in the words of its dialect; our own typed API answers with google.rpc.Status."""
     headers = {"content-type": "application/json"}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
-    body = to_status_json(error) if typed else openai_error_body(error).decode()
-    return _denied(error, error.http_status, headers, body)
+    if dialect is Dialect.WEFT:
+        return _denied(error, error.http_status, headers, to_status_json(error))
+    return _denied(error, error.http_status, headers, error_body(dialect, error, request_id).decode())
+
+
+def refuse_connect(error: WeftError) -> external_auth_pb2.CheckResponse:
+    """Answer a call in Connect's protocol or gRPC-web that nothing has made gRPC of yet.
+
+    Connect's unary calls read the body; its streams and gRPC-web go by the HTTP status.
+    """
+    told = orjson.dumps({"code": error.code.name.lower(), "message": error.message})
+    return _denied(error, error.http_status, {"content-type": "application/json"}, told.decode())
 
 
 def refuse_grpc(error: WeftError) -> external_auth_pb2.CheckResponse:
@@ -44,7 +67,7 @@ def refuse_grpc(error: WeftError) -> external_auth_pb2.CheckResponse:
     headers = {
         "content-type": "application/grpc",
         "grpc-status": str(error.code.value[0]),
-        "grpc-message": _percent_encoded(error.message),
+        "grpc-message": _percent_encoded(status.details),
     }
     for key, value in status.trailing_metadata:
         raw = value if isinstance(value, bytes) else value.encode()

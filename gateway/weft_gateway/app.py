@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +18,7 @@ from weft_common.event_stream import measure_events, open_journal
 from weft_common.events import Journal
 from weft_common.metrics import new_registry, serving_metrics
 from weft_common.part import GATEWAY_LEVEL
-from weft_common.rpc import RpcServer, upb_unary
+from weft_common.rpc import Method, RpcServer, upb_unary
 from weft_common.waiting_view import WaitingView
 from weft_gateway import check
 from weft_gateway.admission import Admission
@@ -26,11 +27,13 @@ from weft_gateway.keys import KeyRing
 from weft_gateway.local_queue import LocalQueue
 from weft_gateway.metrics import AdmissionMetrics
 from weft_gateway.models_api import OpenAIModels
+from weft_gateway.ollama_lists import OllamaLists
 from weft_gateway.queueing import Queueing
 from weft_gateway.routers import Routers, open_routers
 from weft_gateway.settings import GatewaySettings
 from weft_gateway.snapshot import Snapshot
 from weft_gateway.telling import TellingAdmission
+from weft_gateway.uses import Uses
 from weft_gateway.watch import follow_fleet, follow_loads
 from weft_proto.pb.weft.dialect.v1 import openai_service_pb2
 
@@ -41,6 +44,11 @@ _MODELS = "/weft.dialect.v1.OpenAIService/"
 PUBLIC_SERVICES = (
     "weft.inference.v1.InferenceService",
     "weft.dialect.v1.OpenAIService",
+    "weft.dialect.v1.AnthropicService",
+    "weft.dialect.v1.OllamaService",
+    "weft.dialect.v1.JinaService",
+    "weft.dialect.v1.CohereService",
+    "weft.dialect.v1.LocalAIService",
     "weft.node.v1.NodeService",
     "weft.admin.v1.NodeAdminService",
     "weft.admin.v1.EventService",
@@ -64,15 +72,17 @@ async def run(settings: GatewaySettings, stop: asyncio.Event) -> None:
         open_routers(settings.routers, settings.mesh_secret.get_secret_value(), clock) as routers,
     ):
         door = _door(settings, view, routers, keys, journal, clock)
+        uses = Uses(clock)
+        lists = [*_openai_lists(OpenAIModels(view)), *OllamaLists(view, uses, clock).methods()]
         synced = asyncio.Event()
         if snapshot.restore():
             synced.set()
         async with (
             serving_metrics(settings.metrics_listen, door.registry),
-            _server(settings, door.check, OpenAIModels(view)) as server,
+            _server(settings, door.check, lists) as server,
             background(
                 follow_fleet(routers, view, synced, partial(_tell_level, server)),
-                follow_loads(bus, view, door.local.stir_all),
+                follow_loads(bus, view, door.local.stir_all, uses.hear),
                 door.waiting.follow(bus),
                 keys.follow(),
                 snapshot.keep(),
@@ -119,17 +129,27 @@ def _door(
     )
     secret = settings.mesh_secret.get_secret_value()
     authorization = check.Check(
-        keys=keys, admission=TellingAdmission(admission, view, journal), mesh_secret=secret, metrics=metrics
+        keys=keys,
+        admission=TellingAdmission(admission, view, journal),
+        mesh_secret=secret,
+        metrics=metrics,
+        clock=clock,
     )
     return _Door(authorization, local, waiting, registry)
 
 
-def _server(settings: GatewaySettings, authorization: check.Check, models: OpenAIModels) -> RpcServer:
+def _openai_lists(models: OpenAIModels) -> list[Method]:
+    return [
+        upb_unary(f"{_MODELS}ListModels", models.list_models, openai_service_pb2.ListModelsRequest),
+        upb_unary(f"{_MODELS}GetModel", models.get_model, openai_service_pb2.GetModelRequest),
+    ]
+
+
+def _server(settings: GatewaySettings, authorization: check.Check, lists: Sequence[Method]) -> RpcServer:
     return RpcServer(
         upb=[
             upb_unary(check.PATH, authorization.check, external_auth_pb2.CheckRequest),
-            upb_unary(f"{_MODELS}ListModels", models.list_models, openai_service_pb2.ListModelsRequest),
-            upb_unary(f"{_MODELS}GetModel", models.get_model, openai_service_pb2.GetModelRequest),
+            *lists,
         ],
         reflected=PUBLIC_SERVICES,
         mesh_secret=settings.mesh_secret.get_secret_value(),

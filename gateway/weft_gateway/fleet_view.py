@@ -89,6 +89,8 @@ class FleetView:
     watched: bool = False
     # Whether that router is cut off from the database, so that it may not know what is new.
     stale: bool = False
+    # How long a replica may be idle of which nobody says it, in seconds; infinite for ever.
+    keep_alive: float = float("inf")
     models: dict[str, model_pb2.Model] = field(default_factory=dict)
     policies: dict[str, policy_pb2.Policy] = field(default_factory=dict)
     _nodes: dict[str, node_pb2.Node] = field(default_factory=dict)
@@ -200,9 +202,14 @@ class FleetView:
         replica = self._replicas.by_id.get(replica_id)
         return self._nodes.get(replica.node_id) if replica else None
 
+    def running(self) -> Iterator[tuple[model_pb2.Model, list[tuple[replica_pb2.Replica, node_pb2.Node]]]]:
+        """Models that are loaded, with their ready replicas and where these are."""
+        for name, targets in self._targets.items():
+            yield self.models[name], [(target.replica, target.node) for target in targets]
+
     def everything(self) -> Update:
         """The whole view as one full update."""
-        return Update(
+        update = Update(
             sequence=self.sequence,
             full=True,
             fleet_id=self.fleet_id,
@@ -211,6 +218,9 @@ class FleetView:
             models=self.models.values(),
             policies=self.policies.values(),
         )
+        if self.keep_alive != float("inf"):
+            update.keep_alive.FromMilliseconds(int(self.keep_alive * 1000))
+        return update
 
     def _rise(self, sequence: int) -> None:
         if sequence > self.sequence:
@@ -236,6 +246,8 @@ class FleetView:
     def _replace_all(self, update: Update) -> None:
         if update.fleet_id != self.fleet_id:
             self.fleet_id, self.sequence = update.fleet_id, 0
+        told = update.HasField("keep_alive")
+        self.keep_alive = update.keep_alive.ToMilliseconds() / 1000 if told else float("inf")
         self.models = {}
         self.policies = {}
         self._nodes = {}

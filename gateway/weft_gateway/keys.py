@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,17 +39,17 @@ class KeyRing:
 
     def authenticate(self, headers: Mapping[str, str]) -> Principal:
         """The principal of a request; raises InvalidApiKey."""
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
+        keys = _keys(headers)
+        if not keys:
             raise InvalidApiKey(
                 "You didn't provide an API key. Provide it in an Authorization header with Bearer auth"
-                " (Authorization: Bearer YOUR_KEY)."
+                " (Authorization: Bearer YOUR_KEY), or in the header x-api-key."
             )
-        digest = hashlib.sha256(key.strip().encode(errors="surrogateescape")).hexdigest()
-        principal = self._principals.get(digest)
-        if principal is None:
-            raise InvalidApiKey("Incorrect API key provided.")
-        return principal
+        for key in keys:
+            digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
+            if principal := self._principals.get(digest):
+                return principal
+        raise InvalidApiKey("Incorrect API key provided.")
 
     def read(self) -> None:
         """Read the file if it changed; one that cannot be used leaves the keys as they were."""
@@ -83,3 +83,12 @@ class KeyRing:
         while True:
             self.read()
             await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _keys(headers: Mapping[str, str]) -> Sequence[str]:
+    """The key as OpenAI's and Ollama's clients send it, then as Anthropic's do: either place may hold a stranger's
+    token, since clients are told to send some, and proxies send their own.
+    """
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    found = (token if scheme.lower() == "bearer" else "", headers.get("x-api-key", ""))
+    return [key for each in found if (key := each.strip())]

@@ -10,7 +10,10 @@ from weft_gateway.keys import Principal
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request: `prompt` is the beginning of its conversation, `patience` the seconds that its client will wait."""
+    """A request: `prompt` is the beginning of its conversation, `patience` the seconds that its client will wait.
+
+    `alias` is how else the same model may be called. One that only `lets_go` wishes its model unloaded.
+    """
 
     model: str
     principal: Principal
@@ -19,6 +22,8 @@ class Ask:
     max_token_count: int = 0
     patience: float = float("inf")
     ability: Ability = Ability.CHAT
+    alias: str = ""
+    lets_go: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,15 +45,22 @@ async def follow_fleet(
         await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def follow_loads(bus: Bus, view: FleetView, stir: Callable[[], None]) -> None:
-    """Take load reports for ever; `stir` hears of each."""
+async def follow_loads(
+    bus: Bus,
+    view: FleetView,
+    stir: Callable[[], None],
+    hear: Callable[[reports_pb2.LoadReport], None] = lambda report: None,
+) -> None:
+    """Take load reports for ever; `hear` gets each, and `stir` learns that there was one."""
 
     async def take(payload: bytes) -> None:
         try:
-            view.load(reports_pb2.LoadReport.FromString(payload))
+            report = reports_pb2.LoadReport.FromString(payload)
         except DecodeError:
             _log.warning("load_report_malformed", extra={"bytes": len(payload)})
             return
+        view.load(report)
+        hear(report)
         stir()
 
     async with bus.subscribe(_LOADS, take):
