@@ -11,6 +11,7 @@ from weft_common.errors import InvalidRequest, PartUnavailable
 from weft_common.model_file import ModelFile, read_model_file
 from weft_common.purposes import Purpose
 from weft_common.side_files import with_places
+from weft_router.fleet.about import About
 from weft_router.fleet.entities import Model, ModelPurpose
 from weft_router.fleet.fleet import Fleet
 from weft_router.store.protocol import Store
@@ -151,5 +152,6 @@ class Catalog:
             device_limit=file.device_limit,
             concurrency_groups=file.concurrency_groups,
             purpose=_PURPOSES[file.purpose],
+            about=About() if file.remote else self._shelf.about(path),
         )
         return replace(model, created_seconds=known.created_seconds if known else int(self._clock.wall()))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import weft_proto.weft.types.v1 as types
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2
 from weft_proto.pb.weft.types.v1 import model_pb2, node_pb2, policy_pb2, replica_pb2
+from weft_router.convert_about import about_of, about_pb
 from weft_router.convert_conditions import conditions_of, put_conditions
 from weft_router.convert_warmth import idle_limit_of, put_idle_limit, put_warmth, warmth_of
 from weft_router.fleet.entities import (
@@ -165,6 +166,7 @@ def model_pb(model: Model) -> model_pb2.Model:
         cpu_limit=model.cpu_limit,
         memory_limit_bytes=model.memory_limit_bytes,
         purpose=f"MODEL_PURPOSE_{model.purpose.name}",
+        about=about_pb(model.about),
     )
 
 
@@ -258,6 +260,7 @@ def model_of(raw: bytes) -> Model:
         cpu_limit=message.cpu_limit,
         memory_limit_bytes=message.memory_limit_bytes,
         purpose=ModelPurpose[model_pb2.ModelPurpose.Name(message.purpose).removeprefix("MODEL_PURPOSE_")],
+        about=about_of(message.about),
     )
 
 

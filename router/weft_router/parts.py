@@ -89,7 +89,7 @@ def make_base(
         tasks=tasks,
         clock=clock,
         fleet=fleet,
-        sync=FleetSync(store, bus, fleet, clock),
+        sync=FleetSync(store, bus, fleet, clock, keep_alive=settings.keep_alive),
         commands=Commands(bus, install_seconds=settings.install_timeout.total_seconds()),
         silence=Silence(fleet=fleet, clock=clock, seconds=settings.node_silence.total_seconds()),
         leases=Leases(

@@ -42,11 +42,21 @@ class FleetSync:
     and `_cut_off`: others write what this router cannot read.
     """
 
-    def __init__(self, store: Store, bus: Bus, fleet: Fleet, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        fleet: Fleet,
+        clock: Clock | None = None,
+        *,
+        keep_alive: timedelta | None = None,
+    ) -> None:
+        """`keep_alive` is told to watchers: how long a replica may be idle of which nobody says it."""
         self._store = store
         self._bus = bus
         self._fleet = fleet
         self._clock = clock or SystemClock()
+        self._keep_alive = keep_alive
         self._reading = asyncio.Lock()
         self._watchers: set[asyncio.Queue[Update | None]] = set()
         self._hint = asyncio.Event()
@@ -167,6 +177,8 @@ class FleetSync:
     def _full(self, now: float) -> Update:
         update = convert.update_pb(self._fleet.everything(), full=True)
         update.fleet_id, update.cut_off = self.fleet_id, not self.level
+        if self._keep_alive is not None:
+            update.keep_alive.FromTimedelta(self._keep_alive)
         for node_id, seconds in self._fleet.heard.items():
             update.heard.add(node_id=node_id).age.FromMilliseconds(int((now - seconds) * 1000))
         return update

@@ -14,7 +14,9 @@ import orjson
 
 from weft_common.gguf import BrokenGguf, GgufHead, Value, open_head, parts
 from weft_common.safetensors import BrokenSafetensors, TensorSizes, shards, tensor_sizes
+from weft_router.about_files import about
 from weft_router.cache_size import token_bytes
+from weft_router.fleet.about import About
 
 # llama.cpp rounds the context of a slot up to as many tokens, and keeps half-precision keys and values.
 _CONTEXT_STEP = 256
@@ -60,24 +62,30 @@ class Shelf:
     """Looks at weights; reads a file's head again only when it has changed. State: what was read, by path."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, tuple[Stamp, Weights]] = {}
+        self._known: dict[Path, tuple[Stamp, Weights, About]] = {}
 
     def look(self, paths: Iterable[Path]) -> Mapping[Path, Weights]:
         """Describe the weights at these paths. Blocks on the disk: call it from a thread."""
         self._known = {path: self._looked_at(path) for path in paths}
-        return {path: weights for path, (_, weights) in self._known.items()}
+        return {path: weights for path, (_, weights, _) in self._known.items()}
 
-    def _looked_at(self, path: Path) -> tuple[Stamp, Weights]:
+    def about(self, path: Path) -> About:
+        """What the weights said about themselves when they were last looked at."""
+        known = self._known.get(path)
+        return About() if known is None else known[2]
+
+    def _looked_at(self, path: Path) -> tuple[Stamp, Weights, About]:
         stamp = _stamp(path)
         known = self._known.get(path)
         if known is not None and known[0] == stamp:
             return known
         size_bytes = sum(size for name, size, _ in stamp if path.is_dir() or name != _CONFIG)
         if not size_bytes:
-            return stamp, Weights()
+            return stamp, Weights(), About()
         tensors = _tensor_sizes(path)
         kv_token_bytes = _bounded(_kv_token_bytes(path))
-        return stamp, Weights(tensors.total_bytes or size_bytes, kv_token_bytes, tensors.half_bytes)
+        weights = Weights(tensors.total_bytes or size_bytes, kv_token_bytes, tensors.half_bytes)
+        return stamp, weights, about(path, size_bytes, tensors)
 
 
 def _stamp(path: Path) -> Stamp:

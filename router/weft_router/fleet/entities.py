@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 
+from weft_router.fleet.about import UNTOLD, About
 from weft_router.fleet.conditions import Condition
 from weft_router.fleet.load_job import LoadJob
 from weft_router.fleet.policy import Policy
@@ -172,6 +173,7 @@ class Model:
     purpose: ModelPurpose = ModelPurpose.UNSPECIFIED
     # Of weights and cache in 16-bit numbers: what they take once more as 32-bit ones.
     half_bytes: int = 0
+    about: About = UNTOLD
 
 
 @dataclass(frozen=True, slots=True)

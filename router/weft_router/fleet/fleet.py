@@ -96,8 +96,8 @@ class Fleet:
         """
         self._unstored.load_heard[node_id] = now
         self._index.changed = True
-        if self._unstored.settle(node_id, now):
-            self._index.dirty[node_id] = None
+        for replica in self._unstored.settled_by(node_id, now):
+            self._free(replica)
         for replica_id, count in busy.items():
             if replica_id in self.replicas:
                 if self._unstored.use(replica_id, count, now):
@@ -130,6 +130,8 @@ class Fleet:
         if node_id in self.nodes:
             there = tuple(reported)
             self._unstored.measure(node_id, devices, there, disk)
+            rowless = (r for r in there if r.id not in self.replicas)
+            self._unstored.linger_on(node_id, rowless, self.heard.get(node_id, 0.0))
             held = self._measured(self.nodes[node_id]).devices
             self._unstored.learn_all(there, self.replicas, self.models, held)
             self._touch(node_id)
@@ -148,10 +150,8 @@ class Fleet:
         To be called while the row is there. Without it the memory is free from the next heartbeat on, or, at a router
         that does not get the node's heartbeats, after a while of load reports.
         """
-        replica = self.replicas.get(replica_id)
-        if replica is not None and replica.node_id in self.nodes:
-            self._unstored.free(replica, self._measured(self.nodes[replica.node_id]).devices)
-            self._touch(replica.node_id)
+        if replica_id in self.replicas:
+            self._free(self.replicas[replica_id])
 
     def hold(self, floors: Mapping[str, int]) -> None:
         """Keep at least so many replicas of models from now on; what was said before holds no longer.
@@ -258,6 +258,11 @@ class Fleet:
         snapshot = self.snapshot()
         return list(snapshot.serving(model) or snapshot.serving_late(model))
 
+    def _free(self, replica: Replica) -> None:
+        if replica.node_id in self.nodes:
+            self._unstored.free(replica, self._measured(self.nodes[replica.node_id]).devices)
+            self._touch(replica.node_id)
+
     def _put_node(self, node: Node, sequence: int) -> None:
         before = self.nodes.get(node.id)
         if before is not None and before.generation != node.generation:
@@ -297,6 +302,7 @@ class Fleet:
     def _put_replica(self, replica: Replica, sequence: int, now: float) -> None:
         """A replica never changes its node or its model."""
         self.replicas[replica.id] = replica
+        self._unstored.has_row(replica)
         self._index.of_node.setdefault(replica.node_id, {})[replica.id] = None
         self._index.model_ids.setdefault(replica.model, {})[replica.id] = None
         if replica.state is ReplicaState.READY:
@@ -315,9 +321,8 @@ class Fleet:
         replica = self.replicas.pop(replica_id, None)
         if replica is None:
             return ()
-        node = self.nodes.get(replica.node_id)
-        if node is not None:
-            self._unstored.linger(replica, self._measured(node).devices, now)
+        if replica.node_id in self.nodes:
+            self._unstored.linger(replica, now)
         self._index.troubled.pop(replica_id, None)
         leave(self._index.of_node, replica.node_id, replica_id)
         leave(self._index.model_ids, replica.model, replica_id)

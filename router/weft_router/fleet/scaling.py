@@ -50,7 +50,8 @@ class Remembered:
         busy_seconds = self.busy_seconds + seconds if busy else self.busy_seconds - _REST_WEIGHT * seconds
         before = self.serving or {}
         since = {replica_id: before.get(replica_id, now) for replica_id in serving}
-        more = self.serving is not None and not since.keys() <= before.keys()
+        # Who begins to look cannot know who came back a moment ago.
+        more = self.serving is None or not since.keys() <= before.keys()
         gap = self.looked is None or now - self.looked > _LONGEST_GAP_SECONDS
         return replace(
             self,

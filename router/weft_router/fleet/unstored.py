@@ -59,10 +59,11 @@ class Unstored:
     # What each replica of a node held by the node's last heartbeat, and which of them were loaded by then.
     measured: dict[str, dict[str, int]] = field(default_factory=dict)
     settled: dict[str, frozenset[str]] = field(default_factory=dict)
-    # Memory of replicas that ended after the last heartbeat.
+    # Memory of replicas that ended after the last heartbeat, by device.
     credit: dict[str, tuple[Share, ...]] = field(default_factory=dict)
-    # The same of replicas whose rows went without a word of their worker here, and when: not free yet.
-    lingering: dict[str, list[tuple[float, tuple[Share, ...]]]] = field(default_factory=dict)
+    # Replicas without a row, by id, and since when: their rows went without a word of their worker here, or a heartbeat
+    # that was late told of them. Their memory is not free yet.
+    lingering: dict[str, dict[str, tuple[float, Replica]]] = field(default_factory=dict)
     needs: Needs = field(default_factory=Needs)
     load_heard: dict[str, float] = field(default_factory=dict)
     full_devices: dict[str, tuple[FullDevice, ...]] = field(default_factory=dict)
@@ -102,29 +103,39 @@ class Unstored:
         self.measured[node_id] = {r.id: r.memory_bytes for r in there}
         self.settled[node_id] = frozenset(r.id for r in loaded)
         self.credit.pop(node_id, None)
-        self.lingering.pop(node_id, None)
 
     def free(self, replica: Replica, devices: tuple[Device, ...]) -> None:
         """Credit a node with what its last heartbeat showed of a replica whose process has ended."""
         shown = self.view(replica, devices).holding.shown
         self.measured.get(replica.node_id, {}).pop(replica.id, None)
-        self.credit[replica.node_id] = self.credit.get(replica.node_id, ()) + shown
+        free = {share.device_id: share.size_bytes for share in self.credit.get(replica.node_id, ())}
+        for share in shown:
+            free[share.device_id] = free.get(share.device_id, 0) + share.size_bytes
+        self.credit[replica.node_id] = tuple(Share(*item) for item in free.items())
 
-    def linger(self, replica: Replica, devices: tuple[Device, ...], now: float) -> None:
+    def linger(self, replica: Replica, now: float) -> None:
         """Note that a row went; the node's heartbeats may go to another router, which knows that it may."""
-        shown = self.view(replica, devices).holding.shown
-        if any(s.size_bytes for s in shown):
-            self.measured[replica.node_id].pop(replica.id)
-            self.lingering.setdefault(replica.node_id, []).append((now, shown))
+        self.lingering.setdefault(replica.node_id, {})[replica.id] = (now, replica)
 
-    def settle(self, node_id: str, now: float) -> bool:
-        """Credit a node that is heard with what has lingered for long; tells whether anything has."""
-        there = self.lingering.get(node_id, [])
-        ripe = [shown for since, shown in there if now - since >= _LINGER_SECONDS]
-        if ripe:
-            self.credit[node_id] = sum(ripe, self.credit.get(node_id, ()))
-            self.lingering[node_id] = [(t, s) for t, s in there if now - t < _LINGER_SECONDS]
-        return bool(ripe)
+    def linger_on(self, node_id: str, rowless: Iterable[Replica], now: float) -> None:
+        """Note which replicas without a row a heartbeat showed; where each is, its row said while there was one."""
+        before = self.lingering.pop(node_id, {})
+        for replica in rowless:
+            self.linger(before[replica.id][1] if replica.id in before else replica, now)
+
+    def has_row(self, replica: Replica) -> None:
+        """Note that a replica has a row, which accounts for its memory."""
+        self.lingering.get(replica.node_id, {}).pop(replica.id, None)
+
+    def settled_by(self, node_id: str, now: float) -> list[Replica]:
+        """What has lingered for long on a node that is heard; it does so no more."""
+        there = self.lingering.get(node_id)
+        if not there:
+            return []
+        ripe = [replica for since, replica in there.values() if now - since >= _LINGER_SECONDS]
+        for replica in ripe:
+            del there[replica.id]
+        return ripe
 
     def learn_all(
         self,
