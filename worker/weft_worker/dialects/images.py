@@ -1,5 +1,6 @@
 """Pictures in requests, before anything decodes them: which kinds are taken, and how large they may be."""
 
+import binascii
 import struct
 from collections.abc import Iterable
 
@@ -30,6 +31,17 @@ def image_of(data: bytes) -> Image:
     return Image(data, media_type)
 
 
+def image_of_base64(text: str) -> Image:
+    """The same of a picture that JSON carries; line breaks are left out, as MIME has them; raises UnusableImage."""
+    if len(text) > MAX_IMAGE_BYTES * 3 // 2:
+        raise _too_large()
+    try:
+        data = binascii.a2b_base64("".join(text.split()), strict_mode=True)
+    except ValueError as error:
+        raise UnusableImage("Should be base64") from error
+    return image_of(data)
+
+
 def are_too_many_pixels(images: Iterable[bytes]) -> bool:
     """Whether pictures that are each small enough are too large together; those that are unusable count nothing."""
     return sum(map(_pixel_count, images)) > MAX_TOTAL_PIXELS
@@ -45,7 +57,7 @@ def _pixel_count(data: bytes) -> int:
 def _looked_at(data: bytes) -> tuple[str, int]:
     """Its media type, and how many pixels it says to have."""
     if len(data) > MAX_IMAGE_BYTES:
-        raise UnusableImage(f"Should be {MAX_IMAGE_BYTES >> 20} MiB at most")
+        raise _too_large()
     if data.startswith(_PNG):
         media_type, size = "image/png", _png_size(data)
     elif data.startswith(_JPEG):
@@ -57,6 +69,10 @@ def _looked_at(data: bytes) -> tuple[str, int]:
     if size[0] * size[1] > MAX_PIXELS:
         raise UnusableImage(f"Has {size[0]} x {size[1]} pixels: more than {MAX_PIXELS:,}")
     return media_type, size[0] * size[1]
+
+
+def _too_large() -> UnusableImage:
+    return UnusableImage(f"Should be {MAX_IMAGE_BYTES >> 20} MiB at most")
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:

@@ -1,6 +1,8 @@
 """Turns what pydantic found wrong with a body into InvalidRequest, naming the fields."""
 
-from pydantic import ValidationError
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from weft_common.errors import FieldViolation, InvalidRequest
@@ -8,6 +10,15 @@ from weft_common.errors import FieldViolation, InvalidRequest
 FIELD = "weft_field"
 """Key in the context of a validation error."""
 _MAX_VIOLATIONS = 8
+B = TypeVar("B", bound=BaseModel)
+
+
+def parse_body(kind: type[B], body: bytes) -> B:
+    """Read a JSON body; raises InvalidRequest that names the fields."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid_request(error) from error
 
 
 def invalid_request(error: ValidationError) -> InvalidRequest:

@@ -6,12 +6,15 @@ import re
 import orjson
 
 MAX_TOOL_COUNT = 128
-TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Anthropic takes 128 letters, OpenAI 64.
+TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+# One for all: conversations may have many calls, and making an encoder takes longer than its work.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 def compact(schema: object) -> str:
     """Write a schema; not by orjson, which takes no integer beyond 64 bits."""
-    return json.dumps(schema, separators=(",", ":"), ensure_ascii=False)
+    return _ENCODER.encode(schema)
 
 
 def is_parameters(text: str) -> bool:

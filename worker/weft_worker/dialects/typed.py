@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -15,20 +14,20 @@ from weft_worker.dialects.images import (
     are_too_many_pixels,
     image_of,
 )
-from weft_worker.dialects.keep_alive import FOR_EVER, MAX_SECONDS
+from weft_worker.dialects.keep_alive import stay_seconds
 from weft_worker.dialects.tools import MAX_TOOL_COUNT, TOOL_NAME, is_arguments, is_parameters
+from weft_worker.dialects.typed_sampling import read_form, read_sampling, sampling_violations
 from weft_worker.engines.base import (
     Delta,
+    Effort,
     Finished,
     FinishReason,
-    Form,
     Generation,
-    GrammarForm,
     Image,
-    JsonForm,
     Message,
+    ReasoningDelta,
     Role,
-    Sampling,
+    Thinking,
     TokenChance,
     TokenLogprob,
     Tool,
@@ -36,6 +35,7 @@ from weft_worker.engines.base import (
     ToolCallDelta,
     ToolMode,
     Tools,
+    Usage,
 )
 
 _ROLES: Mapping[int, Role] = {
@@ -49,16 +49,20 @@ _REASONS: Mapping[FinishReason, pb.FinishReason] = {
     FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
     FinishReason.TOOL_CALLS: pb.FINISH_REASON_TOOL_CALLS,
 }
-_MAX_STOP_COUNT = 16
-_MAX_BIAS_COUNT = 300
 _MODES: Mapping[int, ToolMode] = {
     pb.ToolChoice.MODE_UNSPECIFIED: ToolMode.AUTO,
     pb.ToolChoice.MODE_NONE: ToolMode.NONE,
     pb.ToolChoice.MODE_REQUIRED: ToolMode.REQUIRED,
 }
+_EFFORTS: Mapping[int, Effort | None] = {
+    pb.THINKING_EFFORT_UNSPECIFIED: None,
+    pb.THINKING_EFFORT_LOW: Effort.LOW,
+    pb.THINKING_EFFORT_MEDIUM: Effort.MEDIUM,
+    pb.THINKING_EFFORT_HIGH: Effort.HIGH,
+}
 _MAX_VIOLATIONS = 8
 
-KeepsAlive = pb.ChatRequest | pb.EmbedRequest | pb.RerankRequest
+KeepsAlive = pb.ChatRequest | pb.CompleteRequest | pb.EmbedRequest | pb.RerankRequest
 
 
 def read_chat_request(request: pb.ChatRequest) -> Generation:
@@ -66,9 +70,10 @@ def read_chat_request(request: pb.ChatRequest) -> Generation:
     refuse(_violations(request))
     return Generation(
         tuple(map(_message, request.messages)),
-        _sampling(request.sampling),
-        _form(request.format),
+        read_sampling(request.sampling),
+        read_form(request.format),
         _tools(request),
+        read_thinking(request),
     )
 
 
@@ -87,47 +92,73 @@ def read_conversation(
     return tuple(map(_message, messages)), tuple(map(_tool, tools))
 
 
-def keep_alive_violations(request: KeepsAlive) -> Iterator[FieldViolation]:
-    """What is wrong with the wish of a request how long its model stays."""
-    if request.HasField("keep_alive") and not _seconds(request.keep_alive) <= MAX_SECONDS:
-        yield FieldViolation("keep_alive", "Should be 366 days at most; below 0 is for ever")
+def thinking_violations(request: pb.ChatRequest | pb.Conversation) -> Iterator[FieldViolation]:
+    """What is wrong with the wish of a request how much its model thinks."""
+    if request.thinking.effort not in _EFFORTS:
+        yield FieldViolation("thinking.effort", "Should be low, medium or high")
 
 
 def read_keep_alive(request: KeepsAlive) -> float | None:
     """How long its model shall stay loaded once nobody uses it, in seconds or FOR_EVER; None leaves it open."""
     if not request.HasField("keep_alive"):
         return None
-    seconds = _seconds(request.keep_alive)
-    return FOR_EVER if seconds < 0 else seconds
+    return stay_seconds(_seconds(request.keep_alive))
 
 
 def write_delta(delta: Delta) -> bytes:
     """Encode text that follows the text so far."""
-    return pb.ChatResponse(delta=delta.text, logprobs=map(_logprob, delta.logprobs)).SerializeToString()
+    return pb.ChatResponse(
+        delta=delta.text, logprobs=logprobs_of(delta), prompt=usage_of(delta.prompt)
+    ).SerializeToString()
 
 
 def write_tool_call(delta: ToolCallDelta) -> bytes:
     """Encode a part of a call of a tool."""
     written = pb.ToolCallDelta(index=delta.index, id=delta.id, name=delta.name, arguments=delta.arguments)
-    return pb.ChatResponse(tool_call=written).SerializeToString()
+    return pb.ChatResponse(tool_call=written, prompt=usage_of(delta.prompt)).SerializeToString()
+
+
+def write_reasoning(delta: ReasoningDelta) -> bytes:
+    """Encode what the model thinks."""
+    return pb.ChatResponse(reasoning=delta.text, prompt=usage_of(delta.prompt)).SerializeToString()
 
 
 def write_finish(finished: Finished) -> bytes:
     """Encode the end of an answer."""
-    usage = pb.Usage(
-        prompt_token_count=finished.usage.prompt_token_count,
-        completion_token_count=finished.usage.completion_token_count,
-        cached_token_count=finished.usage.cached_token_count,
-    )
-    return pb.ChatResponse(
-        finish=pb.Finish(reason=_REASONS[finished.reason], usage=usage)
-    ).SerializeToString()
+    return pb.ChatResponse(finish=finish_of(finished)).SerializeToString()
 
 
 def write_failure(error: WeftError) -> bytes:
     """Encode the end of an answer by failure."""
-    failure = pb.Failure(reason=error.reason, message=error.message)
-    return pb.ChatResponse(failure=failure).SerializeToString()
+    return pb.ChatResponse(failure=failure_of(error)).SerializeToString()
+
+
+def finish_of(finished: Finished) -> pb.Finish:
+    """The end of an answer, of whatever kind."""
+    usage = usage_of(finished.usage)
+    return pb.Finish(reason=_REASONS[finished.reason], usage=usage, stop_sequence=finished.stop_sequence)
+
+
+def usage_of(usage: Usage | None) -> pb.Usage | None:
+    """The tokens that were used, where they are known."""
+    if usage is None:
+        return None
+    return pb.Usage(
+        prompt_token_count=usage.prompt_token_count,
+        completion_token_count=usage.completion_token_count,
+        cached_token_count=usage.cached_token_count,
+        reasoning_token_count=usage.reasoning_token_count,
+    )
+
+
+def failure_of(error: WeftError) -> pb.Failure:
+    """The same by failure."""
+    return pb.Failure(reason=error.reason, message=error.message)
+
+
+def logprobs_of(delta: Delta) -> Iterator[pb.TokenLogprob]:
+    """The probabilities of a text's tokens."""
+    return map(_logprob, delta.logprobs)
 
 
 def _logprob(told: TokenLogprob) -> pb.TokenLogprob:
@@ -141,7 +172,9 @@ def _chance(chance: TokenChance) -> pb.TokenChance:
 def _message(message: pb.Message) -> Message:
     calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls)
     content, parts = _said(message)
-    return Message(_ROLES[message.role], content, message.name, calls, message.tool_call_id, parts)
+    return Message(
+        _ROLES[message.role], content, message.name, calls, message.tool_call_id, parts, message.reasoning
+    )
 
 
 def _said(message: pb.Message) -> tuple[str, tuple[str | Image, ...]]:
@@ -162,41 +195,23 @@ def _tools(request: pb.ChatRequest) -> Tools | None:
     return Tools(tuple(map(_tool, request.tools)), _MODES[choice.mode], choice.name, request.single_tool_call)
 
 
+def read_thinking(request: pb.ChatRequest | pb.Conversation) -> Thinking | None:
+    """Whether a model is to think; None leaves it to the model."""
+    if not request.HasField("thinking"):
+        return None
+    return Thinking(request.thinking.enabled, _EFFORTS[request.thinking.effort])
+
+
 def _tool(tool: pb.Tool) -> Tool:
     return Tool(tool.name, tool.description, tool.parameters_schema)
-
-
-def _form(form: pb.AnswerFormat) -> Form | None:
-    match form.WhichOneof("kind"):
-        case "json_schema":
-            return JsonForm(form.json_schema)
-        case "grammar":
-            return GrammarForm(form.grammar)
-        case _:
-            return None
 
 
 def _violations(request: pb.ChatRequest) -> Iterator[FieldViolation]:
     yield from _message_violations(request.messages)
     yield from _tool_violations(request.tools)
     yield from _choice_violations(request)
-    sampling = request.sampling
-    yield from _outside("temperature", sampling, 0, 2)
-    yield from _outside("top_p", sampling, 0, 1)
-    yield from _outside("frequency_penalty", sampling, -2, 2)
-    yield from _outside("presence_penalty", sampling, -2, 2)
-    yield from _outside("max_tokens", sampling, 1, 2**31 - 1)
-    yield from _outside("top_k", sampling, 0, 2**31 - 1)
-    yield from _outside("min_p", sampling, 0, 1)
-    yield from _outside("repetition_penalty", sampling, 1e-3, 10)
-    yield from _outside("top_logprobs", sampling, 0, 20)
-    if len(sampling.logit_bias) > _MAX_BIAS_COUNT or any(
-        token >= 2**31 or not -100 <= bias <= 100 for token, bias in sampling.logit_bias.items()
-    ):
-        yield FieldViolation("sampling.logit_bias", f"At most {_MAX_BIAS_COUNT}, each from -100 to 100")
-    yield from keep_alive_violations(request)
-    if len(sampling.stop) > _MAX_STOP_COUNT:
-        yield FieldViolation("sampling.stop", f"At most {_MAX_STOP_COUNT} strings are allowed")
+    yield from thinking_violations(request)
+    yield from sampling_violations(request.sampling)
 
 
 def _message_violations(messages: Sequence[pb.Message]) -> Iterator[FieldViolation]:
@@ -249,7 +264,7 @@ def _tool_violations(tools: Sequence[pb.Tool]) -> Iterator[FieldViolation]:
         yield FieldViolation("tools", f"At most {MAX_TOOL_COUNT} are allowed")
     for index, tool in enumerate(tools):
         if not TOOL_NAME.fullmatch(tool.name):
-            yield FieldViolation(f"tools.{index}.name", "Should be letters, digits, _ and -, at most 64")
+            yield FieldViolation(f"tools.{index}.name", "Should be letters, digits, _ and -, at most 128")
         if tool.parameters_schema and not is_parameters(tool.parameters_schema):
             yield FieldViolation(f"tools.{index}.parameters_schema", "Should be a JSON schema of an object")
 
@@ -269,30 +284,3 @@ def _choice_violations(request: pb.ChatRequest) -> Iterator[FieldViolation]:
 def _seconds(duration: Duration) -> float:
     # Not by its own methods, which raise for what is out of bounds.
     return float(duration.seconds + duration.nanos / 1e9)
-
-
-def _outside(field: str, sampling: pb.Sampling, low: float, high: float) -> Iterator[FieldViolation]:
-    # Written so that NaN is outside.
-    if sampling.HasField(field) and not low <= getattr(sampling, field) <= high:
-        yield FieldViolation(f"sampling.{field}", f"Should be from {low} to {high}")
-
-
-def _sampling(sampling: pb.Sampling) -> Sampling:
-    def value(field: str) -> Any:
-        return getattr(sampling, field) if sampling.HasField(field) else None
-
-    return Sampling(
-        temperature=value("temperature"),
-        top_p=value("top_p"),
-        seed=sampling.seed if sampling.HasField("seed") else None,
-        max_tokens=sampling.max_tokens if sampling.HasField("max_tokens") else None,
-        stop=tuple(text for text in sampling.stop if text),
-        ignore_eos=sampling.ignore_eos,
-        frequency_penalty=value("frequency_penalty"),
-        presence_penalty=value("presence_penalty"),
-        top_k=value("top_k"),
-        min_p=value("min_p"),
-        repetition_penalty=value("repetition_penalty"),
-        logit_bias=dict(sampling.logit_bias),
-        top_logprobs=value("top_logprobs"),
-    )

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from weft_common.errors import FieldViolation, InvalidRequest
 from weft_proto.pb.weft.inference.v1 import inference_service_pb2 as pb
 from weft_worker.dialects import typed
+from weft_worker.dialects.ranking import best_first
+from weft_worker.dialects.texts import (
+    MAX_BYTES_WITH_PIECES,
+    MAX_INPUT_COUNT,
+    MAX_TEXT_BYTES,
+    is_too_large,
+    too_large,
+)
 from weft_worker.engines.abilities import Conversation, Input, Score, Tokens, Vector
 from weft_worker.engines.base import Message
-
-MAX_INPUT_COUNT = 2048
-MAX_TEXT_BYTES = 4 << 20
-# A token takes hundreds of bytes on its way where its own bytes are told.
-MAX_BYTES_WITH_PIECES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,7 @@ class Reranking:
 
 def read_embed_request(request: pb.EmbedRequest) -> tuple[Input, ...]:
     """Give the inputs; raises InvalidRequest that names the fields."""
-    violations = [
-        *_count("inputs", len(request.inputs)),
-        *_input_violations(request),
-        *typed.keep_alive_violations(request),
-    ]
-    typed.refuse(violations)
+    typed.refuse([*_count("inputs", len(request.inputs)), *_input_violations(request)])
     return tuple(
         given.text if given.WhichOneof("kind") == "text" else tuple(given.tokens.ids)
         for given in request.inputs
@@ -44,7 +42,6 @@ def read_rerank_request(request: pb.RerankRequest) -> Reranking:
         *_text("query", request.query),
         *_count("documents", len(request.documents)),
         *_texts("documents", request.documents),
-        *typed.keep_alive_violations(request),
     ]
     if request.HasField("top_n") and request.top_n < 1:
         violations.append(FieldViolation("top_n", "Should be 1 at least"))
@@ -74,8 +71,7 @@ def write_embed_response(vectors: Iterable[Sequence[float]], token_count: int) -
 
 def write_rerank_response(scores: Sequence[Score], top_n: int) -> pb.RerankResponse:
     """Encode scores, the best first, equal ones in the order of the documents."""
-    order = sorted(range(len(scores)), key=lambda index: -scores[index].score)
-    results = (pb.RankedDocument(index=index, score=scores[index].score) for index in order[:top_n])
+    results = (pb.RankedDocument(index=index, score=score) for index, score in best_first(scores, top_n))
     usage = pb.Usage(prompt_token_count=sum(score.token_count for score in scores))
     return pb.RerankResponse(results=results, usage=usage)
 
@@ -100,12 +96,17 @@ def _conversation(conversation: pb.Conversation, most: int) -> Conversation:
         typed.refuse(
             [FieldViolation("conversation", "Should have no images: how many tokens they are is not known")]
         )
-    size = sum(len(_said(message)) for message in messages) + sum(
-        len(f"{tool.name}{tool.description}{tool.parameters}") for tool in tools
-    )
-    if size > most:
-        typed.refuse([_too_large("conversation", most)])
-    return Conversation(messages, tools)
+    typed.refuse(typed.thinking_violations(conversation))
+    read = Conversation(messages, tools, typed.read_thinking(conversation))
+    if size_of(read) > most:
+        typed.refuse([FieldViolation("conversation", too_large(most))])
+    return read
+
+
+def size_of(conversation: Conversation) -> int:
+    """How many letters there are to read."""
+    said = sum(len(_said(message)) for message in conversation.messages)
+    return said + sum(len(f"{tool.name}{tool.description}{tool.parameters}") for tool in conversation.tools)
 
 
 def _said(message: Message) -> str:
@@ -135,14 +136,8 @@ def _text(field: str, text: str) -> Iterator[FieldViolation]:
 
 
 def _size(field: str, text: Sequence[object], most: int = MAX_TEXT_BYTES) -> Iterator[FieldViolation]:
-    # Of a text that is short enough in letters the bytes are counted.
-    size = len(text) if not isinstance(text, str) or len(text) > most else len(text.encode())
-    if size > most:
-        yield _too_large(field, most)
-
-
-def _too_large(field: str, most: int) -> FieldViolation:
-    return FieldViolation(field, f"Should be {most >> 10:,} KiB at most")
+    if is_too_large(text, most):
+        yield FieldViolation(field, too_large(most))
 
 
 def _count(field: str, count: int) -> Iterator[FieldViolation]:

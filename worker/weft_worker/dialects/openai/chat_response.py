@@ -2,38 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import orjson
 
-from weft_common.dialect_errors import openai_error_body
-from weft_common.errors import WeftError
+from weft_worker.dialects.openai.answer import ChoiceWriter, Head, usage_object
+from weft_worker.dialects.openai.custom_tools import input_of
 from weft_worker.engines.base import (
     Delta,
     FinishReason,
+    ReasoningDelta,
     TokenChance,
     TokenLogprob,
     ToolCall,
     ToolCallDelta,
     Usage,
 )
-
-JSON = b"application/json"
-EVENT_STREAM = b"text/event-stream"
-
-_DONE = b"data: [DONE]\n\n"
-_MARK = "@"
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What all parts of one answer have in common; `created` is in seconds since 1970."""
-
-    id: str
-    created: int
-    model: str
-    fingerprint: str
-    """Changes when the same seed may no longer give the same text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,127 +27,130 @@ class Choice:
     reason: FinishReason
     logprobs: Sequence[TokenLogprob] | None = None
     tool_calls: Sequence[ToolCall] = ()
+    reasoning: str = ""
 
 
-class ToolCalls:
-    """Calls of tools that are put together of their parts; state: the parts of each, by index."""
+@dataclass(frozen=True, slots=True)
+class CallForms:
+    """In which form calls are told: usually as those of tools."""
 
-    def __init__(self) -> None:
-        self._calls: dict[int, ToolCall] = {}
+    are_functions: bool = False
+    """In the form that OpenAI has given up, of which an answer has one."""
+    of_texts: frozenset[str] = frozenset()
+    """The tools that take a text instead of JSON."""
 
-    def take(self, delta: ToolCallDelta) -> None:
-        """Add a part."""
-        known = self._calls.get(delta.index) or ToolCall(delta.id, delta.name, "")
-        self._calls[delta.index] = replace(known, arguments=known.arguments + delta.arguments)
+    def reason(self, reason: FinishReason) -> str:
+        """Why an answer ended."""
+        is_old = self.are_functions and reason is FinishReason.TOOL_CALLS
+        return "function_call" if is_old else reason
 
-    def whole(self) -> Sequence[ToolCall]:
-        """All of them, in their order."""
-        return [self._calls[index] for index in sorted(self._calls)]
+    def whole(self, call: ToolCall) -> dict[str, object]:
+        """Tell a call of a tool."""
+        if call.name in self.of_texts:
+            custom = {"name": call.name, "input": input_of(call.arguments)}
+            return {"id": call.id, "type": "custom", "custom": custom}
+        return {"id": call.id, "type": "function", "function": _function(call)}
 
 
-def completion_object(completion: Completion, choices: Sequence[Choice], usage: Usage) -> bytes:
+def completion_object(
+    head: Head, choices: Sequence[Choice], usage: Usage, calls: CallForms = CallForms()
+) -> bytes:
     """Encode whole answers."""
     written: list[dict[str, object]] = [
         {
             "index": index,
-            "message": _message(choice),
+            "message": _message(choice, calls),
             "logprobs": None if choice.logprobs is None else _logprobs(choice.logprobs),
-            "finish_reason": choice.reason,
+            "finish_reason": calls.reason(choice.reason),
         }
         for index, choice in enumerate(choices)
     ]
-    head = _head(completion, "chat.completion")
-    return orjson.dumps({**head, "choices": written, "usage": _usage(usage)} | _tail(completion))
+    return orjson.dumps(
+        {**head.of("chat.completion"), "choices": written, "usage": usage_object(usage), **_tail(head)}
+    )
 
 
-class ChunkWriter:
-    """Writes the events of one streamed answer; what does not change from token to token is encoded once."""
+class ChunkWriter(ChoiceWriter):
+    """Writes the events of one streamed answer.
 
-    def __init__(self, completion: Completion, *, include_usage: bool, index: int = 0) -> None:
-        self._completion = completion
-        self._include_usage = include_usage
-        self._index = index
-        # The client chose the model's name, which stands before the content; after it all text is ours.
-        head, _, tail = self._chunk({"content": _MARK}, None).rpartition(orjson.dumps(_MARK))
-        self._delta_head, self._delta_tail = head, tail
+    State: calls whose arguments are told as a text, once they are complete.
+    """
+
+    def __init__(
+        self, head: Head, *, include_usage: bool, index: int = 0, calls: CallForms = CallForms()
+    ) -> None:
+        self._calls = calls
+        self._texts: dict[int, ToolCall] = {}
+        super().__init__(
+            head.of("chat.completion.chunk"), _tail(head), include_usage=include_usage, index=index
+        )
 
     def start(self) -> bytes:
         """Open the message."""
-        return self._chunk({"role": "assistant", "content": "", "refusal": None}, None)
+        return self._chunk({"role": "assistant", "content": "", "refusal": None})
 
     def delta(self, delta: Delta) -> bytes:
         """Add text to it."""
         if delta.logprobs:
-            return self._chunk({"content": delta.text}, None, _logprobs(delta.logprobs))
-        return self._delta_head + orjson.dumps(delta.text) + self._delta_tail
+            return self._chunk({"content": delta.text}, logprobs=_logprobs(delta.logprobs))
+        return self._text(delta.text)
+
+    def reasoning(self, delta: ReasoningDelta) -> bytes:
+        """Add to what the model thinks, in the field that DeepSeek gave it: OpenAI's own API does not tell it."""
+        return self._chunk({"reasoning_content": delta.text})
 
     def tool_call(self, delta: ToolCallDelta) -> bytes:
         """Add to a call of a tool; its first part has the name."""
-        called: dict[str, object] = {"index": delta.index}
-        if delta.name:
-            called |= {"id": delta.id, "type": "function"}
         name = {"name": delta.name} if delta.name else {}
-        called["function"] = {**name, "arguments": delta.arguments}
-        return self._chunk({"tool_calls": [called]}, None)
+        function = {**name, "arguments": delta.arguments}
+        if self._calls.are_functions:
+            return self._chunk({"function_call": function})
+        if delta.name in self._calls.of_texts or delta.index in self._texts:
+            known = self._texts.get(delta.index) or ToolCall(delta.id, delta.name, "")
+            self._texts[delta.index] = replace(known, arguments=known.arguments + delta.arguments)
+            return b""
+        begun = {"id": delta.id, "type": "function"} if delta.name else {}
+        return self._chunk({"tool_calls": [{"index": delta.index, **begun, "function": function}]})
 
     def finish(self, reason: FinishReason) -> bytes:
         """Close it: why it ended."""
-        return self._chunk({}, reason)
+        texts = [{"index": index, **self._calls.whole(self._texts[index])} for index in sorted(self._texts)]
+        told = self._chunk({"tool_calls": texts}) if texts else b""
+        return told + self._chunk({}, self._calls.reason(reason))
 
-    def done(self, usage: Usage) -> bytes:
-        """End the stream, after all of its answers: usage where asked for, and the mark."""
-        return (self._usage_chunk(usage) if self._include_usage else b"") + _DONE
-
-    def failure(self, error: WeftError) -> bytes:
-        """Break it off; no end of the stream may follow."""
-        return b"data: " + openai_error_body(error) + b"\n\n"
+    def _said(self, text: str) -> bytes:
+        return self._chunk({"content": text})
 
     def _chunk(
-        self, delta: Mapping[str, object], finish_reason: str | None, logprobs: object = None
+        self, delta: Mapping[str, object], finish_reason: str | None = None, logprobs: object = None
     ) -> bytes:
-        choice = {"index": self._index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
-        # Where the client asked for usage, OpenAI has a null in every chunk before the one that holds it.
-        usage = {"usage": None} if self._include_usage else {}
-        return _event({**self._head, "choices": [choice]} | usage | _tail(self._completion))
-
-    def _usage_chunk(self, usage: Usage) -> bytes:
-        return _event({**self._head, "choices": [], "usage": _usage(usage)} | _tail(self._completion))
-
-    @cached_property
-    def _head(self) -> dict[str, object]:
-        return _head(self._completion, "chat.completion.chunk")
+        return self._event(
+            {"index": self.index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        )
 
 
-def _head(completion: Completion, kind: str) -> dict[str, object]:
-    return {
-        "id": completion.id,
-        "object": kind,
-        "created": completion.created,
-        "model": completion.model,
-    }
+def _tail(head: Head) -> dict[str, object]:
+    return {"service_tier": "default", "system_fingerprint": head.fingerprint}
 
 
-def _tail(completion: Completion) -> dict[str, object]:
-    return {"service_tier": "default", "system_fingerprint": completion.fingerprint}
-
-
-def _message(choice: Choice) -> dict[str, object]:
+def _message(choice: Choice, calls: CallForms) -> dict[str, object]:
     said: dict[str, object] = {
         "role": "assistant",
         "content": choice.text or None if choice.tool_calls else choice.text,
         "refusal": None,
         "annotations": [],
     }
-    if choice.tool_calls:
-        said["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in choice.tool_calls
-        ]
+    if choice.reasoning:
+        said["reasoning_content"] = choice.reasoning
+    if choice.tool_calls and calls.are_functions:
+        said["function_call"] = _function(choice.tool_calls[0])
+    elif choice.tool_calls:
+        said["tool_calls"] = [calls.whole(call) for call in choice.tool_calls]
     return said
+
+
+def _function(call: ToolCall) -> dict[str, object]:
+    return {"name": call.name, "arguments": call.arguments}
 
 
 def _logprobs(told: Sequence[TokenLogprob]) -> dict[str, object]:
@@ -177,22 +163,3 @@ def _logprobs(told: Sequence[TokenLogprob]) -> dict[str, object]:
 
 def _chance(chance: TokenChance) -> dict[str, object]:
     return {"token": chance.text, "logprob": chance.logprob, "bytes": list(chance.data)}
-
-
-def _event(content: dict[str, object]) -> bytes:
-    return b"data: " + orjson.dumps(content) + b"\n\n"
-
-
-def _usage(usage: Usage) -> dict[str, object]:
-    return {
-        "prompt_tokens": usage.prompt_token_count,
-        "completion_tokens": usage.completion_token_count,
-        "total_tokens": usage.prompt_token_count + usage.completion_token_count,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_token_count, "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": 0,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }

@@ -1,0 +1,1 @@
+"""Cohere's REST API for reranking."""

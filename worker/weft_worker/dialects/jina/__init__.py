@@ -1,0 +1,1 @@
+"""Jina's REST API for reranking, as LocalAI and vLLM have it too."""

@@ -1,0 +1,1 @@
+"""What LocalAI has beside the APIs that it shares with others."""
