@@ -12,6 +12,7 @@ from weft_common.clock import Clock
 from weft_common.process import start_time
 from weft_common.rpc import RpcServer
 from weft_worker.backend.admission import Admission, Refusal
+from weft_worker.backend.anthropic_service import anthropic_methods
 from weft_worker.backend.backend_service import BackendService
 from weft_worker.backend.busy_watchdog import BusyWatchdog
 from weft_worker.backend.changes import Changes
@@ -22,11 +23,13 @@ from weft_worker.backend.launch import LaunchDocument
 from weft_worker.backend.lease import Hello, LeaseState, Load, PicksOfGateway, StateChange, Stop
 from weft_worker.backend.lease_clock import LeaseClock, Standing
 from weft_worker.backend.lease_keeper import Reporter, keep_lease
+from weft_worker.backend.ollama_service import ollama_methods
 from weft_worker.backend.openai_service import openai_methods
 from weft_worker.backend.picks import PicksSeen
 from weft_worker.backend.progress import EngineProgress
 from weft_worker.backend.reading_service import reading_methods
 from weft_worker.backend.replica import MakeEngine, Replica
+from weft_worker.backend.rest_reading_service import rest_reading_methods
 from weft_worker.backend.told import Told
 from weft_worker.backend.works import Works
 
@@ -82,6 +85,9 @@ async def serve(document: LaunchDocument, make_engine: MakeEngine, clock: Clock,
                 *chat_methods(inference),
                 *reading_methods(inference),
                 *openai_methods(inference),
+                *anthropic_methods(inference),
+                *rest_reading_methods(inference),
+                *ollama_methods(inference),
             ],
             mesh_secret=document.mesh_secret,
             mesh_only=["/weft.backend.v1."],
@@ -116,7 +122,7 @@ def _build(
         document=document,
         replica=Replica(document, make_engine, tasks, changes),
         admission=Admission(model.slot_count, model.max_queue_count, on_change=changes.tell),
-        picks_seen=PicksSeen(),
+        picks_seen=PicksSeen(on_change=changes.tell),
         progress=EngineProgress(clock),
         changes=changes,
         clock=clock,

@@ -4,7 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from weft_common.errors import FieldViolation, InvalidRequest
-from weft_worker.engines.base import Generation, GrammarForm, JsonForm, ToolMode, Tools
+from weft_worker.engines.base import Asked, Generation, GrammarForm, JsonForm, ToolMode, Tools
 from weft_worker.engines.forced_call import call_schema
 from weft_worker.engines.json_form import check_schema
 
@@ -14,17 +14,18 @@ _THREADS = ThreadPoolExecutor(2, thread_name_prefix="forms")
 _OTHER_KIND = "%llguidance"
 
 
-async def check_forms(generation: Generation, field: str) -> None:
+async def check_forms(asked: Asked, field: str) -> None:
     """Raise InvalidRequest that names what of a form cannot be kept; `field` is what the caller calls it."""
-    form, tools = generation.form, generation.tools
-    is_offered = tools is not None and tools.mode is not ToolMode.NONE
-    if form is not None and is_offered:
-        raise _refused(field, "Where tools may be called, the answer can have no form")
+    form, tools = asked.form, asked.tools if isinstance(asked, Generation) else None
+    may_call = tools is not None and tools.mode is not ToolMode.NONE
+    if isinstance(form, GrammarForm) and may_call:
+        raise _refused("grammar", "Where tools may be called, the answer can have no grammar of its own")
     if isinstance(form, GrammarForm) and form.grammar.lstrip().startswith(_OTHER_KIND):
         raise _refused("grammar", "Only grammars in the engine's own notation are taken")
     if isinstance(form, JsonForm):
         await _checked(form.schema, field)
-    if tools is not None and tools.mode is ToolMode.REQUIRED:
+    is_held = form is not None or (tools is not None and tools.mode is ToolMode.REQUIRED)
+    if tools is not None and may_call and is_held:
         await _check_tools(tools)
 
 

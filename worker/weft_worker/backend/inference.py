@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from datetime import timedelta
 from itertools import zip_longest
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from weft_common import logs, ticket
 from weft_common.clock import Clock
@@ -17,15 +18,16 @@ from weft_worker.backend import deadline, picks
 from weft_worker.backend.admission import Admission
 from weft_worker.backend.busy_watchdog import BusyWatchdog
 from weft_worker.backend.deadline import Deadline, deadline_after, seconds_left
+from weft_worker.backend.heartbeat import heartbeat
 from weft_worker.backend.picks import PicksSeen, parse_pick
 from weft_worker.backend.progress import EngineProgress
 from weft_worker.backend.replica import Replica
-from weft_worker.backend.run import Failed, Run
+from weft_worker.backend.run import Failed, Quiet, Run
 from weft_worker.backend.visit import Visit, logged_visit
-from weft_worker.backend.work import Work, check_sight, generating
+from weft_worker.backend.work import Work, generating, require_fit
 from weft_worker.backend.works import Works
 from weft_worker.backend.write_watch import write_watch
-from weft_worker.engines.base import Event, Finished, Generation
+from weft_worker.engines.base import Asked, Event, Finished
 
 _RETRY_AFTER = timedelta(seconds=1)
 # Envoy's word: 1, 2 for the fallback, 3 for the primary again. It is not signed: all that it gives is a place to wait.
@@ -93,56 +95,91 @@ class Inference:
             self.replica.keep_alive_seconds = seconds
 
     async def generate(
-        self, call: CallContext, visit: Visit, generation: Generation
+        self, call: CallContext, visit: Visit, asked: Asked
     ) -> AsyncGenerator[Event | Failed, None]:
         """Wait for a slot and run the engine: any number of Delta, then one Finished or Failed.
 
         A failure before the first event is raised, so that another replica can still serve the call. A client
         that takes nothing for `stall_seconds` has its call cut.
         """
-        async with aclosing(self.answers(call, visit, [generation])) as events:
+        async with aclosing(self.answers(call, visit, [asked])) as events:
             async for _, event, _ in events:
                 yield event
 
-    async def answers(
-        self, call: CallContext, visit: Visit, generations: Sequence[Generation]
+    def answers(
+        self, call: CallContext, visit: Visit, asked: Sequence[Asked]
     ) -> AsyncGenerator[tuple[int, Event | Failed, bool], None]:
         """The same for several answers at once, each in a slot of its own, and told by its index.
 
         With each event goes whether the end of an answer is there already and comes next, so that the last text and
         the end may be written at once.
         """
-        check_sight(self.replica.document.model, self.replica.engine(), generations[0])
-        parts = (
-            [visit]
-            if len(generations) == 1
-            else [visit.begin_part(number) for number in range(len(generations))]
-        )
+        told = self._told(call, visit, asked, beat_seconds=None)
+        # Nothing is Quiet without beats; a generator of its own that says so would cost each token a turn.
+        return cast("AsyncGenerator[tuple[int, Event | Failed, bool], None]", told)
+
+    def streamed(
+        self, call: CallContext, visit: Visit, asked: Sequence[Asked]
+    ) -> AsyncGenerator[tuple[int, Event | Failed | Quiet, bool], None]:
+        """The same for a stream over HTTP/1, whose client and proxies hear nothing of what happens below.
+
+        Quiet comes (with no index of use) where nothing was told for `heartbeat_seconds`, also before the first token.
+        What is sent for it ends failover: a failure after it is told as Failed, and no other replica is asked.
+        """
+        return self._told(call, visit, asked, beat_seconds=self.replica.document.heartbeat_seconds)
+
+    async def _told(
+        self,
+        call: CallContext,
+        visit: Visit,
+        asked: Sequence[Asked],
+        *,
+        beat_seconds: float | None,
+    ) -> AsyncGenerator[tuple[int, Event | Failed | Quiet, bool], None]:
+        await require_fit(self.replica.engine(), asked)
         news, begun = asyncio.Event(), False
         async with AsyncExitStack() as stack:
-            if len(parts) > 1:
-                stack.callback(visit.sum_up, parts)
-            open_runs = {
-                index: await stack.enter_async_context(
-                    self._running(call, part, generating(generation), news)
-                )
-                for index, (part, generation) in enumerate(zip(parts, generations, strict=True))
-            }
+            open_runs = dict[int, Run[Event]]()
+            parts = self._parts(stack, visit, asked)
+            slot_count = self.replica.document.model.slot_count
+            beats = stack.enter_context(heartbeat(beat_seconds, news))
             watch = stack.enter_context(write_watch(self.replica.document.stall_seconds, call))
-            while open_runs:
+            while parts or open_runs:
                 news.clear()
-                batch = list(_taken(open_runs))
+                # More at once would only wait, and fill the queue: some ask for a hundred answers.
+                while parts and len(open_runs) < slot_count:
+                    index, part, work = parts.popleft()
+                    running = self._running(call, part, work, news)
+                    open_runs[index] = await stack.enter_async_context(running)
+                batch = list[tuple[int, Event | Failed | Quiet]](_taken(open_runs))
+                if beats.is_due:
+                    batch.append((0, Quiet()))
                 for (index, event), after in zip_longest(batch, batch[1:]):
+                    if isinstance(event, Quiet) and not beats.is_due:
+                        break  # what came before it broke the silence
                     if isinstance(event, Failed):
                         if not begun:
                             raise event.error
                         visit.outcome = event.error.reason
-                    begun = True
                     watch.begin()
                     yield index, event, after is not None and isinstance(after[1], Finished)
                     watch.end()
-                if open_runs:
+                    if not visit.is_kept_back:
+                        begun = True
+                        beats.told()
+                if open_runs and not (parts and len(open_runs) < slot_count):
                     await news.wait()  # no deadline, since the work that puts has one
+
+    def _parts(
+        self, stack: AsyncExitStack, visit: Visit, asked: Sequence[Asked]
+    ) -> deque[tuple[int, Visit, Work[Event]]]:
+        """What an engine is to do, and by what each is counted; the call's visit sums them up."""
+        works = [generating(self.replica.document.model, self.replica.engine(), each) for each in asked]
+        if len(works) == 1:
+            return deque([(0, visit, works[0])])
+        parts = [visit.begin_part(number) for number in range(len(works))]
+        stack.callback(visit.sum_up, parts)
+        return deque((index, part, work) for index, (part, work) in enumerate(zip(parts, works, strict=True)))
 
     async def whole(self, call: CallContext, visit: Visit, work: Work[T]) -> list[T]:
         """Wait for a slot, run the engine and give all that it gave; raises what it failed of."""
@@ -266,8 +303,8 @@ def _closing() -> WeftError:
 async def _next(events: AsyncGenerator[T, None]) -> T | None:
     try:
         return await anext(events, None)
-    except WeftError:
+    except (WeftError, asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # an engine is native code of others and may raise anything
+    except BaseException as error:  # an engine is native code of others: Rust's panics are no Exception
         _logger.exception("engine_failed")
         raise EngineFailed(f"The engine failed: {type(error).__name__}: {error}") from error

@@ -59,6 +59,8 @@ class LaunchDocument(BaseModel):
     """How long after the agent was lost the process ends itself."""
     stall_seconds: Seconds = 60.0
     """How long a stream goes on whose client takes nothing of it."""
+    heartbeat_seconds: Seconds = 15.0
+    """How long a stream is silent before its client is told that the answer still comes."""
     busy_limit_seconds: Seconds | None = None
     """How long one request may hold a slot before the process is stopped; None is for ever."""
 

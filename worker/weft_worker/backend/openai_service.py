@@ -1,44 +1,42 @@
-"""weft.dialect.v1.OpenAIService, the part that replicas serve: HTTP bodies in, HTTP bodies out."""
+"""weft.dialect.v1.OpenAIService, what replicas write of it: HTTP bodies in, HTTP bodies out."""
 
-import base64
-import logging
-import math
 import uuid
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
-from typing import assert_never
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from functools import partial
 
 from google.api import httpbody_pb2
 
-from weft_common.dialect_errors import openai_error_body
-from weft_common.errors import EngineFailed, InternalError, WeftError
+from weft_common.dialects import Dialect
+from weft_common.purposes import Ability
 from weft_common.rpc import CallContext, Method, current_call, upb_stream
+from weft_common.rpc.dialects import told_in
+from weft_worker.backend.bodies import read_body
 from weft_worker.backend.forms import check_forms
+from weft_worker.backend.gathered import Answer, usage_of
 from weft_worker.backend.inference import Inference
-from weft_worker.backend.run import Failed
+from weft_worker.backend.openai_stream import frames
 from weft_worker.backend.visit import Visit, summed_usage
 from weft_worker.dialects.http_body import http_body
+from weft_worker.dialects.openai.answer import JSON, ChoiceWriter, Head
 from weft_worker.dialects.openai.chat_request import ChatCompletionRequest, parse_chat_request
-from weft_worker.dialects.openai.chat_response import (
-    EVENT_STREAM,
-    JSON,
-    Choice,
-    ChunkWriter,
-    Completion,
-    ToolCalls,
-    completion_object,
-)
-from weft_worker.engines.base import Delta, Event, Finished, TokenLogprob, ToolCallDelta, Usage
+from weft_worker.dialects.openai.chat_response import CallForms, Choice, ChunkWriter, completion_object
+from weft_worker.dialects.openai.completion_request import CompletionRequest, parse_completion_request
+from weft_worker.dialects.openai.completion_response import TextChoice, TextWriter, text_object
+from weft_worker.dialects.openai.writing import WritingBody
+from weft_worker.engines.base import Asked
 
-_CREATE_CHAT_COMPLETION = "/weft.dialect.v1.OpenAIService/CreateChatCompletion"
-_logger = logging.getLogger(__name__)
+_SERVICE = "/weft.dialect.v1.OpenAIService"
 
 
 def openai_methods(inference: Inference) -> list[Method]:
-    """The rpcs of the service that replicas serve; gateways serve the lists."""
+    """The rpcs that are answered token by token; gateways serve the lists."""
     service = _OpenAI(inference)
-    return [upb_stream(_CREATE_CHAT_COMPLETION, service.create_chat_completion, httpbody_pb2.HttpBody)]
+    body = httpbody_pb2.HttpBody
+    return [
+        upb_stream(f"{_SERVICE}/CreateChatCompletion", service.create_chat_completion, body),
+        upb_stream(f"{_SERVICE}/CreateCompletion", service.create_completion, body),
+    ]
 
 
 class _OpenAI:
@@ -46,137 +44,111 @@ class _OpenAI:
         self._inference = inference
 
     async def create_chat_completion(self, body: httpbody_pb2.HttpBody) -> AsyncGenerator[bytes, None]:
-        """Answer as one object or as server-sent events."""
+        """Answer a conversation as one object or as server-sent events."""
         call = current_call()
-        with _openai_errors(call), self._inference.visit(call, "CreateChatCompletion") as visit:
-            request = parse_chat_request(body.data)
-            await check_forms(request.to_generations()[0], "response_format")
-            self._inference.wish_keep_alive(request.keep_alive)
-            if request.stream:
-                async with aclosing(self._stream(call, visit, request)) as frames:
-                    async for frame in frames:
-                        yield frame
-            else:
-                yield http_body(await self._whole(call, visit, request), JSON)
+        with told_in(Dialect.OPENAI, call), self._inference.visit(call, "CreateChatCompletion") as visit:
+            request, asked = await read_body(_chat_asked, body.data)
+            head = self._head("chatcmpl", request)
+            await self._prepare(request, asked)
+            if not request.stream:
+                answers = await self._whole(call, visit, asked)
+                yield http_body(_chat_object(request, head, answers), JSON)
+                return
+            writers = [
+                ChunkWriter(
+                    head,
+                    include_usage=request.include_usage,
+                    index=index,
+                    calls=_call_forms(request),
+                )
+                for index in range(len(asked))
+            ]
+            async with aclosing(self._stream(call, visit, asked, writers)) as written:
+                async for frame in written:
+                    yield frame
 
-    async def _whole(self, call: CallContext, visit: Visit, request: ChatCompletionRequest) -> bytes:
-        generations = request.to_generations()
-        answers = [_Answer() for _ in generations]
-        async with aclosing(self._inference.answers(call, visit, generations)) as events:
+    async def create_completion(self, body: httpbody_pb2.HttpBody) -> AsyncGenerator[bytes, None]:
+        """Go on with texts, as one object or as server-sent events."""
+        call = current_call()
+        with (
+            told_in(Dialect.OPENAI, call),
+            self._inference.visit(call, "CreateCompletion", Ability.COMPLETE) as visit,
+        ):
+            request, asked = await read_body(_texts_asked, body.data)
+            head = self._head("cmpl", request)
+            visit.answers_per_prompt = request.answers_per_prompt
+            await self._prepare(request, asked)
+            if not request.stream:
+                answers = await self._whole(call, visit, asked)
+                yield http_body(_text_object(request, head, answers), JSON)
+                return
+            writers = [
+                TextWriter(head, include_usage=request.include_usage, index=index)
+                for index in range(len(asked))
+            ]
+            async with aclosing(self._stream(call, visit, asked, writers)) as written:
+                async for frame in written:
+                    yield frame
+
+    async def _prepare(self, request: WritingBody, asked: Sequence[Asked]) -> None:
+        await check_forms(asked[0], "response_format")
+        self._inference.wish_keep_alive(request.keep_alive)
+
+    async def _whole(self, call: CallContext, visit: Visit, asked: Sequence[Asked]) -> Sequence[Answer]:
+        answers = [Answer() for _ in asked]
+        async with aclosing(self._inference.answers(call, visit, asked)) as events:
             async for index, event, _ in events:
                 answers[index].take(event)
-        choices = [answer.choice(with_logprobs=bool(request.logprobs)) for answer in answers]
-        return completion_object(self._completion(request), choices, _usage(answers))
+        return answers
 
-    async def _stream(
-        self, call: CallContext, visit: Visit, request: ChatCompletionRequest
+    def _stream(
+        self, call: CallContext, visit: Visit, asked: Sequence[Asked], writers: Sequence[ChoiceWriter]
     ) -> AsyncGenerator[bytes, None]:
-        generations, completion = request.to_generations(), self._completion(request)
-        writers = [
-            ChunkWriter(completion, include_usage=request.include_usage, index=index)
-            for index in range(len(generations))
-        ]
-        ends: list[Finished] = []
-        opened: set[int] = set()
-        data, content_type = b"", EVENT_STREAM
-        async with aclosing(self._inference.answers(call, visit, generations)) as events:
-            async for index, event, ends_next in events:
-                writer = writers[index]
-                if index not in opened:
-                    # The role travels with the first token: without one there may still be another replica.
-                    data += writer.start()
-                    opened.add(index)
-                data += _event(writer, event)
-                if isinstance(event, Finished):
-                    ends.append(event)
-                    if len(ends) == len(writers):
-                        data += writer.done(summed_usage([end.usage for end in ends]))
-                if not ends_next:
-                    yield http_body(data, content_type)
-                    data, content_type = b"", b""
-                if isinstance(event, Failed):
-                    return
+        usage = partial(summed_usage, answers_per_prompt=visit.answers_per_prompt)
+        return frames(visit, self._inference.streamed(call, visit, asked), writers, usage)
 
-    def _completion(self, request: ChatCompletionRequest) -> Completion:
-        return Completion(
-            id=f"chatcmpl-{uuid.uuid4().hex}",
+    def _head(self, prefix: str, request: WritingBody) -> Head:
+        return Head(
+            id=f"{prefix}-{uuid.uuid4().hex}",
             created=int(self._inference.clock.wall()),
             model=request.model,
             fingerprint=f"fp_{self._inference.replica.document.model.revision}",
         )
 
 
-@dataclass(slots=True)
-class _Answer:
-    """One answer that is put together; state: what came of it so far."""
-
-    texts: list[str] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    calls: ToolCalls = field(default_factory=ToolCalls)
-    finished: Finished | None = None
-
-    def take(self, event: Event | Failed) -> None:
-        """Add what came; raises what it failed of."""
-        match event:
-            case Delta():
-                self.texts.append(event.text)
-                self.logprobs += event.logprobs
-            case ToolCallDelta():
-                self.calls.take(event)
-            case Finished():
-                self.finished = event
-            case Failed():
-                raise event.error
-            case _:
-                assert_never(event)
-
-    def end(self) -> Finished:
-        """How it ended."""
-        if self.finished is None:
-            raise EngineFailed("The engine ended the answer without saying why.")
-        return self.finished
-
-    def choice(self, *, with_logprobs: bool) -> Choice:
-        """The whole of it."""
-        logprobs = self.logprobs if with_logprobs else None
-        return Choice("".join(self.texts), self.end().reason, logprobs, self.calls.whole())
+def _chat_asked(body: bytes) -> tuple[ChatCompletionRequest, Sequence[Asked]]:
+    request = parse_chat_request(body)
+    return request, request.to_generations()
 
 
-def _usage(answers: Sequence[_Answer]) -> Usage:
-    return summed_usage([answer.end().usage for answer in answers])
+def _texts_asked(body: bytes) -> tuple[CompletionRequest, Sequence[Asked]]:
+    request = parse_completion_request(body)
+    return request, request.to_completions()
 
 
-def _event(writer: ChunkWriter, event: Event | Failed) -> bytes:
-    match event:
-        case Delta():
-            return writer.delta(event)
-        case ToolCallDelta():
-            return writer.tool_call(event)
-        case Finished():
-            return writer.finish(event.reason)
-        case Failed():
-            return writer.failure(event.error)
-        case _:
-            assert_never(event)
+def _chat_object(request: ChatCompletionRequest, head: Head, answers: Sequence[Answer]) -> bytes:
+    with_logprobs = bool(request.logprobs)
+    choices = [
+        Choice(
+            answer.text,
+            answer.end().reason,
+            answer.logprobs if with_logprobs else None,
+            answer.calls.whole(),
+            answer.reasoning,
+        )
+        for answer in answers
+    ]
+    return completion_object(head, choices, usage_of(answers), _call_forms(request))
 
 
-@contextmanager
-def _openai_errors(call: CallContext) -> Iterator[None]:
-    """Send with a refusal what Envoy needs to make it OpenAI's: status, body, and when to come again."""
-    try:
-        yield
-    except WeftError as error:
-        call.add_trailing_metadata(_error_metadata(error))
-        raise
-    except Exception as error:  # the outermost edge of the rpc
-        _logger.exception("rpc_failed")
-        unforeseen = InternalError("The replica failed in a way that nobody foresaw; its log says more.")
-        call.add_trailing_metadata(_error_metadata(unforeseen))
-        raise unforeseen from error
+def _call_forms(request: ChatCompletionRequest) -> CallForms:
+    return CallForms(request.tells_functions, request.custom_tools)
 
 
-def _error_metadata(error: WeftError) -> Iterator[tuple[str, str]]:
-    yield "x-weft-http-status", str(error.http_status)
-    yield "x-weft-error", base64.b64encode(openai_error_body(error)).decode()
-    if error.retry_after is not None:
-        yield "retry-after", str(math.ceil(error.retry_after.total_seconds()))
+def _text_object(request: CompletionRequest, head: Head, answers: Sequence[Answer]) -> bytes:
+    with_logprobs = request.logprobs is not None
+    choices = [
+        TextChoice(answer.text, answer.end().reason, answer.logprobs if with_logprobs else None)
+        for answer in answers
+    ]
+    return text_object(head, choices, usage_of(answers, request.answers_per_prompt))

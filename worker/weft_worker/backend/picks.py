@@ -1,6 +1,7 @@
 """Which picks of which gateway have reached this replica: what lets a gateway know that a report covers them."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 METADATA_KEY = "x-weft-pick"
@@ -37,9 +38,14 @@ class Seen:
 
 
 class PicksSeen:
-    """The picks of the gateways heard from lately; state: `_by_gateway`, the latest heard last."""
+    """The picks of the gateways heard from lately; state: `_by_gateway`, the latest heard last.
 
-    def __init__(self) -> None:
+    `on_change` hears of each: what is refused before it has a slot changes nothing else that a report tells, and a
+    gateway takes it for a request that is still on its way.
+    """
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
         self._by_gateway: OrderedDict[str, Seen] = OrderedDict()
 
     def note(self, pick: Pick) -> None:
@@ -48,6 +54,7 @@ class PicksSeen:
         self._by_gateway[pick.gateway_id] = seen.add(pick.sequence)
         if len(self._by_gateway) > MAX_GATEWAYS:
             self._by_gateway.popitem(last=False)
+        self._on_change()
 
     def snapshot(self) -> tuple[tuple[str, Seen], ...]:
         """Tell what was seen of each gateway."""

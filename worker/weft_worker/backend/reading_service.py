@@ -4,6 +4,7 @@ from weft_common.purposes import Ability
 from weft_common.rpc import Method, current_call, upb_unary
 from weft_proto.pb.weft.inference.v1 import inference_service_pb2 as pb
 from weft_worker.backend.inference import Inference
+from weft_worker.backend.truncation import beginnings
 from weft_worker.backend.work import check_dimensions, counting, embedding, reranking, shortened
 from weft_worker.dialects.typed import read_keep_alive
 from weft_worker.dialects.typed_reading import (
@@ -39,10 +40,12 @@ class _Reading:
         """Make vectors."""
         call = current_call()
         with self._inference.visit(call, "Embed", Ability.EMBED) as visit:
-            work = embedding(self._model, self._engine(), read_embed_request(request))
+            inputs = read_embed_request(request)
             dimensions = request.dimensions if request.HasField("dimensions") else None
             check_dimensions(self._model, self._engine(), dimensions)
             self._inference.wish_keep_alive(read_keep_alive(request))
+            make = beginnings if request.truncate else embedding
+            work = make(self._model, self._engine(), inputs)
             vectors = await self._inference.whole(call, visit, work)
             values = (shortened(vector, dimensions) for vector in vectors)
             return write_embed_response(values, token_count(vectors))

@@ -17,6 +17,11 @@ class Failed:
     error: WeftError
 
 
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """Nothing came for a while: the client is to hear, in its dialect's notation, that the answer still does."""
+
+
 class Run(Generic[T]):
     """One producer, one consumer, on one loop; state: what nobody has taken yet, and whether and how it ended.
 

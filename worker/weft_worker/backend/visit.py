@@ -31,6 +31,10 @@ class Visit:
     finished: Finished | None = None
     usage: Usage | None = None
     outcome: str = "ok"
+    # Whether the event that was handed out last tells the client nothing yet: its stream is as silent as before.
+    is_kept_back: bool = False
+    # Where several prompts are answered in one call; None: all answers are to one.
+    answers_per_prompt: int | None = None
 
     def saw(self, event: Event, now: float) -> None:
         """Count what an engine gave."""
@@ -57,13 +61,13 @@ class Visit:
         return replace(self, is_fallback=self.is_fallback or number > 0)
 
     def sum_up(self, parts: Sequence["Visit"]) -> None:
-        """Count as the call what its answers took: its prompt once, and what was generated for each."""
+        """Count as the call what its answers took: each prompt once, and what was generated for each."""
         self.token_count = sum(part.token_count for part in parts)
         self.admitted = min((p.admitted for p in parts if p.admitted is not None), default=None)
         self.first_token = min((p.first_token for p in parts if p.first_token is not None), default=None)
         ends = [part.finished for part in parts if part.finished is not None]
         if len(ends) == len(parts):
-            self.usage = summed_usage([end.usage for end in ends])
+            self.usage = summed_usage([end.usage for end in ends], self.answers_per_prompt)
             self.finished = Finished(ends[0].reason, self.usage)
 
     def log_fields(self, now: float) -> dict[str, object]:
@@ -87,13 +91,14 @@ class Visit:
         return None if moment is None else round((moment - self.arrived) * 1000, 2)
 
 
-def summed_usage(usages: Sequence[Usage]) -> Usage:
-    """What several answers to one prompt used."""
-    first = usages[0]
+def summed_usage(usages: Sequence[Usage], answers_per_prompt: int | None = None) -> Usage:
+    """What several answers used; those to one prompt come one after the other, and it counts once."""
+    firsts = usages[:: answers_per_prompt or len(usages)]
     return Usage(
-        first.prompt_token_count,
+        sum(usage.prompt_token_count for usage in firsts),
         sum(usage.completion_token_count for usage in usages),
-        first.cached_token_count,
+        sum(usage.cached_token_count for usage in firsts),
+        sum(usage.reasoning_token_count for usage in usages),
     )
 
 

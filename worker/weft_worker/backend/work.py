@@ -8,22 +8,26 @@ from typing import Generic, TypeVar
 
 from weft_common.errors import FieldViolation, InvalidRequest, LoadFailed
 from weft_common.purposes import Ability, Purpose, engine_cannot
+from weft_common.remote_backends import is_remote
 from weft_worker.backend.launch import LaunchedModel
 from weft_worker.backend.visit import Visit
 from weft_worker.engines.abilities import (
+    Completer,
     Conversation,
     Counter,
     Embedder,
+    Foreseer,
     Input,
     InputTooLong,
     Reranker,
     Score,
     Seer,
+    Thinker,
     Tokens,
     Vector,
     unit,
 )
-from weft_worker.engines.base import Engine, Event, Generation
+from weft_worker.engines.base import Asked, Completion, Engine, Event, Generation
 from weft_worker.engines.bi_encoder import compare
 
 T = TypeVar("T")
@@ -37,20 +41,53 @@ class Work(Generic[T]):
     saw: Callable[[Visit, T, float], None]
 
 
-def generating(generation: Generation) -> Work[Event]:
-    """Answer a conversation."""
+def generating(model: LaunchedModel, engine: Engine, asked: Asked) -> Work[Event]:
+    """Answer a conversation or go on with a text; raises InvalidRequest where the engine has no way to."""
+    if isinstance(asked, Completion):
+        if not isinstance(engine, Completer):
+            raise engine_cannot(model.name, model.backend, Ability.COMPLETE)
+        completer, completion = engine, asked
+        return Work(lambda _: completer.complete(completion), Visit.saw)
+    _check_sight(model, engine, asked)
+    generation = asked
     return Work(lambda engine: engine.generate(generation), Visit.saw)
 
 
-def check_sight(model: LaunchedModel, engine: Engine, generation: Generation) -> None:
+def idling() -> Work[Event]:
+    """Do nothing, in a slot: the replica counts as used."""
+
+    async def nothing() -> AsyncGenerator[Event, None]:
+        return
+        yield  # makes a generator of it
+
+    return Work(lambda _: nothing(), Visit.saw)
+
+
+async def require_fit(engine: Engine, asked: Sequence[Asked]) -> None:
+    """Raise ContextLengthExceeded for one of several texts before any of them is begun; a single one says so itself."""
+    texts = {each.prompt: each for each in asked if isinstance(each, Completion)}
+    if len(texts) > 1 and isinstance(engine, Foreseer):
+        for completion in texts.values():
+            await engine.require_fit(completion)
+
+
+def _check_sight(model: LaunchedModel, engine: Engine, generation: Generation) -> None:
     """Raise InvalidRequest where there is something to see, for a model that cannot."""
     if any(message.parts for message in generation.messages) and not (
         isinstance(engine, Seer) and engine.sees_images()
     ):
+        needed = "the option `vision`" if is_remote(model.backend) else "`mmproj`"
         words = (
-            f"The model '{model.name}' cannot see images: models that can have `mmproj` in their model file"
+            f"The model '{model.name}' cannot see images: models that can have {needed} in their model file"
         )
         raise InvalidRequest(f"{words}.", violations=[FieldViolation("messages", words)])
+
+
+def require_thinker(model: str, engine: Engine) -> None:
+    """Raise InvalidRequest, in Ollama's words, where a model cannot think; other dialects have it answer as it does."""
+    if not (isinstance(engine, Thinker) and engine.thinks()):
+        words = f'"{model}" does not support thinking'
+        raise InvalidRequest(words, violations=[FieldViolation("think", words)])
 
 
 def embedding(model: LaunchedModel, engine: Engine, inputs: Sequence[Input]) -> Work[Vector]:
