@@ -11,7 +11,7 @@ from math import hypot, inf
 from typing import Protocol, runtime_checkable
 
 from weft_common.errors import ContextLengthExceeded, EngineFailed, FieldViolation, InvalidRequest
-from weft_worker.engines.base import Message, Tool
+from weft_worker.engines.base import Completion, Event, Message, Thinking, Tool
 
 # Single precision knows no more digits.
 _EXACT_ENOUGH = 1e-6
@@ -77,6 +77,8 @@ class Conversation:
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
+    thinking: Thinking | None = None
+    """As of Generation: templates may open an answer without a thought in other words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,28 @@ class Tokens:
 
     ids: tuple[int, ...]
     pieces: tuple[bytes, ...] = ()
+
+
+@runtime_checkable
+class Completer(Protocol):
+    """Goes on with texts as they are; asked of models for chat only."""
+
+    def complete(self, completion: Completion) -> AsyncGenerator[Event, None]:
+        """Yield deltas of text, then one Finished; else as `Engine.generate`.
+
+        Raises InvalidRequest also for tokens that are not in the vocabulary, and, naming the field, for a `suffix` or
+        for probabilities of an `echo` where it has no way to them.
+        """
+        ...
+
+
+@runtime_checkable
+class Foreseer(Protocol):
+    """Knows of texts whether they fit, before it goes on with any."""
+
+    async def require_fit(self, completion: Completion) -> None:
+        """Raise what `Completer.complete` would raise for the length of its prompt; takes no slot."""
+        ...
 
 
 @runtime_checkable
@@ -127,6 +151,15 @@ class Seer(Protocol):
 
     def sees_images(self) -> bool:
         """Whether the loaded model does."""
+        ...
+
+
+@runtime_checkable
+class Thinker(Protocol):
+    """May think before it answers."""
+
+    def thinks(self) -> bool:
+        """Whether the loaded model does, or can be had to."""
         ...
 
 

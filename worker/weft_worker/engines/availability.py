@@ -71,10 +71,11 @@ def _why_not(
 ) -> str:
     if needs is None:
         return ""
+    # First: no package that could be named would help a machine without one, and these are gigabytes.
+    if needs.cuda and _CUDA_VENDORS.isdisjoint(vendors):
+        return "no CUDA device"
     for module in needs.modules:
         if not is_installed(module):
             package = f"weft[{needs.extra}]" if needs.extra else module
             return f"{module} is not installed: pip install {package}"
-    if needs.cuda and _CUDA_VENDORS.isdisjoint(vendors):
-        return "no CUDA device"
     return build_hint(needs.extension) if needs.extension and not is_built(needs.extension) else ""

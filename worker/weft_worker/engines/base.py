@@ -1,7 +1,7 @@
 """What a backend process asks of an engine: load a model, generate from a conversation, close."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -74,6 +74,8 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     parts: tuple[str | Image, ...] = ()
+    reasoning: str = ""
+    """Of the model: what it thought before it said this, for templates that show it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,25 @@ class GrammarForm:
 Form = JsonForm | GrammarForm
 
 
+class Effort(StrEnum):
+    """How much a model thinks."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """Whether a model thinks before it answers; without an effort as much as it does by itself.
+
+    It is for templates that know how; other models answer as they do.
+    """
+
+    enabled: bool = True
+    effort: Effort | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One answer to generate; checked before, so that an engine finds only values it can use."""
@@ -150,11 +171,35 @@ class Generation:
     sampling: Sampling = Sampling()
     form: Form | None = None
     tools: Tools | None = None
+    thinking: Thinking | None = None
+    """None leaves it to the model. Where the answer has a form, or has to call a tool, no engine has it think."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A text to go on with as it is, without a chat template; checked before, as a Generation is."""
+
+    prompt: str | tuple[int, ...]
+    """A text, before which a model's own beginning is put; or tokens, which are taken as they are.
+
+    An empty text begins a new document; engines refuse it by `no_prompt` for models that do not know how.
+    """
+    sampling: Sampling = Sampling()
+    """With `echo`, `max_tokens` may be 0: then nothing is generated."""
+    form: Form | None = None
+    suffix: str = ""
+    """What comes after the gap that is to be filled."""
+    echo: bool = False
+    """Tells the prompt as a Delta without tokens, before what is generated and once the model has read it; with its
+    probabilities, where those are asked for."""
+
+
+Asked = Generation | Completion
 
 
 @dataclass(frozen=True, slots=True)
 class TokenChance:
-    """A token that might have been chosen, with the natural logarithm of its probability.
+    """A token that might have been chosen, with the natural logarithm of its probability; NaN of the first of a prompt.
 
     Its text has U+FFFD for parts of characters; its bytes are exact.
     """
@@ -173,15 +218,37 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of the prompt, of the answer, and of the prompt as found in the engine's cache."""
+
+    prompt_token_count: int
+    completion_token_count: int
+    cached_token_count: int = 0
+    reasoning_token_count: int = 0
+    """Of the answer's: those that were thought, and not said."""
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """Text that follows the text so far; whole characters, one token or as many as have gathered.
 
-    `logprobs` are of its tokens, where they were asked for.
+    `logprobs` are of its tokens, where they were asked for. The first event of an answer tells the tokens of its
+    `prompt`, where the engine knows them by then.
     """
 
     text: str
     token_count: int = 1
     logprobs: tuple[TokenLogprob, ...] = ()
+    prompt: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """What the model thinks, which follows its thoughts so far; else as Delta, and no part of the answer."""
+
+    text: str
+    token_count: int = 1
+    prompt: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,26 +260,24 @@ class ToolCallDelta:
     name: str
     arguments: str
     token_count: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of the prompt, of the answer, and of the prompt as found in the engine's cache."""
-
-    prompt_token_count: int
-    completion_token_count: int
-    cached_token_count: int = 0
+    prompt: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of an answer."""
+    """The end of an answer; `stop_sequence` is the stop string that was found, where the engine can tell."""
 
     reason: FinishReason
     usage: Usage
+    stop_sequence: str = ""
 
 
-Event = Delta | ToolCallDelta | Finished
+def begun(event: "Event", prompt: Usage) -> "Event":
+    """The first event of an answer, which tells of its prompt too; an end does so anyhow."""
+    return event if isinstance(event, Finished) else replace(event, prompt=prompt)
+
+
+Event = Delta | ReasoningDelta | ToolCallDelta | Finished
 
 
 class Engine(Protocol):
@@ -223,7 +288,7 @@ class Engine(Protocol):
         ...
 
     def generate(self, generation: Generation) -> AsyncGenerator[Event, None]:
-        """Yield deltas of text and of calls, then one Finished.
+        """Yield deltas of thoughts, of text and of calls, then one Finished.
 
         A stop string and what follows it are never part of a delta.
 

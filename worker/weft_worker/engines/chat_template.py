@@ -4,6 +4,7 @@ Rendered in a sandbox of jinja2 as transformers does it, which is the only defin
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +16,10 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from weft_common.chat_templates import template_thinks
 from weft_common.errors import FieldViolation, InvalidRequest, LoadFailed
-from weft_worker.engines.base import Message, Role, Tool, ToolCall, Tools
+from weft_worker.engines.base import Message, Role, Thinking, Tool, ToolCall, Tools
+from weft_worker.engines.thoughts import template_switches
 
 _FILE, _MORE_FOLDER, _CONFIG, _OLD = (
     "chat_template.jinja",
@@ -27,10 +30,17 @@ _FILE, _MORE_FOLDER, _CONFIG, _OLD = (
 _DEFAULT, _WITH_TOOLS = "default", "tool_use"
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _MAX_FILE_BYTES = 32 << 20
+_WITHOUT = (
+    "ask /v1/completions, which needs none, or name one by the option `chat_template` of its model file"
+)
+_logger = logging.getLogger(__name__)
 
 
 class ChatTemplate:
-    """The templates of one model by name, compiled: one for all, or one of them for conversations with tools."""
+    """The templates of one model by name, compiled: one for all, or one of them for conversations with tools.
+
+    A model without any only goes on with texts, as those do that were never trained to chat.
+    """
 
     def __init__(
         self,
@@ -41,48 +51,60 @@ class ChatTemplate:
         """Compile; raises LoadFailed where a template cannot be read."""
         environment = _environment(now)
         self._special_tokens = special_tokens
+        self.thinks = any(map(template_thinks, sources.values()))
+        """Whether the model does, or can be had to."""
         try:
             self._templates = {name: environment.from_string(source) for name, source in sources.items()}
         except jinja2.TemplateError as error:
             raise LoadFailed(f"The model's chat template cannot be read: {error}.") from error
 
-    def render(self, messages: Sequence[Message], offered: Tools | None = None) -> str:
+    def render(
+        self, messages: Sequence[Message], offered: Tools | None = None, thinking: Thinking | None = None
+    ) -> str:
         """Write a conversation, up to where the answer begins; raises InvalidRequest where the template refuses it."""
         tools = [_tool(tool) for tool in offered.tools] if offered is not None else None
+        template = self._template(tools)
+        if template is None:
+            raise _refused(f"the model has no chat template: {_WITHOUT}")
         try:
-            return self._template(tools).render(
+            return template.render(
                 messages=[_message(message) for message in messages],
                 tools=tools,
                 documents=None,
                 add_generation_prompt=True,
+                **template_switches(thinking),
                 **self._special_tokens,
             )
         except (
             Exception
         ) as error:  # a template is a program of others, and fails by the caller's conversation
             words = f"the model's chat template does not take this conversation: {_one_line(error)}"
-            raise InvalidRequest(
-                f"messages: {words}", violations=[FieldViolation("messages", words)]
-            ) from error
+            raise _refused(words) from error
 
-    def _template(self, tools: object) -> jinja2.Template:
+    @property
+    def chats(self) -> bool:
+        """Whether there is a template for conversations."""
+        return _DEFAULT in self._templates
+
+    def _template(self, tools: object) -> jinja2.Template | None:
         if tools is not None and _WITH_TOOLS in self._templates:
             return self._templates[_WITH_TOOLS]
-        return self._templates[_DEFAULT]
+        return self._templates.get(_DEFAULT)
 
 
 def read_chat_template(
     folder: Path, now: Callable[[], datetime] = datetime.now, *, file: Path | None = None
 ) -> ChatTemplate:
-    """Find the templates of a model's folder, where transformers looks; blocks. Raises LoadFailed without any.
+    """Find the templates of a model's folder, where transformers looks; blocks. Raises LoadFailed that names a file.
 
-    A `file` goes before them all.
+    A `file` goes before them all, and has to be there.
     """
     config = _json_of(folder / _CONFIG)
     sources = _sources(folder, config) if file is None else _required(file)
-    if _DEFAULT not in sources:
-        raise LoadFailed(f"The model in {folder} has no chat template, neither {_FILE} nor in {_CONFIG}.")
-    return ChatTemplate(sources, _special_tokens(folder, config), now)
+    template = ChatTemplate(sources, _special_tokens(folder, config), now)
+    if not template.chats:
+        _logger.warning("model_without_chat_template", extra={"folder": str(folder)})
+    return template
 
 
 def _required(file: Path) -> Mapping[str, str]:
@@ -134,6 +156,8 @@ def _message(message: Message) -> dict[str, Any]:
     said: dict[str, Any] = {"role": str(message.role), "content": message.content}
     if message.name:
         said["name"] = message.name
+    if message.reasoning:
+        said["reasoning_content"] = message.reasoning
     if message.tool_calls:
         said["tool_calls"] = [_call(call) for call in message.tool_calls]
     if message.role is Role.TOOL:
@@ -194,6 +218,10 @@ def _to_json(
 
 def _refuse(words: str) -> None:
     raise jinja2.TemplateError(words)
+
+
+def _refused(words: str) -> InvalidRequest:
+    return InvalidRequest(f"messages: {words}", violations=[FieldViolation("messages", words)])
 
 
 def _one_line(error: Exception) -> str:

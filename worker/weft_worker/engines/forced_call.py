@@ -20,7 +20,8 @@ def call_schema(offered: Tools) -> str:
 
 
 def _one(tool: Tool, place: str) -> dict[str, Any]:
-    parameters = {"type": "object", **json.loads(tool.parameters or "{}")}
+    # Without parameters, a tool takes none, as OpenAI says.
+    parameters = {"type": "object", **json.loads(tool.parameters or '{"properties": {}}')}
     # It would be what references are relative to.
     parameters.pop("$id", None)
     if "properties" in parameters:
@@ -55,10 +56,13 @@ def _moved_value(key: str, value: Any, place: str) -> Any:
 
 
 class ForcedCall:
-    """Makes parts of a call out of the text of such an object; state: the text that is not told yet, and its id."""
+    """Makes parts of a call out of the text of such an object; state: the text that is not told yet, the arguments that
+    are, and whether the name is.
+    """
 
     def __init__(self) -> None:
         self._text = ""
+        self._arguments: list[str] = []
         self._is_named = False
 
     def read(self, delta: Delta) -> list[ToolCallDelta]:
@@ -73,8 +77,16 @@ class ForcedCall:
             told.append(ToolCallDelta(0, f"call_{uuid4().hex}", name, "", delta.token_count))
         arguments, self._text = self._text[:-1], self._text[-1:]
         if arguments:
+            self._arguments.append(arguments)
             told.append(ToolCallDelta(0, "", "", arguments, 0 if told else delta.token_count))
         return told
+
+    def cut_off(self) -> list[ToolCallDelta]:
+        """Tell what is held, where the answer may have ended before the object did."""
+        held, self._text = self._text, ""
+        if not self._is_named or not held or _is_json("".join(self._arguments)):
+            return []
+        return [ToolCallDelta(0, "", "", held, 0)]
 
     def _name(self) -> str | None:
         """Take the name and what stands around it off the text; None while it is not whole."""
@@ -84,3 +96,11 @@ class ForcedCall:
         self._text = rest
         name: str = json.loads(head.removeprefix(_HEAD))
         return name
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

@@ -11,8 +11,9 @@ from llguidance import LLMatcher, LLTokenizer
 from llguidance.gbnf_to_lark import any_to_lark
 
 from weft_common.errors import FieldViolation, InvalidRequest
-from weft_worker.engines.base import Form, GrammarForm, JsonForm
-from weft_worker.engines.json_form import lark_grammar
+from weft_worker.engines.base import GrammarForm, JsonForm
+from weft_worker.engines.forms import HeldForm, JsonOrCalls
+from weft_worker.engines.json_form import lark_choice, lark_grammar
 
 
 class Guides:
@@ -36,7 +37,7 @@ class Guides:
         """The same, with special tokens by their names."""
         return self._tokenizer.decode_bytes([token]) if token < self.token_count else b""
 
-    def follow(self, form: Form) -> "Guidance":
+    def follow(self, form: HeldForm) -> "Guidance":
         """Begin an answer of that form; blocks for as long as the form is long. Raises InvalidRequest that says why
         it cannot be kept."""
         matcher = LLMatcher(self._tokenizer, _grammar(form), log_level=0)
@@ -93,12 +94,14 @@ class Guidance:
             )
 
 
-def _grammar(form: Form) -> str:
+def _grammar(form: HeldForm) -> str:
     match form:
         case JsonForm():
             return lark_grammar(form.schema)
         case GrammarForm():
             return _lark(form.grammar)
+        case JsonOrCalls():
+            return lark_choice(form.schema, form.call_schema, single_call=form.single_call)
         case _:
             assert_never(form)
 

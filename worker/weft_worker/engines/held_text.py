@@ -1,6 +1,7 @@
 """Text that was generated and may not be told yet, in the pieces that it came in: what tokens are told is exact."""
 
 from collections import deque
+from collections.abc import Sequence
 
 from weft_worker.engines.base import Delta, TokenLogprob
 
@@ -44,6 +45,13 @@ class HeldText:
         self._pieces.clear()
         logprobs = (*told.logprobs, *(each for piece in rest for each in piece.logprobs))
         return Delta(told.text, told.token_count + sum(piece.token_count for piece in rest), logprobs)
+
+
+def first_stop(text: str, stops: Sequence[str]) -> tuple[int, str] | None:
+    """Where the first of some stop strings begins in a text, and which it is; of several there the first one given."""
+    found = ((at, number) for number, stop in enumerate(stops) if (at := text.find(stop)) >= 0)
+    place = min(found, default=None)
+    return None if place is None else (place[0], stops[place[1]])
 
 
 def partial_end(text: str, marker: str) -> int:

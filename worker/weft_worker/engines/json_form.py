@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from weft_common.errors import FieldViolation, InvalidRequest
+from weft_worker.engines.closed_schema import closed
 
 # White space is fixed: a small model would else spend its tokens on it.
 _WRITTEN = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -42,6 +43,16 @@ def lark_grammar(schema: str) -> str:
     return f"%llguidance {{}}\nstart: %json {json.dumps(_written(schema))}\n"
 
 
+def lark_choice(schema: str, call_schema: str, *, single_call: bool) -> str:
+    """The grammar of JSON after the one schema, or of calls between their marks after the other."""
+    more = "" if single_call else ' ("\\n" call)*'
+    return (
+        f"%llguidance {{}}\nstart: answer | call{more}\nanswer: %json {json.dumps(_written(schema))}\n"
+        'call: "<tool_call>\\n" body "\\n</tool_call>"\n'
+        f"body: %json {json.dumps(_written(call_schema))}\n"
+    )
+
+
 def keeps(schema: str, text: str) -> bool:
     """Say whether a text is all that a schema asks for, read as the engine writes it; blocks for a millisecond."""
     from llguidance import LLMatcher, LLTokenizer
@@ -56,4 +67,4 @@ def _written(schema: str) -> dict[str, Any]:
     read = json.loads(schema)
     if not isinstance(read, dict):
         raise ValueError("a JSON object is needed")
-    return {**read, "x-guidance": _WRITTEN}
+    return {**closed(read), "x-guidance": _WRITTEN}

@@ -24,7 +24,10 @@ class SpokenCalls:
     A call is told as a whole, once its end is there: until then it might be no call.
     """
 
-    def __init__(self, offered: Tools) -> None:
+    def __init__(self, offered: Tools, *, is_formed: bool = False) -> None:
+        """An answer that is held to a form is either calls or something else: then half a call is no text."""
+        self._is_formed = is_formed
+        self._has_said = False
         self._names = frozenset(tool.name for tool in offered.tools if offered.name in ("", tool.name))
         self._is_single = offered.single_call
         self._held = HeldText()
@@ -57,10 +60,13 @@ class SpokenCalls:
 
     def finish(self) -> list[Told]:
         """Tell what is still held, after the last text; a call may lack its end mark, and half of one is text."""
+        is_calls = self._is_formed and not self._has_said
         told: list[Told] = []
         while not self.is_over and _BEGIN in self._held.text:
             before, _, rest = self._held.text.partition(_BEGIN)
             told += self._block(before, rest, "")
+        if is_calls:
+            return [each for each in told if isinstance(each, ToolCallDelta)]
         rest_is_nothing = self.is_over or (self.has_called and not self._held.text.strip())
         return told if rest_is_nothing or not self._held.text else [*told, self._held.take_all()]
 
@@ -78,6 +84,7 @@ class SpokenCalls:
         return [*told, made]
 
     def _said(self, count: int) -> list[Told]:
+        self._has_said = self._has_said or count > 0
         return [self._held.take(count)] if count else []
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from weft_worker.engines.base import Delta, TokenChance, TokenLogprob
 from weft_worker.engines.exllama.batch import Token
 from weft_worker.engines.guidance import Guides
-from weft_worker.engines.held_text import HeldText, partial_end
+from weft_worker.engines.held_text import HeldText, first_stop, partial_end
 
 
 class AnswerText:
@@ -19,6 +19,7 @@ class AnswerText:
         self.token_count = 0
         self.is_stopped = False
         """Whether a stop string came: nothing more is told."""
+        self.stop_sequence = ""
         self._guides = guides
         self._stops = tuple(stop for stop in stops if stop)
         self._end_ids = frozenset(end_ids)
@@ -33,8 +34,9 @@ class AnswerText:
             self.token_count += 1
             if token.id not in self._end_ids:
                 self._held.put(self._piece(token))
-            if (at := self._stop_at()) is not None:
+            if (found := first_stop(self._held.text, self._stops)) is not None:
                 self.is_stopped = True
+                at, self.stop_sequence = found
                 return self._told(at)
         return self._told(len(self._held.text) - self._held_back())
 
@@ -57,10 +59,6 @@ class AnswerText:
             _chance(self._guides.spelling(number), chance) for number, chance in token.chances.likeliest
         )
         return (TokenLogprob(_chance(data, token.chances.chosen), likeliest),)
-
-    def _stop_at(self) -> int | None:
-        places = [at for stop in self._stops if (at := self._held.text.find(stop)) >= 0]
-        return min(places, default=None)
 
     def _held_back(self) -> int:
         return max((partial_end(self._held.text, stop) for stop in self._stops), default=0)

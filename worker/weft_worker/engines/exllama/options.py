@@ -1,7 +1,7 @@
 """What a model file says to the exllama engines, and what that makes of the model's size in tokens."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -34,8 +34,14 @@ class ExllamaOptions(BaseModel):
     draft_model: str = ""
     draft_tokens: Annotated[int, Field(ge=1, le=_STEP_TOKENS - 1)] = 4
     paged: Literal["auto", "true", "false"] = "auto"
+    chat_template: str = ""
     lora_adapters: tuple[tuple[str, Annotated[float, Field(allow_inf_nan=False)]], ...] = ()
     """Folders, and how much each counts."""
+
+    @field_validator("cache_type", "paged", mode="before")
+    @classmethod
+    def _in_any_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
 
     @field_validator("gpu_split", mode="before")
     @classmethod
@@ -66,6 +72,8 @@ class Plan:
     draft_folder: Path | None
     draft_count: int
     loras: tuple[Lora, ...]
+    chat_template: Path | None
+    """Goes before those in the folder."""
 
     @property
     def sequence_size(self) -> int:
@@ -104,6 +112,7 @@ def read_plan(model: EngineModel) -> Plan:
         draft_folder=draft,
         draft_count=options.draft_tokens if draft else 0,
         loras=tuple(_lora(path, scale, model.path) for path, scale in options.lora_adapters),
+        chat_template=_chat_template(options.chat_template, model.path),
     )
 
 
@@ -141,12 +150,24 @@ def _lora(path: str, scale: float, model_path: str) -> Lora:
 
 
 def _folder(option: str, told: str, model_path: str) -> Path:
-    """Where it is on this node: as it stands, or below the folder of all models, which is above that of this one."""
-    places = [Path(told)] if Path(told).is_absolute() else [up / told for up in Path(model_path).parents]
-    for place in places:
+    for place in _places(told, model_path):
         if place.is_dir():
             return place
     raise LoadFailed(f"options.{option}: there is no folder {told} on this node.")
+
+
+def _chat_template(told: str, model_path: str) -> Path | None:
+    for place in _places(told, model_path) if told else ():
+        if place.is_file():
+            return place
+    if told:
+        raise LoadFailed(f"options.chat_template: there is no file {told} on this node.")
+    return None
+
+
+def _places(told: str, model_path: str) -> Sequence[Path]:
+    """Where it may be on this node: as it stands, or below the folder of all models, which is above this one's."""
+    return [Path(told)] if Path(told).is_absolute() else [up / told for up in Path(model_path).parents]
 
 
 def whole_pages(token_count: int) -> int:

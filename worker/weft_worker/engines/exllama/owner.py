@@ -29,7 +29,7 @@ class End:
 
     reason: FinishReason = FinishReason.STOP
     usage: Usage = field(default=Usage(0, 0))
-    is_by_stop: bool = False
+    stop_sequence: str = ""
     """A stop string ended it."""
     failure: WeftError | None = None
 
@@ -238,7 +238,7 @@ class Owner:
             self._batch.cancel(work.job)
         # Not before: whoever recovers from what these raise fails all works that are known.
         self._works.pop(work.job, None)
-        work.end(End(reason, usage, is_by_stop=is_stopped))
+        work.end(End(reason, usage, work.text.stop_sequence))
 
     def _cut(self, work: Work) -> None:
         if work.job in self._works:

@@ -4,7 +4,7 @@ It is on the loopback of this machine and opens to a key that only this process 
 """
 
 import http.client
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,17 +32,28 @@ class Door:
             return Tokens(tuple(found))
         return Tokens(tuple(token["id"] for token in found), tuple(_bytes(token["piece"]) for token in found))
 
-    def prompt(self, messages: Sequence[object], tools: Sequence[object]) -> str:
-        """Have the chat template write a conversation for an answer to follow."""
-        asked = {"messages": messages, **({"tools": tools} if tools else {})}
-        return str(self._ask("/apply-template", asked)["prompt"])
+    def text(self, tokens: Sequence[int]) -> str:
+        """Make text of tokens."""
+        return str(self._ask("/detokenize", {"tokens": tokens})["content"])
 
-    def _ask(self, path: str, body: object) -> Any:
+    def prompt(self, conversation: Mapping[str, object]) -> str:
+        """Have the chat template write a conversation for an answer to follow."""
+        return str(self._ask("/apply-template", conversation)["prompt"])
+
+    def template(self) -> str:
+        """The chat template, as the library has it."""
+        return str(self._ask("/props").get("chat_template", ""))
+
+    def _ask(self, path: str, body: object = None) -> Any:
+        """Ask by GET without a body, else by POST."""
         # A connection each: one that is kept would keep the library's only thread for them.
         connection = http.client.HTTPConnection(self.address.rpartition("/")[2], timeout=_SECONDS)
         try:
             headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
-            connection.request("POST", path, orjson.dumps(body), headers)
+            if body is None:
+                connection.request("GET", path, headers=headers)
+            else:
+                connection.request("POST", path, orjson.dumps(body), headers)
             answer = connection.getresponse()
             told = orjson.loads(answer.read())
         except (OSError, http.client.HTTPException, orjson.JSONDecodeError) as error:

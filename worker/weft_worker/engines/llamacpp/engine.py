@@ -3,52 +3,59 @@
 import asyncio
 import logging
 import secrets
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar, assert_never
+from typing import assert_never
 
-from weft_common.clock import SystemClock
+from weft_common.chat_templates import template_thinks
 from weft_common.errors import EngineFailed, InvalidRequest, LoadFailed, WeftError
 from weft_common.purposes import Purpose
 from weft_worker.engines.abilities import Conversation, Input, Score, Tokens, Vector
 from weft_worker.engines.base import (
+    Completion,
+    Delta,
     EngineModel,
     Event,
+    Finished,
+    FinishReason,
     Generation,
     Message,
     Progress,
     Role,
     Sampling,
+    Usage,
 )
-from weft_worker.engines.feed import Feed
+from weft_worker.engines.limits import check_echo, long_echo, no_gaps, no_prompt, prompt_too_long
+from weft_worker.engines.llamacpp.call import running
 from weft_worker.engines.llamacpp.door import Door
+from weft_worker.engines.llamacpp.echoes import first_chance
 from weft_worker.engines.llamacpp.facts import Facts, fitted, read_facts
+from weft_worker.engines.llamacpp.loaded import CANCEL_SECONDS, InThread, Loaded
 from weft_worker.engines.llamacpp.native import hush, open_server
-from weft_worker.engines.llamacpp.rest import Rests
-from weft_worker.engines.llamacpp.side_files import side_files_of
+from weft_worker.engines.llamacpp.plain_tools import is_of_schema
+from weft_worker.engines.llamacpp.side_files import ignored_options, side_files_of
 from weft_worker.engines.llamacpp.vectors import Reader
-from weft_worker.engines.llamacpp.vocabulary import check_may_fit, longest_token_bytes
+from weft_worker.engines.llamacpp.vocabulary import check_may_fit, longest_token_bytes, separating_token
 from weft_worker.engines.llamacpp.weights import check_weights, default_thread_count, read_ahead
-from weft_worker.engines.llamacpp.wire import Answer, encode_conversation, encode_request
+from weft_worker.engines.llamacpp.wire import encode_completion, encode_conversation, encode_request
 
-_READ_AHEAD_SHARE = 0.9
-_CANCEL_SECONDS = 30.0
-_FIRST_USE = Generation((Message(Role.USER, "Hi"),), Sampling(max_tokens=1))
-_now = SystemClock().monotonic
-P = ParamSpec("P")
-T = TypeVar("T")
 _logger = logging.getLogger(__name__)
+_READ_AHEAD_SHARE = 0.9
+# What a tokenizer puts around a text at most, roughly.
+_ROOM_TOKENS = 16
+# Each costs as much as a token of an answer, and nobody is told anything meanwhile.
+_MOST_WEIGHED = 2048
+_FIRST_USE = Generation((Message(Role.USER, "Hi"),), Sampling(max_tokens=1))
 
 
 class LlamaCppEngine:
     """A GGUF model in llama.cpp; state: what was loaded."""
 
     def __init__(self) -> None:
-        self._loaded: _Loaded | None = None
+        self._loaded: Loaded | None = None
 
     async def load(self, model: EngineModel, progress: Progress) -> None:
         """Load a GGUF file."""
@@ -60,10 +67,15 @@ class LlamaCppEngine:
         facts = Facts() if model.purpose is Purpose.CHAT else await asyncio.to_thread(read_facts, path)
         model, key = fitted(model, facts), secrets.token_hex(32)
         files = await asyncio.to_thread(side_files_of, model)
+        if ignored := ignored_options(model.options):
+            _logger.warning("engine_options_ignored", extra={"model": model.name, "options": ignored})
         server = await asyncio.to_thread(open_server, model, thread_count, key, files)
-        self._loaded = _Loaded(
+        door = Door(server.listening_address, key)
+        self._loaded = Loaded(
             server=[server],
-            door=Door(server.listening_address, key),
+            path=path,
+            door=door,
+            thinks=model.purpose is Purpose.CHAT and template_thinks(await asyncio.to_thread(door.template)),
             facts=facts,
             sees=files.projector is not None,
             slots=asyncio.Semaphore(model.slot_count),
@@ -77,27 +89,61 @@ class LlamaCppEngine:
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Event, None]:
         """Answer a conversation; tokens that gathered while the loop was busy come as one delta."""
-        loaded = self._loaded
-        if loaded is None:
-            raise EngineFailed("The model is not loaded.")
-        check_may_fit(generation.messages, loaded.context_size, loaded.token_bytes)
-        body = await _encoded(generation)
-        async with loaded.slots:
-            if loaded.closing.is_set():
-                raise EngineFailed("The model was closed meanwhile.")
-            loop = asyncio.get_running_loop()
-            call = _Call(loaded, body, _Feed(loop), Rests(_now()))
-            returned = loop.run_in_executor(loaded.threads, call.run)
-            try:
-                async for event in _events(call, generation):
+        loaded = self._held()
+        check_may_fit(generation, loaded.context_size, loaded.token_bytes)
+        try:
+            async with aclosing(running(loaded, await _encoded(generation), generation)) as events:
+                async for event in events:
                     yield event
-            finally:
-                call.cancel()
-                await _settle(returned)
+            return
+        except InvalidRequest as error:
+            if generation.tools is None or not is_of_schema(error):
+                raise
+        body = await _encoded(generation, plain_tools=True)
+        async with aclosing(running(loaded, body, generation)) as events:
+            async for event in events:
+                yield event
+
+    async def complete(self, completion: Completion) -> AsyncGenerator[Event, None]:
+        """Go on with a text, or fill a gap; the library does not tell probabilities of prompts."""
+        loaded = self._held()
+        if completion.suffix:
+            check_echo(completion)
+        check_may_fit(completion, loaded.context_size, loaded.token_bytes)
+        echo = await self._echo(completion) if completion.echo else None
+        if not completion.prompt:
+            completion = await self._from_nothing(completion)
+        if completion.suffix:
+            completion = await self._with_gap(completion)
+        if completion.sampling.max_tokens == 0:
+            # The library would generate one all the same.
+            yield echo or Delta("", 0)
+            yield await self._counted(completion)
+            return
+        async with aclosing(running(loaded, encode_completion(completion), completion)) as events:
+            async for event in events:
+                if echo is not None:
+                    yield replace(echo, prompt=None if isinstance(event, Finished) else event.prompt)
+                    echo = None
+                yield event
+
+    async def require_fit(self, completion: Completion) -> None:
+        """Count the tokens, unless it is plain that they fit."""
+        loaded, prompt = self._held(), completion.prompt
+        check_may_fit(completion, loaded.context_size, loaded.token_bytes)
+        if not isinstance(prompt, str) or len(prompt.encode()) + _ROOM_TOKENS < loaded.context_size:
+            return
+        count = len((await asyncio.to_thread(loaded.door.tokens, prompt, whole=True)).ids)
+        if count >= loaded.context_size:
+            raise prompt_too_long(completion, count, loaded.context_size)
 
     def sees_images(self) -> bool:
         """Whether it was loaded with a projector."""
         return self._loaded is not None and self._loaded.sees
+
+    def thinks(self) -> bool:
+        """Whether its chat template knows of thoughts."""
+        return self._loaded is not None and self._loaded.thinks
 
     def vector_size(self) -> int:
         """How many numbers a vector has; 0 before the first one."""
@@ -124,17 +170,80 @@ class LlamaCppEngine:
         async with self._reading() as reader:
             if isinstance(text, str):
                 return await reader.do(Reader.tokens, text, with_pieces)
-            written = encode_conversation(text)
-            return await reader.do(Reader.conversation_tokens, *written, with_pieces)
+            try:
+                return await reader.do(Reader.conversation_tokens, encode_conversation(text), with_pieces)
+            except InvalidRequest as error:
+                if not text.tools or not is_of_schema(error):
+                    raise
+            asked = encode_conversation(text, plain_tools=True)
+            return await reader.do(Reader.conversation_tokens, asked, with_pieces)
+
+    async def _echo(self, completion: Completion) -> Delta:
+        if not completion.prompt:
+            return Delta("", 0)
+        if completion.sampling.top_logprobs is not None:
+            return await self._weighed(completion, completion.sampling.top_logprobs)
+        if isinstance(completion.prompt, str):
+            return Delta(completion.prompt, 0)
+        async with self._reading() as reader:
+            return Delta(await reader.do(Reader.text, completion.prompt), 0)
+
+    async def _weighed(self, completion: Completion, top: int) -> Delta:
+        """The prompt with the probability of each of its tokens."""
+        async with self._reading() as reader:
+            tokens = await reader.do(Reader.pieces, completion.prompt)
+            ids, context_size = tokens.ids, self._held().context_size
+            if len(ids) >= context_size:
+                raise prompt_too_long(completion, len(ids), context_size)
+            if len(ids) > _MOST_WEIGHED:
+                raise long_echo(_MOST_WEIGHED)
+            letter = await reader.do(Reader.letter)
+            forced = [
+                await reader.do(Reader.forced_chance, ids[:place], ids[place], top, letter)
+                for place in range(1, len(ids))
+            ]
+            prompt = completion.prompt
+            text = prompt if isinstance(prompt, str) else await reader.do(Reader.text, prompt)
+        return Delta(text, 0, (first_chance(tokens.pieces[0]), *forced))
+
+    async def _from_nothing(self, completion: Completion) -> Completion:
+        """The library adds a model's own beginning, and without one does nothing."""
+        async with self._reading() as reader:
+            count = await reader.do(Reader.prompt_count, "")
+        if count:
+            return completion
+        token = await asyncio.to_thread(separating_token, self._held().path)
+        if token is None:
+            raise no_prompt()
+        return replace(completion, prompt=(token,))
+
+    async def _with_gap(self, completion: Completion) -> Completion:
+        async with self._reading() as reader:
+            prompt = await reader.do(Reader.gap_prompt, completion.prompt, completion.suffix)
+        if prompt is None:
+            raise no_gaps()
+        marked = replace(completion, prompt=prompt, suffix="")
+        check_may_fit(marked, self._held().context_size, None)
+        return marked
+
+    async def _counted(self, completion: Completion) -> Finished:
+        async with self._reading() as reader:
+            count = await reader.do(Reader.prompt_count, completion.prompt)
+        if count >= self._held().context_size:
+            raise prompt_too_long(completion, count, self._held().context_size)
+        return Finished(FinishReason.LENGTH, Usage(count, 0))
+
+    def _held(self) -> Loaded:
+        if self._loaded is None:
+            raise EngineFailed("The model is not loaded.")
+        return self._loaded
 
     @asynccontextmanager
-    async def _reading(self) -> AsyncIterator["_InThread"]:
+    async def _reading(self) -> AsyncIterator[InThread]:
         """Hold one of the slots for work that is done step by step in threads."""
-        loaded = self._loaded
-        if loaded is None:
-            raise EngineFailed("The model is not loaded.")
+        loaded = self._held()
         async with loaded.slots:
-            yield _InThread(loaded)
+            yield InThread(loaded)
 
     async def _use_once(self, model: EngineModel) -> None:
         """Use it for what it is for: that warms it up, and shows that weights and chat template are of use."""
@@ -160,151 +269,21 @@ class LlamaCppEngine:
         if loaded is None:
             return
         loaded.closing.set()
-        async with asyncio.timeout(_CANCEL_SECONDS):
+        async with asyncio.timeout(CANCEL_SECONDS):
             # Calls that no thread has begun are not dropped: each must run to tell its waiter that it is over.
             await asyncio.to_thread(loaded.threads.shutdown, wait=True)
             # The only reference: the server is destroyed in that thread.
             await asyncio.to_thread(loaded.server.clear)
 
 
-class _InThread:
-    """Runs steps of a reader in the model's own threads; leaving one waits until the library has let go."""
-
-    def __init__(self, loaded: "_Loaded") -> None:
-        self._loaded = loaded
-
-    async def do(self, step: Callable[Concatenate[Reader, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do a step; raises EngineFailed where the model is closed."""
-        if self._loaded.closing.is_set():
-            raise EngineFailed("The model was closed meanwhile.")
-        returned = asyncio.get_running_loop().run_in_executor(
-            self._loaded.threads, lambda: step(self._loaded.reader(), *args, **kwargs)
-        )
-        try:
-            return await asyncio.shield(returned)
-        finally:
-            if not returned.done():
-                await _settle(returned)
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """The library's server in a list of one, and what keeps calls beyond its slots out of it.
-
-    A call too many would wait inside, where it gets no callback and so cannot be cancelled. The threads are our
-    own: the loop's executor has few, shared with everybody.
-    """
-
-    server: list[Any]
-    slots: asyncio.Semaphore
-    threads: ThreadPoolExecutor
-    door: Door
-    facts: Facts
-    sees: bool
-    context_size: int
-    token_bytes: int | None
-    """Of the longest token, if that bounds what a prompt can hold."""
-    vector_sizes: list[int] = field(default_factory=list)
-    """One, once it is known."""
-    closing: threading.Event = field(default_factory=threading.Event)
-
-    def reader(self) -> Reader:
-        """What reads whole inputs; raises EngineFailed where the model is closed."""
-        if self.closing.is_set():
-            raise EngineFailed("The model was closed meanwhile.")
-        return Reader(self.server[0], self.door, self.context_size, self.facts)
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """Last item of a feed, with the failure of the call if there was one."""
-
-    failure: WeftError | None
-
-
-_Feed = Feed[str | _End]
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One request in the library; runs in a thread of the pool."""
-
-    loaded: _Loaded
-    body: str
-    feed: _Feed
-    rests: Rests
-    cancelled: threading.Event = field(default_factory=threading.Event)
-
-    def run(self) -> None:
-        """Return when the library has let go of the slot; never raises."""
-        self.feed.put(_End(self._failure()), last=True)
-
-    def cancel(self) -> None:
-        """Have the library let go of the slot, at its next chunk; without effect once it has."""
-        self.cancelled.set()
-        self.rests.end()
-
-    def _failure(self) -> WeftError | None:
-        try:
-            if not self._over():
-                self._server_call()(self.body, self._on_chunk)
-        except ValueError as error:
-            return InvalidRequest(f"llama.cpp cannot use the request: {error}")
-        except Exception as error:  # the outermost edge of a thread; native code of others
-            _logger.exception("engine_call_failed")
-            return EngineFailed(f"llama.cpp failed: {error}")
-        return EngineFailed("The model was closed meanwhile.") if self.loaded.closing.is_set() else None
-
-    def _server_call(self) -> Callable[[str, Callable[[str], bool]], None]:
-        call: Callable[[str, Callable[[str], bool]], None] = self.loaded.server[0].handle_chat_completions
-        return call
-
-    def _on_chunk(self, chunk: str) -> bool:
-        """Say whether to stop; does nothing that could raise, which the library would swallow."""
-        rest_seconds = self.rests.due(_now())
-        taken = self.feed.put(chunk)
-        if rest_seconds:
-            self.rests.sleep(rest_seconds)
-        self.rests.leave(_now())
-        return not taken or self._over()
-
-    def _over(self) -> bool:
-        return self.cancelled.is_set() or self.loaded.closing.is_set()
-
-
-async def _events(call: _Call, generation: Generation) -> AsyncGenerator[Event, None]:
-    answer = Answer(generation)
-    while True:
-        # Not before something was said: the first token goes out at once.
-        items = await call.feed.take(gather=answer.has_begun)
-        end = items.pop() if isinstance(items[-1], _End) else None
-        for event in answer.read([item for item in items if isinstance(item, str)]):
-            yield event
-        if answer.has_begun:
-            call.rests.begin()
-        if isinstance(end, _End):
-            if end.failure is not None:
-                raise end.failure
-            # To check a long answer against its schema takes a while, and others stream meanwhile.
-            yield await asyncio.to_thread(answer.finish) if answer.is_held else answer.finish()
-            return
-
-
-async def _encoded(generation: Generation) -> str:
+async def _encoded(generation: Generation, *, plain_tools: bool = False) -> str:
     """The request as the library has it; images take a while to write down, and others stream meanwhile."""
     if any(message.parts for message in generation.messages):
-        return await asyncio.to_thread(encode_request, generation)
-    return encode_request(generation)
+        return await asyncio.to_thread(encode_request, generation, plain_tools=plain_tools)
+    return encode_request(generation, plain_tools=plain_tools)
 
 
 async def _exhaust(events: AsyncGenerator[object, None]) -> None:
     async with aclosing(events):
         async for _ in events:
             pass
-
-
-async def _settle(returned: asyncio.Future[Any]) -> None:
-    """Wait until the thread is out of the library, which a cancelled call leaves at its next chunk."""
-    _, late = await asyncio.wait([returned], timeout=_CANCEL_SECONDS)
-    if late:
-        _logger.error("engine_cancel_late", extra={"waited_seconds": _CANCEL_SECONDS})

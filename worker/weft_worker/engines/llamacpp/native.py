@@ -90,17 +90,28 @@ def _parameters(model: EngineModel, thread_count: int, door_key: str, files: Sid
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = thread_count
     # The first use, which is ours, does as much without the interpreter's lock.
     parameters.warmup = False
-    # Text comes as the model wrote it: reasoning has no place in the contract yet, and what was generated must not
-    # vanish. Calls are read out of it only where tools are offered.
-    parameters.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+    # Thoughts are told apart from text where the library knows them by the template. Calls are read out of it only
+    # where tools are offered.
+    parameters.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_AUTO
     # A conversation that ends with an answer is asked for another one: where the library continues the last answer,
     # it loses that one's text and begins with the name of the role.
     parameters.prefill_assistant = False
     parameters.verbosity = _ERRORS_ONLY
+    _choose_freely(parameters.sampling)
     if model.purpose is not Purpose.CHAT:
         _compute_vectors(parameters, model)
     _shut_http_door(parameters, door_key)
     return parameters
+
+
+def _choose_freely(sampling: Any) -> None:
+    """Choose as OpenAI's API does where a request does not say how: among all tokens, by their probabilities.
+
+    Its clients do not know of the library's own choice, and could not switch it off. What the model's makers wrote into
+    its file (`general.sampling.*`) comes before this.
+    """
+    sampling.temp = sampling.top_p = 1.0
+    sampling.top_k, sampling.min_p = 0, 0.0
 
 
 def _compute_vectors(parameters: Any, model: EngineModel) -> None:

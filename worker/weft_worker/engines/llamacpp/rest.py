@@ -6,7 +6,8 @@ as the tokens do. Whoever sleeps elsewhere is not woken, and finds what has gath
 
 import threading
 
-# Tokens that gather during one rest; an answer that ends meanwhile is told that much later, by half of it on average.
+# Tokens that gather during one rest; an answer that ends by itself meanwhile is told that much later, by half of it on
+# average.
 _ITEM_COUNT = 8
 _MAX_SECONDS = 0.01
 # What comes this soon had come before the thread asked for it.
@@ -19,12 +20,16 @@ _SLOW_SECONDS = 0.005
 
 
 class Rests:
-    """Of one answer; state: since when and for how many items in a row the thread has waited, and when it last left.
+    """Of one answer; state: how many items have come, since when and for how many in a row the thread has waited, and
+    when it last left.
 
     Belongs to the thread; `begin` and `end` are called by others. Times in monotonic seconds.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, most: int | None = None) -> None:
+        """`most` items will come, if that is known: nobody rests beyond the last one."""
+        self._most = most
+        self._count = 0
         self._left = self._since = now
         self._waited_count = 0
         self._begun = False
@@ -44,6 +49,7 @@ class Rests:
 
     def due(self, came: float) -> float:
         """Note that an item came, and tell for how many seconds the thread may sleep now; mostly 0."""
+        self._count += 1
         waited_seconds = came - self._left
         if waited_seconds < _AT_ONCE_SECONDS:
             self._waited_count = 0
@@ -57,7 +63,8 @@ class Rests:
         self._waited_count = 0
         if not self._begun or each_seconds > _SLOW_SECONDS:
             return 0.0
-        return min(_ITEM_COUNT * each_seconds, _MAX_SECONDS)
+        count = _ITEM_COUNT if self._most is None else min(_ITEM_COUNT, self._most - self._count - 1)
+        return min(max(0, count) * each_seconds, _MAX_SECONDS)
 
     def sleep(self, seconds: float) -> None:
         """Rest for so long, or until `end`."""

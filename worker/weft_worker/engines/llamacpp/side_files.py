@@ -1,7 +1,7 @@
 """Which files a model file gives to its model beside the weights, and where they are on this node."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -13,6 +13,7 @@ from weft_worker.engines.llamacpp.weights import check_weights
 
 _PROJECTOR = "mmproj"
 _OPTION = re.compile(r"lora_(adapter|scale)(_[0-9]{1,2})?")
+_OTHERS = frozenset({"parallel", "n_parallel", "pooling", _PROJECTOR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,11 @@ def side_files_of(model: EngineModel) -> SideFiles:
     told = model.options.get(_PROJECTOR) if model.purpose is Purpose.CHAT else None
     projector = _found(_PROJECTOR, told, weights) if told else None
     return SideFiles(tuple(_adapters(model.options, weights)), projector)
+
+
+def ignored_options(options: Iterable[str]) -> list[str]:
+    """Those that mean nothing here. LocalAI has many, so they are no failure; a slip of the pen may be, too."""
+    return sorted(key for key in options if key not in _OTHERS and not _OPTION.fullmatch(key))
 
 
 def _adapters(options: Mapping[str, str], weights: Path) -> Iterator[Adapter]:

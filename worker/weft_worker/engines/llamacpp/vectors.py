@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import exp
@@ -13,9 +13,13 @@ import orjson
 
 from weft_common.errors import EngineFailed, InvalidRequest
 from weft_worker.engines.abilities import Input, InputTooLong, Score, Tokens, Vector, unit, unknown_token
+from weft_worker.engines.base import TokenLogprob
 from weft_worker.engines.beginnings import refuse_far_too_long
+from weft_worker.engines.limits import unknown_prompt_token
 from weft_worker.engines.llamacpp.door import Door
+from weft_worker.engines.llamacpp.echoes import forced_chance
 from weft_worker.engines.llamacpp.facts import Facts
+from weft_worker.engines.llamacpp.gaps import gap_prompt
 
 _HANGUL = re.compile("[\uac00-\ud7a3]")
 # What a template or a tokenizer puts around a text at most, roughly; an input near the limit is looked at closely.
@@ -71,14 +75,42 @@ class Reader:
         """Make tokens of a text."""
         return self.door.tokens(self._spelt(text), whole=False, with_pieces=with_pieces)
 
+    def text(self, tokens: Sequence[int]) -> str:
+        """Make text of tokens; raises InvalidRequest where one is none."""
+        try:
+            return self.door.text(tokens)
+        except InvalidRequest as error:
+            raise unknown_prompt_token(max(tokens)) from error
+
+    def pieces(self, prompt: Input) -> Tokens:
+        """The tokens of a prompt with the model's own beginning; of tokens as they are only the first one's bytes."""
+        if isinstance(prompt, str):
+            return self.door.tokens(prompt, whole=True, with_pieces=True)
+        return Tokens(prompt, (self.text(prompt[:1]).encode(),))
+
+    def letter(self) -> int:
+        """A token that is a whole character."""
+        return self.door.tokens("a", whole=False).ids[-1]
+
+    def forced_chance(self, before: tuple[int, ...], token: int, top: int, letter: int) -> TokenLogprob:
+        """How likely a token was behind others."""
+        return forced_chance(self.server, before, token, top, letter)
+
+    def gap_prompt(self, before: Input, after: str) -> tuple[int, ...] | None:
+        """The tokens of a prompt with a gap; None where the model knows of none."""
+        return gap_prompt(self.door, before, after)
+
+    def prompt_count(self, prompt: Input) -> int:
+        """Count the tokens of a text with the model's own beginning, or tokens as they are."""
+        return len(self.door.tokens(prompt, whole=True).ids) if isinstance(prompt, str) else len(prompt)
+
     def conversation_tokens(
         self,
-        messages: Sequence[object],
-        tools: Sequence[object],
+        conversation: Mapping[str, object],
         with_pieces: bool,  # the same
     ) -> Tokens:
         """Make tokens of what the chat template makes of a conversation."""
-        return self.door.tokens(self.door.prompt(messages, tools), whole=True, with_pieces=with_pieces)
+        return self.door.tokens(self.door.prompt(conversation), whole=True, with_pieces=with_pieces)
 
     def _token_count(self, given: Input, room: int) -> int:
         """How many tokens an input has, or, where that shows that it fits, how many at most."""

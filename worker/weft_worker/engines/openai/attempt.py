@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 import httpx
 
 from weft_common.errors import DeadlineExceeded
-from weft_worker.engines.base import Event, Generation
+from weft_worker.engines.base import Asked, Completion, Event
 from weft_worker.engines.openai.failures import Trouble, Upset, read_words
 from weft_worker.engines.openai.leash import Leash
 from weft_worker.engines.openai.patience import Patience
@@ -21,12 +21,14 @@ from weft_worker.engines.openai.wire import Answer
 T = TypeVar("T")
 
 OK = 200
-_CHAT = "chat/completions"
+_CHAT, _COMPLETIONS = "chat/completions", "completions"
 _MAX_ERROR_BYTES = 64 << 10
 _MAX_WHOLE_BYTES = 16 << 20
 # Usage comes right after the reason of the end, and the end of the body right after that.
 _TAIL_SECONDS = 5.0
 _DRAIN_SECONDS = 0.25
+# The right one, and what servers say that were not told of it.
+_STREAMS = ("text/event-stream", "text/plain", "application/octet-stream", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,14 @@ class Attempt:
     first_at: float
 
 
-async def answers(line: Line, attempt: Attempt, generation: Generation) -> AsyncGenerator[Event, None]:
+async def answers(line: Line, attempt: Attempt, asked: Asked) -> AsyncGenerator[Event, None]:
     """Yield deltas and the end. Raises Trouble where the answer does not come, breaks off or is none, KeyRefused, or
     the WeftError that the upstream's refusal stands for. Closing it closes the connection at once.
     """
-    answer = Answer(generation, line.upset, attempt.key)
-    async with _opened(line, attempt, _CHAT, "text/event-stream") as response:
-        if response.headers.get("content-type", "").startswith("application/json"):
+    answer = Answer(asked, line.upset, attempt.key)
+    path = _COMPLETIONS if isinstance(asked, Completion) else _CHAT
+    async with _opened(line, attempt, path, "text/event-stream") as response:
+        if _is_json(_media_type(response)):
             body = await within(line, attempt.first_at, read(response.aiter_bytes(), _MAX_WHOLE_BYTES))
             for said in answer.read_whole(body):
                 yield said
@@ -89,10 +92,26 @@ async def _opened(line: Line, attempt: Attempt, path: str, accept: str) -> Async
             body = await within(line, attempt.first_at, read(response.aiter_bytes(), _MAX_ERROR_BYTES))
             words = read_words(body, response.status_code, attempt.key)
             raise line.upset.of_status(words, response.headers)
+        require_api(line, response)
         yield response
     finally:
         # Before its end was read this closes the connection: the upstream sees at once that nobody listens any more.
         await response.aclose()
+
+
+def require_api(line: Line, response: httpx.Response) -> None:
+    """Raise the failure that a web page stands for: something else than an API is below base_url."""
+    media_type = _media_type(response)
+    if not (_is_json(media_type) or media_type in _STREAMS):
+        raise line.upset.no_api(media_type)
+
+
+def _media_type(response: httpx.Response) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+
+def _is_json(media_type: str) -> bool:
+    return media_type in ("application/json", "text/json") or media_type.endswith("+json")
 
 
 def key_header(line: Line, key: str) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import re
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -21,23 +22,36 @@ from weft_common.errors import (
 from weft_common.purposes import Purpose
 from weft_worker.engines.abilities import Input, Vector
 from weft_worker.engines.base import (
+    Asked,
+    Completion,
+    Delta,
     EngineModel,
     Event,
+    Finished,
+    FinishReason,
     Generation,
     Message,
     Progress,
     Role,
     Sampling,
+    Usage,
 )
+from weft_worker.engines.limits import check_echo, prompt_too_long
 from weft_worker.engines.openai.attempt import Attempt, Line, answers, whole_answer
+from weft_worker.engines.openai.completion import encode_asked
 from weft_worker.engines.openai.failures import KeyRefused, Refused, Trouble, Upset
 from weft_worker.engines.openai.leash import Leash
 from weft_worker.engines.openai.listing import listed_models
+from weft_worker.engines.openai.manners import Manners
+from weft_worker.engines.openai.thinking import thinking_fields
 from weft_worker.engines.openai.upstream import Upstream, read_key, read_upstream
 from weft_worker.engines.openai.vectors import EMBEDDINGS, MAX_ANSWER_BYTES, encode_inputs, read_vectors
-from weft_worker.engines.openai.wire import Manners, encode_request
+from weft_worker.engines.openai.wire import estimated_count
 
 _PAUSE_SECONDS = 0.2
+_COUNTED = re.compile(
+    r"This model's maximum context length is (\d+) tokens\. However, your messages resulted in (\d+)"
+)
 _FIRST_USE = Generation((Message(Role.USER, "Hi"),), Sampling(max_tokens=1))
 _logger = logging.getLogger(__name__)
 # It would log every URL.
@@ -75,12 +89,30 @@ class OpenAIEngine:
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Event, None]:
         """Answer a conversation; the text is the upstream's, as it sent it."""
-        loaded = self._loaded
-        if loaded is None:
-            raise EngineFailed("The model is not loaded.")
-        async with loaded.slots, aclosing(loaded.generate(generation)) as events:
+        loaded = self._held()
+        async with loaded.slots, aclosing(loaded.answer(generation)) as events:
             async for event in events:
                 yield event
+
+    async def complete(self, completion: Completion) -> AsyncGenerator[Event, None]:
+        """Go on with a text; what a text is echoed as needs no upstream."""
+        loaded, prompt = self._held(), completion.prompt
+        check_echo(completion)
+        echo = Delta(prompt, 0) if completion.echo and isinstance(prompt, str) else None
+        if echo is not None and completion.sampling.max_tokens == 0:
+            yield echo
+            yield Finished(FinishReason.LENGTH, Usage(estimated_count(completion), 0))
+            return
+        async with loaded.slots, aclosing(loaded.answer(completion)) as events:
+            async for event in events:
+                if echo is not None:
+                    yield echo
+                    echo = None
+                yield event
+
+    def sees_images(self) -> bool:
+        """Whether its model file says so: nothing of the API does."""
+        return self._loaded is not None and self._loaded.line.upstream.vision
 
     def vector_size(self) -> int:
         """How many numbers a vector has, by the last ones that came."""
@@ -88,9 +120,7 @@ class OpenAIEngine:
 
     async def embed(self, inputs: Sequence[Input]) -> AsyncGenerator[Vector, None]:
         """Have all vectors made in one request; what the upstream counted is with the first."""
-        loaded = self._loaded
-        if loaded is None:
-            raise EngineFailed("The model is not loaded.")
+        loaded = self._held()
         async with loaded.slots:
             vectors = await loaded.vectors(inputs)
         for vector in vectors:
@@ -102,6 +132,11 @@ class OpenAIEngine:
         if loaded is not None:
             loaded.line.leash.close()
             await loaded.line.client.aclose()
+
+    def _held(self) -> "_Loaded":
+        if self._loaded is None:
+            raise EngineFailed("The model is not loaded.")
+        return self._loaded
 
     async def _use_once(self, purpose: Purpose) -> None:
         """An upstream that is busy, or will not say a single token, is there all the same, and takes the key."""
@@ -126,6 +161,8 @@ class _Try:
 
     key: str = field(repr=False)
     manners: Manners
+    optional: Mapping[str, str] = field(default_factory=dict)
+    """Fields that it can do without, with what they say."""
     failed_count: int = 0
 
 
@@ -142,20 +179,20 @@ class _Loaded:
         self._manners = Manners()
         self.vector_size = 0
 
-    async def generate(self, generation: Generation) -> AsyncGenerator[Event, None]:
+    async def answer(self, asked: Asked) -> AsyncGenerator[Event, None]:
         """Try until the first word, within the time for that."""
         loop = asyncio.get_running_loop()
         upstream = self.line.upstream
         last_at = loop.time() + upstream.timeout.total_seconds()
-        trial = _Try(self._key, self._manners)
+        trial = _Try(self._key, self._manners, thinking_fields(asked))
         while True:
             first_at = min(last_at, loop.time() + upstream.first_token_timeout.total_seconds())
             begun = False
             self.line.leash.check()
             try:
-                body = encode_request(generation, self._model, upstream, trial.manners)
+                body = await _encoded(asked, self._model, upstream, trial.manners)
                 attempt = Attempt(body, trial.key, first_at)
-                async with aclosing(answers(self.line, attempt, generation)) as events:
+                async with aclosing(answers(self.line, attempt, asked)) as events:
                     async for event in events:
                         if not begun:
                             begun = True
@@ -165,6 +202,8 @@ class _Loaded:
                 return
             except (Trouble, KeyRefused, WeftError) as error:
                 self.line.leash.check()
+                if isinstance(error, ContextLengthExceeded) and isinstance(asked, Completion):
+                    raise _of_prompt(error, asked) from error
                 if begun:
                     raise _in_the_middle(error) from error
                 trial = await self._mended(trial, error, last_at)
@@ -184,8 +223,7 @@ class _Loaded:
                 self.vector_size = len(made[0].values)
                 return made
             except ContextLengthExceeded as error:
-                violation = FieldViolation("inputs", error.message)
-                raise ContextLengthExceeded(error.message, violations=[violation]) from error
+                raise _named(error, "inputs") from error
             except (Trouble, KeyRefused, WeftError) as error:
                 self.line.leash.check()
                 trial = await self._mended(trial, error, last_at)
@@ -207,7 +245,7 @@ class _Loaded:
             case KeyRefused():
                 return replace(trial, key=await self._other_key(trial.key, error))
             case Refused():
-                return replace(trial, manners=_learned(trial.manners, error))
+                return replace(trial, manners=_learned(trial, error))
             case _:
                 raise error
 
@@ -230,16 +268,40 @@ class _Loaded:
         except LoadFailed:
             key = self._key
         if key == sent:
-            _logger.warning("upstream_key_refused", extra={"upstream": self.line.upset.origin})
+            _logger.warning(
+                "upstream_key_refused",
+                extra={"upstream": self.line.upset.origin, "status": refusal.status},
+            )
             raise refusal.failure from refusal
         self._key = key
         return key
 
 
-def _learned(sent: Manners, refusal: Refused) -> Manners:
+async def _encoded(asked: Asked, model: str, upstream: Upstream, manners: Manners) -> bytes:
+    """The body to send; images take a while to write down, and others stream meanwhile."""
+    if isinstance(asked, Generation) and any(message.parts for message in asked.messages):
+        return await asyncio.to_thread(encode_asked, asked, model, upstream, manners)
+    return encode_asked(asked, model, upstream, manners)
+
+
+def _of_prompt(error: ContextLengthExceeded, completion: Completion) -> ContextLengthExceeded:
+    """The same of a text to complete, in the words for that where the upstream's own were replaced."""
+    told = _COUNTED.match(error.message)
+    if told is None:
+        return _named(error, "prompt")
+    context_size, prompt_count = map(int, told.groups())
+    return prompt_too_long(completion, prompt_count, context_size)
+
+
+def _named(error: ContextLengthExceeded, field: str) -> ContextLengthExceeded:
+    """The same by the name of what is too long."""
+    return ContextLengthExceeded(error.message, violations=[FieldViolation(field, error.message)])
+
+
+def _learned(trial: _Try, refusal: Refused) -> Manners:
     """Speak as the upstream wants it; raises the refusal where it was about something else."""
-    learned = sent.after(refusal.about)
-    if learned == sent:
+    learned = trial.manners.after(refusal.about, trial.optional)
+    if learned == trial.manners:
         raise refusal
     return learned
 

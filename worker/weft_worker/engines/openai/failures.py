@@ -18,8 +18,10 @@ from weft_common.errors import (
     ReplicaFull,
     WeftError,
 )
+from weft_worker.engines.limits import messages_too_long
 
 _MAX_WORDS = 500
+_MOST_READ = 10_000
 _MOST_NAMES = 10
 _RETRY_AFTER = timedelta(seconds=1)
 # An operator has to mend it.
@@ -31,6 +33,24 @@ _CONTEXT = re.compile(
     r"|prompt is too long|input is too long|max_new_tokens. must be|longer than the model",
     re.IGNORECASE,
 )
+_MODERATION = re.compile(
+    r"moderation|(input|prompt|request|content|messages?) (was|is|were|has been) flagged|content[_ ](policy|filter)",
+    re.IGNORECASE,
+)
+# What callers can do nothing about: what it says, and who can.
+_MENDS = "its operator has to mend that"
+_OPERATORS = {
+    401: ("refuses the key that this node has for it", _MENDS),
+    402: ("wants to be paid: the account of the key that this node has for it has no credits", _MENDS),
+    403: (
+        "does not permit this",
+        "the key that this node has for it, its account or its region may not do this",
+    ),
+}
+_WORD = re.compile(r"[^\s'\"`,;()]+")
+_SHORTEST_KEY, _TELLING = 16, 8
+# In its own words; others say it as OpenAI does.
+_LLAMA_CPP = re.compile(r"request \((\d+) tokens\) exceeds the available context size \((\d+) tokens\)")
 _QUOTED = re.compile(r"""['"]input['"]:""")
 
 
@@ -44,11 +64,15 @@ class Trouble(Exception):
 
 
 class KeyRefused(Exception):
-    """The upstream does not take the key; `failure` says so to callers, whose own key is good."""
+    """The upstream does not take the key, or does not do this for it; `failure` says so to callers, whose own is good.
 
-    def __init__(self, failure: WeftError) -> None:
+    `status` is HTTP's.
+    """
+
+    def __init__(self, failure: WeftError, status: int) -> None:
         super().__init__(failure.message)
         self.failure = failure
+        self.status = status
 
 
 class Refused(InvalidRequest):
@@ -85,6 +109,13 @@ class Upset:
         message = f"The upstream {self.origin} of this model {what}."
         return PartUnavailable(message, retry_after=retry_after, metadata={"part": "upstream"})
 
+    def no_api(self, media_type: str) -> WeftError:
+        """Say that it is a web page or the like; another try would only get it again."""
+        what = (
+            f"answered with {_tidy(media_type, '')}, which is no API: see base_url, which mostly ends in /v1"
+        )
+        return self.unavailable(what, _REFUSED_RETRY_AFTER)
+
     def broke_off(self, what: str) -> WeftError:
         """Say that it gave half an answer."""
         return EngineFailed(f"The upstream {self.origin} of this model {what}.")
@@ -98,10 +129,8 @@ class Upset:
     def of_status(self, words: Words, headers: Mapping[str, str]) -> Exception:
         """Choose what to raise for an answer that is none."""
         status, said = words.status, f": {words.text}" if words.text else ""
-        if status in (401, 403):
-            # Not in its own words, which may quote the key.
-            what = f"refuses the key that this node has for it ({status}); its operator has to mend that"
-            return KeyRefused(self.unavailable(what, _REFUSED_RETRY_AFTER))
+        if status in _OPERATORS:
+            return self._of_permission(words)
         if status == 404:
             what = f"does not know the model '{self.model}', or base_url is wrong (404)"
             return LoadFailed(f"The upstream {self.origin} {what}{said}.")
@@ -117,6 +146,17 @@ class Upset:
             return self.unavailable(f"answers {status} where an answer to a chat is expected; see base_url")
         return self.refused(words)
 
+    def _of_permission(self, words: Words) -> Exception:
+        """Of a key, an account, a region; what moderation (OpenRouter has it) finds is the request's."""
+        if words.status == 403 and _MODERATION.search(f"{words.kind} {words.text}"):
+            return self.refused(words)
+        what, mends = _OPERATORS[words.status]
+        # Not in its own words where the key is wrong: they quote it.
+        said = f": {words.text}" if words.text and words.status != 401 else ""
+        failure = self.unavailable(f"{what} ({words.status}){said}; {mends}", _REFUSED_RETRY_AFTER)
+        # An account that is empty is so for whoever asks, but another key may be another account's.
+        return KeyRefused(failure, words.status)
+
     def of_words(self, words: Words) -> Exception:
         """Choose what to raise for a failure that a stream tells of."""
         if 400 <= words.status < 500 and words.status not in (408, 409, 425):
@@ -128,6 +168,8 @@ class Upset:
     def refused(self, words: Words) -> WeftError:
         """The request itself is what it cannot use."""
         if _CONTEXT.search(words.kind) or _CONTEXT.search(words.text):
+            if counted := _LLAMA_CPP.search(words.text):
+                return messages_too_long(*map(int, counted.groups()))
             text = words.text or "The messages are longer than this model's maximum context length."
             return ContextLengthExceeded(text, violations=[FieldViolation("messages", text)])
         what = f"The upstream of this model cannot use the request: {words.text or words.status}"
@@ -166,9 +208,12 @@ def _about(said: Any) -> str:
     if isinstance(said, dict):  # Mistral's, below `message`
         said = said.get("detail")
     if isinstance(said, list):
-        places = [each["loc"] for each in said if isinstance(each, dict) and "loc" in each]
         # Deeper down are the names of callers, such as those of a tool's parameters.
-        return " ".join(str(place[:2]) for place in places if isinstance(place, list))
+        return " ".join(
+            f"{each.get('type', '')} {each['loc'][:2]}"
+            for each in said
+            if isinstance(each, dict) and isinstance(each.get("loc"), list)
+        )
     # The same list as Python writes it, in a message of older vLLMs.
     return _QUOTED.split(said, maxsplit=1)[0] if isinstance(said, str) else ""
 
@@ -186,5 +231,11 @@ def _tidy(text: str, key: str) -> str:
     """One short line without the key, however it was quoted."""
     if key:
         text = text.replace(key, "***")
-    line = " ".join(text.split())
+    line = " ".join(_WORD.sub(lambda word: _struck_out(word[0], key), text[:_MOST_READ]).split())
     return (line if len(line) <= _MAX_WORDS else line[: _MAX_WORDS - 3] + "...").rstrip(".")
+
+
+def _struck_out(word: str, key: str) -> str:
+    """Providers quote the keys that they refuse in part: `sk-ab***yz`, `sk-abcdefgh...`."""
+    is_part = len(key) >= _SHORTEST_KEY and key[:_TELLING] in word
+    return "***" if is_part or "***" in word else word

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import httpx
 import orjson
 
-from weft_worker.engines.openai.attempt import OK, Line, key_header, read, within
+from weft_worker.engines.openai.attempt import OK, Line, key_header, read, require_api, within
 from weft_worker.engines.openai.failures import read_words
 
 _SECONDS = 10.0
@@ -31,6 +31,7 @@ def _names(line: Line, response: httpx.Response, body: bytes, key: str) -> Seque
         return None
     if response.status_code != OK:
         raise line.upset.of_status(read_words(body, response.status_code, key), response.headers)
+    require_api(line, response)
     try:
         return [str(model["id"]) for model in orjson.loads(body)["data"]]
     except (orjson.JSONDecodeError, KeyError, TypeError):

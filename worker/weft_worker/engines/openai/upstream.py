@@ -44,6 +44,7 @@ class Upstream(BaseModel):
     silence_timeout: Annotated[Duration, _POSITIVE] = timedelta(seconds=60)
     retries: Annotated[int, Field(ge=0, le=20)] = 2
     probe: Literal["chat", "models"] = "chat"
+    vision: bool = False
     json_schema: bool = True
     grammar_field: Annotated[str, Field(pattern=r"^[a-z_]*$", max_length=64)] = ""
 

@@ -1,13 +1,16 @@
 """The request and the chunks of a chat as OpenAI has them: plain data in, plain data out."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, assert_never
 
 import orjson
 
 from weft_common.errors import FieldViolation, InvalidRequest
 from weft_worker.engines.base import (
+    Asked,
+    Completion,
     Delta,
     Event,
     Finished,
@@ -15,17 +18,21 @@ from weft_worker.engines.base import (
     Form,
     Generation,
     GrammarForm,
+    Image,
     JsonForm,
     Message,
+    ReasoningDelta,
     Role,
     Sampling,
-    TokenChance,
     TokenLogprob,
     ToolCallDelta,
     ToolMode,
     Usage,
 )
 from weft_worker.engines.openai.failures import Trouble, Upset, words_in
+from weft_worker.engines.openai.manners import Manners
+from weft_worker.engines.openai.thinking import encode_thinking
+from weft_worker.engines.openai.told import read_logprobs, read_usage
 from weft_worker.engines.openai.tools import Calls, offer, tell_call
 from weft_worker.engines.openai.upstream import Upstream
 
@@ -36,30 +43,14 @@ _DONE = b"[DONE]"
 _REASONS = {
     "length": FinishReason.LENGTH,
     "max_tokens": FinishReason.LENGTH,
+    "model_length": FinishReason.LENGTH,  # Mistral's
+    # Of ours the one that says that there would be more.
+    "content_filter": FinishReason.LENGTH,
     "tool_calls": FinishReason.TOOL_CALLS,
     "function_call": FinishReason.TOOL_CALLS,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Manners:
-    """What an upstream turned out not to take, so that the next request is right at once."""
-
-    tells_usage: bool = True
-    limit_field: str = "max_tokens"
-
-    def after(self, about: str) -> "Manners":
-        """Learn from what a refusal is about; the same where it says nothing of this."""
-        if self.tells_usage and ("stream_options" in about or "include_usage" in about):
-            return Manners(False, self.limit_field)
-        if self.limit_field == "max_tokens" and "max_completion_tokens" in about:
-            return Manners(self.tells_usage, "max_completion_tokens")
-        return self
-
-    def joined(self, other: "Manners") -> "Manners":
-        """Leave out what either has learned to leave out."""
-        limit_field = other.limit_field if self.limit_field == "max_tokens" else self.limit_field
-        return Manners(self.tells_usage and other.tells_usage, limit_field)
+# OpenRouter's and Mistral's, vLLM's and SGLang's, DeepSeek's.
+_FAILURES = ("error", "abort", "insufficient_system_resource")
 
 
 def encode_request(generation: Generation, model: str, upstream: Upstream, manners: Manners) -> bytes:
@@ -68,36 +59,54 @@ def encode_request(generation: Generation, model: str, upstream: Upstream, manne
     What the caller left open stays open: it is the upstream's to choose. Raises InvalidRequest for a form that it has
     no way to keep.
     """
-    body: dict[str, object] = {
-        "model": model,
-        "messages": [_message(message) for message in generation.messages],
+    return written(
+        {
+            "model": model,
+            "messages": _messages(generation.messages),
+            **common(generation, upstream, manners),
+            **encode_thinking(generation, manners),
+            **offer(generation.tools),
+        }
+    )
+
+
+def common(asked: Asked, upstream: Upstream, manners: Manners) -> dict[str, object]:
+    """What all requests say alike."""
+    return {
         "stream": True,
         "stream_options": {"include_usage": True} if manners.tells_usage else None,
-        **_sampling(generation.sampling, manners.limit_field),
-        **_form(generation.form, upstream),
-        **offer(generation.tools),
+        **_sampling(asked.sampling, manners.limit_field),
+        **_form(asked.form, upstream),
     }
+
+
+def written(body: Mapping[str, object]) -> bytes:
+    """Write a body without what was left open."""
     return orjson.dumps({key: value for key, value in body.items() if value is not None})
 
 
 class Answer:
     """Reads the chunks of one answer.
 
-    State: why it finished and what it used, once that was told; how many parts of it came; probabilities whose text has
-    yet to come; the calls of tools; and the text, where it has to be JSON.
+    State: why it finished, by which stop string, and what it used, once that was told; how many parts of it came;
+    probabilities whose text has yet to come; the calls of tools; whether the model refused; and the text, where it has
+    to be JSON.
     """
 
-    def __init__(self, generation: Generation, upset: Upset, key: str) -> None:
-        self._generation = generation
+    def __init__(self, asked: Asked, upset: Upset, key: str) -> None:
+        self._asked = asked
         self._upset = upset
         self._key = key
-        self._is_json = isinstance(generation.form, JsonForm) and not generation.sampling.stop
-        self._wanted = generation.sampling.top_logprobs
+        self._is_json = isinstance(asked.form, JsonForm) and not asked.sampling.stop
+        self._wanted = asked.sampling.top_logprobs
         self._texts: list[str] = []
         self._part_count = 0
+        self._thought_count = 0
         self._logprobs: list[TokenLogprob] = []
         self._calls = Calls()
+        self._has_refused = False
         self._reason: FinishReason | None = None
+        self._stop_sequence = ""
         self._usage: Usage | None = None
         self.done = False
 
@@ -131,21 +140,30 @@ class Answer:
             raise Trouble(self._upset.broke_off("ended the answer without saying that it was complete"))
         if self._reason is FinishReason.STOP:
             self._check_stop()
-        return Finished(self._reason, self._usage or self._counted())
+        usage = self._usage or self._counted()
+        if not usage.reasoning_token_count:
+            # Chunks are mostly tokens.
+            thought_count = min(self._thought_count, usage.completion_token_count)
+            usage = replace(usage, reasoning_token_count=thought_count)
+        return Finished(self._reason, usage, self._stop_sequence)
 
     def _chunk(self, chunk: Any, part: str) -> Sequence[Event]:
         if chunk.get("error"):
             raise self._upset.of_words(words_in(chunk, 0, self._key))
         if usage := chunk.get("usage"):
-            self._usage = _usage(usage) or self._usage
-        text, calls = "", list[ToolCallDelta]()
+            self._usage = read_usage(usage) or self._usage
+        text, thoughts, calls = "", list[ReasoningDelta](), list[ToolCallDelta]()
         for choice in chunk.get("choices") or ():
-            text += self._choice(choice, part, calls)
-        self._part_count += len(calls)
-        return [self._text(text), *calls] if text else calls
+            text += self._choice(choice, part, thoughts, calls)
+        self._thought_count += len(thoughts)
+        # Text is counted where it is read.
+        told: list[Event] = [*thoughts, *([self._text(text)] if text else []), *calls]
+        self._part_count += len(thoughts) + len(calls)
+        return told
 
     def _text(self, text: str) -> Delta:
-        if self._wanted is not None and not self._logprobs and not self._part_count:
+        has_said = self._part_count > self._thought_count
+        if self._wanted is not None and not self._logprobs and not (has_said or self._has_refused):
             message = "The upstream of this model tells no probabilities of tokens."
             raise InvalidRequest(message, violations=[FieldViolation("logprobs", message)])
         self._part_count += 1
@@ -154,30 +172,51 @@ class Answer:
         logprobs, self._logprobs = tuple(self._logprobs), []
         return Delta(text, max(1, len(logprobs)), logprobs)
 
-    def _choice(self, choice: Any, part: str, calls: list[ToolCallDelta]) -> str:
+    def _choice(
+        self, choice: Any, part: str, thoughts: list[ReasoningDelta], calls: list[ToolCallDelta]
+    ) -> str:
         if choice.get("index") not in (0, None):
             return ""
         if (reason := choice.get("finish_reason")) is not None:
-            self._reason = _REASONS.get(reason, FinishReason.STOP)
-        if self._wanted is not None and (told := choice.get("logprobs")):
-            self._logprobs += _logprobs(told, self._wanted)
+            self._reason = self._reason_of(reason, choice)
+            self._stop_sequence = self._stop_in(choice)
         said = choice.get(part) or {}
+        # The one name is DeepSeek's, the other that of OpenRouter, of Ollama and of vLLM by now.
+        if thought := _text_of(said.get("reasoning_content") or said.get("reasoning")):
+            thoughts.append(ReasoningDelta(thought))
+        text = _text_of(choice.get("text") if isinstance(self._asked, Completion) else said.get("content"))
+        if refusal := _text_of(said.get("refusal")):
+            self._has_refused = True
+            text += refusal
+        # Nobody is told those of thoughts.
+        if self._wanted is not None and not (thought and not text) and (told := choice.get("logprobs")):
+            self._logprobs += read_logprobs(told, self._wanted)
         calls += self._calls.read(said.get("tool_calls") or ())
-        text = said.get("content")
-        if text is not None and not isinstance(text, str):
-            raise TypeError
-        return text or ""
+        return text
+
+    def _reason_of(self, reason: Any, choice: Any) -> FinishReason:
+        """Raise what a reason stands for that is a failure: what came until then is no answer."""
+        if reason in _FAILURES:
+            told = words_in(choice.get("error") or "", 0, self._key)
+            raise self._upset.of_words(replace(told, text=told.text or f"it finished with '{reason}'"))
+        return _REASONS.get(reason, FinishReason.STOP)
+
+    def _stop_in(self, choice: Any) -> str:
+        """The stop string that was found, where it is told: by vLLM in the one field, by SGLang in the other."""
+        told = (choice.get("stop_reason"), choice.get("matched_stop"))
+        return next((stop for stop in self._asked.sampling.stop if stop in told), "")
 
     def _counted(self) -> Usage:
         """The upstream did not tell: chunks are mostly tokens, and prompts are mostly words."""
-        size = sum(len(message.content.encode()) for message in self._generation.messages)
-        return Usage(max(1, -(-size // _BYTES_OF_A_TOKEN)), self._part_count)
+        return Usage(estimated_count(self._asked), self._part_count)
 
     def _check_stop(self) -> None:
         """See to it that what was asked for is there; where a tool is named, OpenAI's own API says that it stopped."""
-        tools = self._generation.tools
+        tools = self._asked.tools if isinstance(self._asked, Generation) else None
         if self._calls.any:
             self._reason = FinishReason.TOOL_CALLS
+        elif self._has_refused:
+            return  # in words, whatever form was asked for
         elif tools is not None and tools.mode is ToolMode.REQUIRED:
             raise self._upset.broke_off("called no tool, as it had to")
         elif self._is_json:
@@ -193,8 +232,37 @@ class Answer:
         return Trouble(self._upset.broke_off("sent something that is no part of an answer"))
 
 
+def estimated_count(asked: Asked) -> int:
+    """How many tokens a prompt may have."""
+    if not isinstance(asked, Completion):
+        size = sum(len(message.content.encode()) for message in asked.messages)
+    elif isinstance(asked.prompt, str):
+        size = len(asked.prompt.encode())
+    else:
+        return len(asked.prompt)
+    return max(1, -(-size // _BYTES_OF_A_TOKEN))
+
+
+def _text_of(told: object) -> str:
+    if told is not None and not isinstance(told, str):
+        raise TypeError
+    return told or ""
+
+
+def _messages(messages: Sequence[Message]) -> list[dict[str, object]]:
+    """With the thoughts of the present turn, between calls of tools: those of earlier ones some upstreams refuse."""
+    asked_at = max((at for at, message in enumerate(messages) if message.role is Role.USER), default=-1)
+    return [
+        {**_message(message), "reasoning_content": message.reasoning}
+        if message.reasoning and at > asked_at
+        else _message(message)
+        for at, message in enumerate(messages)
+    ]
+
+
 def _message(message: Message) -> dict[str, object]:
-    said: dict[str, object] = {"role": message.role, "content": message.content}
+    content = [_part(part) for part in message.parts] if message.parts else message.content
+    said: dict[str, object] = {"role": message.role, "content": content}
     if message.name:
         said["name"] = message.name
     if message.tool_calls:
@@ -203,6 +271,13 @@ def _message(message: Message) -> dict[str, object]:
     if message.role is Role.TOOL:
         said["tool_call_id"] = message.tool_call_id
     return said
+
+
+def _part(part: str | Image) -> dict[str, object]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    url = f"data:{part.media_type};base64,{b64encode(part.data).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _sampling(sampling: Sampling, limit_field: str) -> dict[str, object]:
@@ -253,36 +328,3 @@ def _response_format(schema: dict[str, object]) -> dict[str, object]:
 def _no_form(field: str, what: str) -> InvalidRequest:
     message = f"The upstream of this model takes no {what}."
     return InvalidRequest(message, violations=[FieldViolation(field, message)])
-
-
-def _usage(told: Any) -> Usage | None:
-    """Read what the upstream counted; None where it is nothing that can be counted."""
-    prompt, completion = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
-    if prompt is None or completion is None:
-        return None
-    return Usage(
-        prompt, completion, _count((told.get("prompt_tokens_details") or {}).get("cached_tokens")) or 0
-    )
-
-
-def _count(number: object) -> int | None:
-    is_count = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**31
-    return number if is_count and isinstance(number, int) else None
-
-
-def _logprobs(told: Any, wanted: int) -> Iterator[TokenLogprob]:
-    for each in told.get("content") or ():
-        likeliest = tuple(map(_chance, (each.get("top_logprobs") or ())[:wanted]))
-        yield TokenLogprob(_chance(each), likeliest)
-
-
-def _chance(told: Any) -> TokenChance:
-    data = told.get("bytes")
-    # Of a number, `bytes` would make as many zeros.
-    if not isinstance(data, list | None):
-        raise TypeError
-    return TokenChance(
-        str(told["token"]),
-        str(told["token"]).encode() if data is None else bytes(data),
-        float(told["logprob"]),
-    )

@@ -13,6 +13,7 @@ from weft_common.errors import EngineFailed, LoadFailed, WeftError
 from weft_common.purposes import Purpose
 from weft_worker.engines.abilities import Conversation, Input, Score, Tokens, Vector
 from weft_worker.engines.base import (
+    Completion,
     EngineModel,
     Event,
     Generation,
@@ -31,6 +32,7 @@ _CHECKED, _READ, _LOADED = 0.02, 0.6, 0.95
 _LAST_WORDS_SECONDS = 1.0
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY")
 _FIRST_USE = Generation((Message(Role.USER, "Hi"),), Sampling(max_tokens=1))
+_FIRST_TEXT = Completion("Hi", Sampling(max_tokens=1))
 _logger = logging.getLogger(__name__)
 
 
@@ -63,9 +65,23 @@ class TransformersEngine:
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Event, None]:
         """Answer a conversation; tokens that gathered while the loop was busy come as one delta."""
-        async with aclosing(self._held().generate(generation)) as events:
+        async with aclosing(self._held().answer(generation)) as events:
             async for event in events:
                 yield event
+
+    async def complete(self, completion: Completion) -> AsyncGenerator[Event, None]:
+        """Go on with a text."""
+        async with aclosing(self._held().answer(completion)) as events:
+            async for event in events:
+                yield event
+
+    async def require_fit(self, completion: Completion) -> None:
+        """Count the tokens."""
+        await self._held().require_fit(completion)
+
+    def thinks(self) -> bool:
+        """Whether its chat template knows of thoughts."""
+        return self._loaded is not None and self._loaded.thinks
 
     def vector_size(self) -> int:
         """How many numbers a vector has."""
@@ -115,7 +131,8 @@ class TransformersEngine:
         """It warms the model up, and shows that weights, tokenizer and chat template are of use."""
         match purpose:
             case Purpose.CHAT:
-                async with aclosing(self.generate(_FIRST_USE)) as events:
+                first = _FIRST_USE if self._held().chats else _FIRST_TEXT
+                async with aclosing(self._held().answer(first)) as events:
                     async for _ in events:
                         pass
             case Purpose.EMBEDDING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from weft_common.errors import EngineFailed, InvalidRequest
 from weft_common.purposes import Purpose
 from weft_worker.engines.abilities import Conversation, Tokens
-from weft_worker.engines.base import EngineModel, Event, Generation, Tools
+from weft_worker.engines.base import Asked, Completion, EngineModel, Event, FinishReason
 from weft_worker.engines.chat_template import ChatTemplate, read_chat_template
 from weft_worker.engines.feed import Feed
 from weft_worker.engines.transformers.answer import joined
@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 def load(folder: Folder, model: EngineModel, options: Options, on_broken: Callable[[str], None]) -> "Loaded":
     """Load for what the model file says; blocks. Raises LoadFailed."""
-    # Before minutes of loading: without a template there is no chat.
+    # Before minutes of loading: one that cannot be read fails it.
     template = _template(folder, options) if model.purpose is Purpose.CHAT else None
     generation_config = folder.generation_config()
     held = load_held(
@@ -88,13 +88,28 @@ class Loaded:
             raise EngineFailed("The model was loaded for chat.")
         return self._encoder
 
-    async def generate(self, generation: Generation) -> AsyncGenerator[Event, None]:
-        """Answer a conversation."""
+    @property
+    def thinks(self) -> bool:
+        """Whether the model thinks before it answers."""
+        return self._prompts is not None and self._prompts.thinks
+
+    @property
+    def chats(self) -> bool:
+        """Whether it answers conversations, and does not only go on with texts."""
+        return self._prompts is not None and self._prompts.chats
+
+    async def answer(self, asked: Asked) -> AsyncGenerator[Event, None]:
+        """Answer a conversation, or go on with a text."""
         if self._prompts is None or self._runner is None:
             raise EngineFailed("The model was not loaded for chat.")
         loop = asyncio.get_running_loop()
         feed: Feed[Event | End] = Feed(loop)
-        job = await loop.run_in_executor(self._preparing, self._prompts.job, generation, feed)
+        job = await loop.run_in_executor(self._preparing, self._prompts.job, asked, feed)
+        if not job.limit:
+            # Only an echo is asked for.
+            for event in job.answer.end(FinishReason.LENGTH):
+                yield event
+            return
         async with self.slot():
             self._runner.submit(job)
             try:
@@ -102,6 +117,12 @@ class Loaded:
                     yield event
             finally:
                 await _settle(job)
+
+    async def require_fit(self, completion: Completion) -> None:
+        """Raise ContextLengthExceeded where a text does not fit."""
+        if self._prompts is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._preparing, self._prompts.fitting, completion)
 
     async def tokenize(self, text: str | Conversation, *, with_pieces: bool) -> Tokens:
         """Make tokens of a text as it is, or of a conversation."""
@@ -114,7 +135,7 @@ class Loaded:
         elif self._prompts is None:
             raise InvalidRequest("The model has no chat template: it counts the tokens of texts only.")
         else:
-            ids = self._prompts.tokens(text.messages, Tools(text.tools) if text.tools else None)
+            ids = self._prompts.tokens(text)
         pieces = tuple(self._vocabulary.describe(each)[1] for each in ids) if with_pieces else ()
         return Tokens(tuple(ids), pieces)
 

@@ -54,7 +54,7 @@ class Job:
 
 class Runner:
     """Runs jobs; state, of its thread alone: those whose prompt waits for its turn, those that run, row by row, how
-    many steps have failed since the last token, and why it cannot go on, if so.
+    many steps have failed since the last token, why it cannot go on, if so, and whether nobody reads commands any more.
 
     `on_broken` is told that, from the thread.
     """
@@ -69,6 +69,7 @@ class Runner:
         self._rows = self._no_rows()
         self._failures = Failures()
         self._broken = ""
+        self._is_gone = False
         self._on_broken = on_broken
         self._thread = threading.Thread(target=self._run, name="transformers", daemon=True)
 
@@ -79,6 +80,9 @@ class Runner:
     def submit(self, job: Job) -> None:
         """Take a job in; its feed ends with an End, whatever happens."""
         self._commands.put(job)
+        # In this order: the thread's last look comes after it has said so, and what it does not find is found here.
+        if self._is_gone:
+            self._refuse_rest()
 
     def stop(self, timeout_seconds: float) -> bool:
         """End what runs, with EngineFailed, and the thread; blocks. Says whether it is over."""
@@ -90,14 +94,41 @@ class Runner:
         return Batch(self._forward) if self._is_padded else Solo(self._forward)
 
     def _run(self) -> None:
-        with torch.inference_mode():
-            while self._take_commands():
-                try:
-                    self._advance()
-                except Exception as error:  # torch fails in many ways, and others wait behind this
-                    _logger.exception("engine_step_failed")
-                    self._recover(f"torch failed: {_one_line(error)}")
-        self._fail_all(EngineFailed("The model was closed meanwhile."))
+        try:
+            with torch.inference_mode():
+                while self._take_commands():
+                    self._advance_or_recover()
+        except BaseException as error:  # as below; nothing that the loop itself does should raise
+            _logger.exception("engine_thread_failed")
+            self._break(f"its thread failed: {_one_line(error)}")
+        finally:
+            self._leave()
+
+    def _advance_or_recover(self) -> None:
+        try:
+            self._advance()
+        # The outermost edge of a thread: torch fails in many ways, and a panic in native code is no Exception.
+        except BaseException as error:
+            _logger.exception("engine_step_failed")
+            self._recover(f"torch failed: {_one_line(error)}")
+
+    def _leave(self) -> None:
+        """However the thread ends, nobody waits for it, and nobody takes it for one that still computes."""
+        try:
+            self._fail_all(self._over())
+        finally:
+            self._is_gone = True
+            # What was asked for after the end gets an answer too.
+            self._refuse_rest()
+
+    def _refuse_rest(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if (job := self._commands.get(block=False)) is not None:
+                    job.feed.put(End(self._over()), last=True)
+
+    def _over(self) -> WeftError:
+        return EngineFailed(self._broken or "The model was closed meanwhile.")
 
     def _take_commands(self) -> bool:
         """Take what has come; without work it waits, without a deadline. Says whether to go on."""
@@ -116,9 +147,15 @@ class Runner:
     def _recover(self, why: str) -> None:
         """Fail what runs, and begin anew with an empty cache, unless the device is lost or it has failed too often."""
         if told := self._failures.note(why):
-            self._broken = f"transformers cannot go on: {told}"
-        self._fail_all(EngineFailed(self._broken or why))
-        if self._broken:
+            self._break(told)
+        else:
+            self._fail_all(EngineFailed(why))
+
+    def _break(self, why: str) -> None:
+        self._broken = f"transformers cannot go on: {why}"
+        try:
+            self._fail_all(EngineFailed(self._broken))
+        finally:
             self._on_broken(self._broken)
 
     def _advance(self) -> None:
@@ -197,7 +234,7 @@ class Runner:
             return True
         try:
             job.sampler.shape(logits)
-        except Exception as error:  # noqa: BLE001 (what fails here is this answer's own: its form)
+        except BaseException as error:  # noqa: BLE001 (its form's own fault, and a panic in native code is no Exception)
             job.feed.put(End(_failure(error)), last=True)
             return False
         return True
@@ -209,7 +246,7 @@ class Runner:
             reason = self._told(job, token, logprob)
             if reason is FinishReason.STOP and job.guidance is not None and job.must_keep_form:
                 job.guidance.require_complete()
-        except Exception as error:  # noqa: BLE001 (what fails here is this answer's own: its form, its text)
+        except BaseException as error:  # noqa: BLE001 (as above; its text's own fault too)
             job.feed.put(End(_failure(error)), last=True)
             return False
         if reason is None:
@@ -244,13 +281,13 @@ class Runner:
                 torch.cuda.empty_cache()
 
 
-def _failure(error: Exception) -> WeftError:
+def _failure(error: BaseException) -> WeftError:
     if isinstance(error, WeftError):
         return error
     _logger.error("engine_answer_failed", exc_info=error)
     return EngineFailed(_one_line(error))
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     told = " ".join(str(error).split())
     return f"{type(error).__name__}: {told[:500]}" if told else type(error).__name__

@@ -56,6 +56,6 @@ class Vocabulary:
                     raise LoadFailed(f"llguidance cannot use the model's tokenizer: {error}.") from error
             return self._guides
 
-    def may_fit(self, texts: Sequence[str], token_count: int) -> bool:
-        """Whether so many tokens could be enough, known without looking: to cut a long text takes long."""
-        return sum(len(text.strip().encode()) for text in texts) <= token_count * self._longest
+    def least_count(self, texts: Sequence[str]) -> int:
+        """How many tokens they are at least, known without looking: to cut a long text takes long."""
+        return -(-sum(len(text.strip().encode()) for text in texts) // self._longest)
