@@ -190,6 +190,13 @@ class WorkerSettings(BaseSettings):
     watchdog_idle_timeout: Annotated[
         Duration, Field(description="How long a replica may be idle with watchdog_idle.", gt=timedelta(0))
     ] = timedelta(minutes=15)
+    stream_heartbeat: Annotated[
+        Duration,
+        Field(
+            description="How long a stream over REST is silent before its client is told that the answer still comes.",
+            gt=timedelta(0),
+        ),
+    ] = timedelta(seconds=15)
     watchdog_busy: Annotated[
         bool,
         Field(description="Stop a replica by force that works on one request for watchdog_busy_timeout."),

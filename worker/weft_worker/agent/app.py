@@ -185,6 +185,7 @@ def _installation(
         lease=settings.lease,
         orphan=settings.orphan,
         busy_limit=settings.busy_limit,
+        stream_heartbeat=settings.stream_heartbeat,
         default_limits=Limits(settings.replica_cpus, settings.replica_memory),
         cgroup_root=settings.cgroup_root,
         crash_pause=settings.crash_pause,

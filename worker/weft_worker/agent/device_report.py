@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from weft_common.machine_memory import machine_memory
 from weft_common.memory_budget import MemoryBudget
 from weft_proto.weft.types.v1 import Device, DeviceProcess
 from weft_worker.agent.conditions import DeviceLook
@@ -9,7 +10,6 @@ from weft_worker.agent.device_pids import Owners, runs, sees_every_process
 from weft_worker.agent.devices.facts import DeviceFacts
 from weft_worker.agent.devices.inventory import Inventory
 from weft_worker.agent.hardware import cpu_device, within_budget
-from weft_worker.agent.memory import machine_memory
 from weft_worker.agent.replica import ReplicaRecord
 
 

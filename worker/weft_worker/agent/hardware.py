@@ -6,9 +6,9 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+from weft_common.machine_memory import MachineMemory
 from weft_common.memory_budget import MemoryBudget
 from weft_worker.agent.devices.facts import DeviceFacts
-from weft_worker.agent.memory import MachineMemory
 
 # The rest is for the system, and for what engines take beside the model.
 CPU_BUDGET = MemoryBudget(Fraction(80, 100))

@@ -40,6 +40,7 @@ class InstallationSettings:
     lease: timedelta
     orphan: timedelta
     busy_limit: timedelta | None = None
+    stream_heartbeat: timedelta = timedelta(seconds=15)
     cgroup_root: Path = CGROUP_ROOT
     default_limits: Limits = field(default=Limits())
     crash_pause: timedelta = timedelta(seconds=60)
@@ -72,6 +73,7 @@ def launch_document(
         lease_token=lease_token,
         lease_seconds=settings.lease.total_seconds(),
         orphan_seconds=settings.orphan.total_seconds(),
+        heartbeat_seconds=settings.stream_heartbeat.total_seconds(),
         busy_limit_seconds=settings.busy_limit.total_seconds() if settings.busy_limit else None,
     )
 

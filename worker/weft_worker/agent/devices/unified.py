@@ -1,6 +1,6 @@
 """The memory of devices that have none of their own, as those of laptops and of some large systems on a chip."""
 
-from weft_worker.agent.memory import machine_memory
+from weft_common.machine_memory import machine_memory
 
 
 def memory() -> tuple[int, int]:
