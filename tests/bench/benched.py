@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tests.bench.taller import write_taller
 from tests.upstreams.llama_server import llama_server
 from tests.worker.engines.answers import WEFT_TINY
 from weft_worker.engines.base import EngineModel, Generation, Message, Role, Sampling
@@ -38,13 +39,23 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Benched:
-    """An engine by its name in model files; `needs` are modules that it cannot do without."""
+    """An engine by its name in model files; `needs` are modules that it cannot do without.
+
+    `layers` is how many times the layers of weft-tiny follow each other in what it loads.
+    """
 
     name: str
     library: str
     token_count: int
     loads: Loads
     needs: tuple[str, ...] = ()
+    layers: int = 1
+    rounds: int = 5
+
+    @property
+    def label(self) -> str:
+        """What its rows are called."""
+        return self.name if self.layers == 1 else f"{self.name} (layers x {self.layers})"
 
     def is_there(self) -> bool:
         """Whether this environment has what it needs."""
@@ -63,14 +74,18 @@ class Benched:
                 from tests.torch.tiny_folder import write_tiny_folder
 
                 yield Source(str(write_tiny_folder(folder / "tiny")))
+            case _ if self.layers > 1:
+                yield Source(str(write_taller(WEFT_TINY, folder / "taller.gguf", self.layers)))
             case _:
                 yield Source(str(WEFT_TINY))
 
 
 BENCHED = {
-    each.name: each
+    each.label: each
     for each in (
         Benched("llama-cpp", "xllamacpp", 300, ((1, 8), (SLOTS, 24), (32, 48))),
+        # A token takes 4 ms, as with the smallest models that people use on processors.
+        Benched("llama-cpp", "xllamacpp", 100, ((1, 4), (SLOTS, 16), (32, 32)), layers=20, rounds=3),
         Benched("openai", "llama.cpp's own server", 300, ((1, 8), (SLOTS, 24), (32, 48))),
         Benched(
             "transformers", "transformers", 64, ((1, 3), (SLOTS, 16), (32, 32)), ("torch", "transformers")

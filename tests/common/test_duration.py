@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from weft_common.duration import Duration
+from weft_common.duration import Duration, seconds_of
 
 DURATION: TypeAdapter[timedelta] = TypeAdapter(Duration)
 
@@ -16,7 +16,7 @@ def test_a_duration_is_read_as_people_write_it(text: str, seconds: float) -> Non
     assert DURATION.validate_python(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "10 apples", "-"])
+@pytest.mark.parametrize("text", ["", "soon", "10 apples", "-", "300" * 30, "9" * 400])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValidationError):
         DURATION.validate_python(text)
@@ -24,3 +24,8 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 
 def test_a_timedelta_stays_what_it_is() -> None:
     assert DURATION.validate_python(timedelta(seconds=3)) == timedelta(seconds=3)
+
+
+def test_seconds_have_no_bound_and_no_other_form() -> None:
+    assert (seconds_of("1h30m"), seconds_of("9" * 400)) == (5400, float("inf"))
+    assert [seconds_of(text) for text in ("", "soon", "PT1M", "-5")] == [None] * 4

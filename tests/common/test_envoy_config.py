@@ -118,5 +118,25 @@ def test_the_body_limit_is_everywhere() -> None:
     text = render_bootstrap(dataclasses.replace(PARAMS, body_limit_bytes=5_000_000))
 
     assert '"max_request_bytes": 5000000' in text
-    assert '"request_body_buffer_limit": 5065536' in text
+    assert '"max_request_body_size": 5065536' in text
     assert "larger than the limit of 5000000 bytes" in text
+
+
+@pytest.mark.parametrize(
+    ("heap_mib", "limit_mib", "counts"),
+    [
+        (4096, 64, (8, 41, 417, 52)),
+        (512, 64, (1, 5, 52, 6)),
+        (480, 24, (2, 4, 48, 6)),
+        (64, 64, (1, 1, 6, 1)),
+    ],
+)
+def test_large_bodies_have_room_by_the_heap(heap_mib: int, limit_mib: int, counts: tuple[int, ...]) -> None:
+    mib = 1024 * 1024
+    bootstrap = rendered(max_heap_bytes=heap_mib * mib, body_limit_bytes=limit_mib * mib)
+    text = orjson.dumps(bootstrap).decode()
+    found = re.findall(r'"max_concurrency_limit":(\d+)', text)
+    assert tuple(map(int, found)) == counts
+    large, medium, *_ = counts
+    if heap_mib > 64:
+        assert 3.6 * (large * limit_mib + medium * 10) < heap_mib

@@ -30,6 +30,25 @@ def test_options_may_be_a_list_as_in_localai_or_a_mapping(tmp_path: Path) -> Non
     assert listed.options == mapped.options == {"gpu": "1", "flash": "true"}
 
 
+def test_options_are_what_yaml_says_as_people_write_it(tmp_path: Path) -> None:
+    told = "on: true, 'no': false, split: [20, 23.5], flags: [true, x], empty: , word: 'True', half: 0.5"
+    options = {
+        "on": "true",
+        "no": "false",
+        "split": "20,23.5",
+        "flags": "true,x",
+        "empty": "",
+        "word": "True",
+    }
+    head = "name: a\nparameters: {model: x}\noptions:"
+    assert read_model_file(write(tmp_path, f"{head} {{{told}}}\n".replace("on:", "'on':"))).options == {
+        **options,
+        "half": "0.5",
+    }
+    listed = read_model_file(write(tmp_path, f"{head}\n  - paged: true\n  - split: [20, 24]\n  - gpu:1\n"))
+    assert listed.options == {"paged": "true", "split": "20,24", "gpu": "1"}
+
+
 def test_the_revision_changes_with_what_a_backend_reads_and_with_nothing_else(tmp_path: Path) -> None:
     base = read_model_file(write(tmp_path, "name: a\nparameters: {model: x}\n")).revision()
     same = read_model_file(write(tmp_path, "f16: true\nname: a\nparameters: {model: x}\n")).revision()

@@ -9,7 +9,7 @@ from weft_common.purposes import Ability, Purpose, require_ability
 @pytest.mark.parametrize(
     ("purpose", "abilities"),
     [
-        (Purpose.CHAT, {Ability.CHAT, Ability.TOKENIZE}),
+        (Purpose.CHAT, {Ability.CHAT, Ability.COMPLETE, Ability.TOKENIZE}),
         (Purpose.EMBEDDING, {Ability.EMBED, Ability.RERANK, Ability.TOKENIZE}),
         (Purpose.RERANKING, {Ability.RERANK, Ability.TOKENIZE}),
     ],

@@ -52,6 +52,8 @@ def test_files_that_are_in_the_models_folder_are_named_by_where_they_are(tmp_pat
         "x": "a.gguf",
     }
     assert with_places(told, tmp_path) == {**told, "lora_adapter": str(tmp_path / "a.gguf")}
+    template = {"chat_template": "a.gguf", "mmproj": ""}
+    assert with_places(template, tmp_path) == {**template, "chat_template": str(tmp_path / "a.gguf")}
     absolute = {"mmproj": str(tmp_path / "a.gguf")}
     assert with_places(absolute, Path("/elsewhere")) == absolute
 

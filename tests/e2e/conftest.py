@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.pair import MODELS, SCALING, SHORT_TIMERS, Pair
-from tests.e2e.stack import Stack, free_port
+from tests.e2e.stack import Stack, free_port, wait_until_left
 
 # Started in the background by a shell, tests ignore Ctrl-C, and so would all that they start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish() -> None:
+    """Leave nothing behind, in whatever process of xdist."""
+    wait_until_left()
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +24,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made = Stack(tmp_path_factory.mktemp("weft") / "home", free_port())
     made.up()
     yield made
-    made.weft("down", "--purge")  # root keeps the database outside of the home
+    made.leave()
 
 
 @pytest.fixture
@@ -27,7 +32,7 @@ def own_stack(tmp_path: Path) -> Iterator[Stack]:
     """A stack of the test's own, not yet started."""
     made = Stack(tmp_path / "home", free_port())
     yield made
-    made.weft("down", "--purge")  # root keeps the database outside of the home
+    made.leave()
 
 
 @pytest.fixture(scope="session")
@@ -45,4 +50,4 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     )
     with made.second_worker("two", WEFT_NODE_LABELS="zone=east", **SHORT_TIMERS) as two:
         yield Pair(made, two)
-    made.weft("down", "--purge")
+    made.leave()

@@ -65,6 +65,16 @@ class Pair:
 
         eventually(told, what="full replicas in reports")
 
+    def wait_until_told_busy(self, replica: Part, count: int) -> None:
+        """Wait until everybody has heard that a replica works on so many requests."""
+
+        def told() -> bool:
+            with self.stack.client() as client:
+                found = client.get("/api/nodes/models?page_size=1000").json()["replicas"]
+            return any(r["address"] == replica.address and r["in_flight_count"] == count for r in found)
+
+        eventually(told, what=f"{count} requests told")
+
     def wait_until_idle(self, *replicas: Part) -> None:
         """Wait until everybody has heard that these have no requests; all hear it by the same reports."""
         wait_until_told_idle(self.stack, *(replica.address for replica in replicas))

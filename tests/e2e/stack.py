@@ -1,14 +1,13 @@
 """A whole Weft on this machine, driven as a user drives it: by the `weft` command and its JSON."""
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -25,6 +24,10 @@ from weft_common.run_lock import read_owner
 WEFT = Path(sys.executable).parent / "weft"
 BUF = Path(sys.executable).parent / "buf"
 ROOT = Path(__file__).resolve().parents[2]
+# What httpx would read certificates for otherwise, 30 ms of a core for each client: tests look all the time.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+# On the way out, as their commands know it; the session ends when they have.
+_LEAVING: list[subprocess.Popen[bytes]] = []
 
 
 def free_port() -> int:
@@ -44,6 +47,13 @@ def eventually(check: Any, *, seconds: float = 10.0, what: str = "") -> Any:
             return found
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or check}"
         time.sleep(0.05)
+
+
+def wait_until_left() -> None:
+    """Wait for all stacks that leave."""
+    for process in _LEAVING:
+        assert process.wait(60) == 0, f"{process.args} failed"
+    _LEAVING.clear()
 
 
 @dataclass
@@ -81,13 +91,20 @@ class Stack:
 
     def up(self, *arguments: str, **env: str) -> None:
         """Start and wait until it serves."""
-        with _alone() if not (self.home / "ports.json").exists() else contextlib.nullcontext():
-            done = self.weft("up", "-d", "--port", str(self.port), *arguments, timeout=90, **env)
+        done = self.weft("up", "-d", "--port", str(self.port), *arguments, timeout=90, **env)
         assert done.returncode == 0, f"weft up failed:\n{done.stdout}\n{done.stderr}\n{self.logs()}"
 
     def down(self) -> None:
         """Stop everything."""
         self.weft("down")
+
+    def leave(self) -> None:
+        """Stop everything for good, the database with it that root keeps outside of the home; whoever comes next need
+        not wait for that."""
+        command = [str(WEFT), "down", "--purge"]
+        env = {**os.environ, "WEFT_HOME": str(self.home)}
+        quiet = subprocess.DEVNULL
+        _LEAVING.append(subprocess.Popen(command, env=env, stdin=quiet, stdout=quiet, stderr=quiet))
 
     @contextlib.contextmanager
     def second_worker(self, name: str, **env: str) -> Iterator["Worker"]:
@@ -139,7 +156,7 @@ class Stack:
     def gateways_asked(self) -> set[str]:
         """Gateways that pass Envoy's own checks, which are a moment later than a part that says it is ready."""
         port = json.loads((self.home / "ports.json").read_text())["envoy-admin"]
-        lines = httpx.get(f"http://127.0.0.1:{port}/clusters").text.splitlines()
+        lines = httpx.get(f"http://127.0.0.1:{port}/clusters", verify=NO_TLS).text.splitlines()
         flags = (line.split("::") for line in lines if "::health_flags::" in line)
         return {
             address for cluster, address, _, health in flags if (cluster, health) == ("gateways", "healthy")
@@ -159,7 +176,9 @@ class Stack:
 
     def client(self, **options: Any) -> httpx.Client:
         """A plain HTTP client with the key."""
-        return httpx.Client(base_url=self.url, headers=self.headers, timeout=60, **options)
+        return httpx.Client(
+            base_url=self.url, headers=self.headers, timeout=60, verify=NO_TLS, trust_env=False, **options
+        )
 
     def chat(self, model: str = "weft-tiny", prompt: str = "Hello", **fields: Any) -> httpx.Response:
         """One buffered chat."""
@@ -228,18 +247,12 @@ class Stack:
     def records(self, pattern: str, event: str = "") -> list[dict[str, Any]]:
         """The JSON lines of the logs that match, all or those of one event, oldest first."""
         lines = (line for file in self.home.glob(pattern) for line in file.read_text().splitlines())
-        found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        # By the text first: logs are long, and looked at often.
+        whole = (line for line in lines if event in line and line.startswith("{") and line.endswith("}"))
+        found = [json.loads(line) for line in whole]
         return sorted(
             (record for record in found if not event or record["event"] == event), key=lambda r: str(r["ts"])
         )
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Keep first starts of other test processes waiting: two at once may draw the same port before either listens."""
-    with (Path(tempfile.gettempdir()) / f"weft-tests-{os.getuid()}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 class Worker:

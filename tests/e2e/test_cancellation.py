@@ -11,7 +11,7 @@ from tests.faults import ReplicaDoor
 
 pytestmark = pytest.mark.e2e
 
-MODEL = "patient"
+MODEL = "left"
 SLOTS = 2
 CROWD = 6
 # The engine pauses 5 ms for each token, so this many are a second's work.

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     finally:
         made.down()
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
-        made.weft("down", "--purge")  # root keeps the database outside of the home
+        made.leave()
 
 
 DRIVER = """
@@ -64,12 +64,17 @@ def nvmlDeviceGetComputeRunningProcesses(handle):
 
 
 @pytest.fixture
-def driver(stack: Stack, tmp_path: Path) -> Iterator[Path]:
-    """A worker `gpus` with two cards, whose driver says what files beside it tell."""
-    (tmp_path / "pynvml.py").write_text(DRIVER)
-    path = os.pathsep.join(p for p in (str(tmp_path), os.environ.get("PYTHONPATH", "")) if p)
-    with stack.second_worker("gpus", PYTHONPATH=path, WEFT_ZOMBIE_AFTER="1s", WEFT_NODE_LABELS="tier=gpu"):
-        yield tmp_path
+def drivers(stack: Stack, tmp_path: Path) -> Iterator[Mapping[str, Path]]:
+    """Workers with two cards each, by name, whose drivers say what files beside them tell."""
+    workers: dict[str, dict[str, str]] = {}
+    found = {name: tmp_path / name for name in ("zombie", "lost")}
+    for name, folder in found.items():
+        folder.mkdir()
+        (folder / "pynvml.py").write_text(DRIVER)
+        path = os.pathsep.join(p for p in (str(folder), os.environ.get("PYTHONPATH", "")) if p)
+        workers[name] = {"PYTHONPATH": path}
+    with stack.more_workers(workers, WEFT_ZOMBIE_AFTER="1s", WEFT_NODE_LABELS="tier=gpu"):
+        yield found
 
 
 def call(stack: Stack, method: str, path: str, body: Any = None, token: str = "") -> Any:
@@ -163,38 +168,39 @@ def test_a_clock_that_is_off_is_found_by_its_heartbeats(stack: Stack) -> None:
         assert conditions(stack, "three") == []
 
 
-def test_memory_of_nobody_and_a_lost_device_keep_models_away_from_a_gpu_node(
-    stack: Stack, driver: Path
+def test_memory_of_nobody_and_a_lost_device_keep_models_away_from_gpu_nodes(
+    stack: Stack, drivers: Mapping[str, Path]
 ) -> None:
+    """One on each of two nodes, since looks are seconds apart."""
     call(stack, "POST", "/api/nodes/scheduling", {"model_name": OTHER, "node_selector": {"tier": "gpu"}})
+    zombie, lost = drivers["zombie"], drivers["lost"]
 
-    def comes_to(*kinds: str) -> None:
-        wanted = [f"NODE_CONDITION_KIND_{kind}" for kind in kinds]
-        eventually(
-            lambda: [c["kind"] for c in conditions(stack, "gpus")] == wanted, seconds=SOON, what=str(kinds)
-        )
+    def come_to(**kinds: str) -> None:
+        for node in drivers:
+            wanted = [f"NODE_CONDITION_KIND_{kinds[node]}"] if node in kinds else []
+            eventually(
+                lambda node=node, wanted=wanted: [c["kind"] for c in conditions(stack, node)] == wanted,
+                seconds=SOON,
+                what=f"{node} has {wanted}",
+            )
 
-    def refusal() -> str:
-        answer = stack.chat(OTHER, max_tokens=1)
-        assert answer.status_code == 503
-        return str(answer.json()["error"]["message"])
+    come_to()
+    (zombie / "zombie").touch()
+    (lost / "lost").touch()
+    come_to(zombie="ZOMBIE_MEMORY", lost="DEVICE_LOST")
+    answer = stack.chat(OTHER, max_tokens=1)
+    assert answer.status_code == 503
+    refusal = str(answer.json()["error"]["message"])
+    assert "1 with device memory in use by nobody known" in refusal
+    assert "1 with a lost device" in refusal
 
-    comes_to()
-    (driver / "zombie").touch()
-    comes_to("ZOMBIE_MEMORY")
-    assert "1 with device memory in use by nobody known" in refusal()
     # Memory of a process that the driver names is somebody's, whoever that is.
-    (driver / "foreign").touch()
-    comes_to()
+    (zombie / "foreign").touch()
+    (lost / "lost").unlink()
+    come_to()
     # Unless it is gone, as drivers show what a killed process left behind.
-    (driver / "gone").touch()
-    comes_to("ZOMBIE_MEMORY")
-    (driver / "gone").unlink()
-    comes_to()
-
-    (driver / "lost").touch()
-    comes_to("DEVICE_LOST")
-    assert "1 with a lost device" in refusal()
-    (driver / "lost").unlink()
-    comes_to()
-    assert stack.chat(OTHER, max_tokens=1).headers["x-weft-node"] == "gpus"
+    (zombie / "gone").touch()
+    come_to(zombie="ZOMBIE_MEMORY")
+    assert stack.chat(OTHER, max_tokens=1).headers["x-weft-node"] == "lost"
+    (zombie / "gone").unlink()
+    come_to()

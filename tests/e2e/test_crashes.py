@@ -1,13 +1,14 @@
 """Models whose processes crash: who waits hears why, and nobody starts them in a loop."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.crowd import Answer, ask_all, chat, crowd
-from tests.e2e.stack import Stack, eventually
+from tests.e2e.stack import Stack, eventually, free_port
 from tests.faults import kill
 
 pytestmark = pytest.mark.e2e
@@ -65,31 +66,46 @@ def test_a_model_that_crashes_in_service_is_told_to_admins_and_comes_back(stack:
     assert "its process was killed by SIGKILL, not by its worker" in gone["why"]
 
 
-def test_who_waits_for_a_model_that_the_kernel_kills_hears_that_memory_was_short(own_stack: Stack) -> None:
-    groups = own_stack.home.parent / "groups"
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that believes a file of the test's on what the kernel killed, and starts anew what failed."""
+    made = Stack(tmp_path_factory.mktemp("crashes") / "home", free_port())
+    made.write_model("big", options={"load_gate_file": str(made.home.parent / "never")})
+    made.write_model("loop", options={"load_die": "3", "load_count_file": str(made.home.parent / "loads")})
+    kills(made, 0)
+    made.up(WEFT_CGROUP_ROOT=str(groups(made)), WEFT_LOAD_COOLDOWN="0s")
+    yield made
+    made.leave()
+
+
+def groups(stack: Stack) -> Path:
+    return stack.home.parent / "groups"
+
+
+def kills(stack: Stack, count: int) -> None:
+    """Have the kernel have killed so many processes for want of memory."""
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     group = next(line.removeprefix("0::/") for line in [*lines, "0::/"] if line.startswith("0::/"))
-    counter = groups / group / "memory.events"
-    counter.parent.mkdir(parents=True)
-    counter.write_text("oom 0\noom_kill 0\n")
-    own_stack.write_model("big", options={"load_gate_file": str(own_stack.home.parent / "never")})
-    own_stack.up(WEFT_CGROUP_ROOT=str(groups))
-    with crowd(own_stack, [chat("big")]) as asked:
-        eventually(lambda: own_stack.parts("replica:local/big"), what="a load under way")
-        counter.write_text("oom 1\noom_kill 1\n")
-        kill(own_stack.part("replica:local/big"))
+    counter = groups(stack) / group / "memory.events"
+    counter.parent.mkdir(parents=True, exist_ok=True)
+    counter.write_text(f"oom {count}\noom_kill {count}\n")
+
+
+def test_who_waits_for_a_model_that_the_kernel_kills_hears_that_memory_was_short(watched: Stack) -> None:
+    with crowd(watched, [chat("big")]) as asked:
+        eventually(lambda: watched.parts("replica:local/big"), what="a load under way")
+        kills(watched, 1)
+        kill(watched.part("replica:local/big"))
     (answer,) = asked.answers
     assert answer.status == 503
     assert "its process was killed by the kernel (SIGKILL): out of memory" in error_of(answer)["message"]
 
 
-def test_a_crash_loop_is_slowed_down_and_told_with_the_time_of_the_next_start(own_stack: Stack) -> None:
-    loads = own_stack.home.parent / "loads"
-    own_stack.write_model("loop", options={"load_die": "3", "load_count_file": str(loads)})
-    own_stack.up(WEFT_LOAD_COOLDOWN="0s")
+def test_a_crash_loop_is_slowed_down_and_told_with_the_time_of_the_next_start(watched: Stack) -> None:
+    loads = watched.home.parent / "loads"
 
     def refusal() -> Answer | None:
-        (answer,) = ask_all(own_stack, [chat("loop")])
+        (answer,) = ask_all(watched, [chat("loop")])
         assert answer.status == 503
         assert int(answer.headers["retry-after"]) >= 1
         return answer if "does not start 'loop': it crashed" in error_of(answer)["message"] else None
@@ -102,4 +118,4 @@ def test_a_crash_loop_is_slowed_down_and_told_with_the_time_of_the_next_start(ow
     assert begun == 5
     assert refusal() is not None
     assert loads.stat().st_size == begun
-    assert not own_stack.parts("replica:local/loop")
+    assert not watched.parts("replica:local/loop")

@@ -98,7 +98,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
                 answer = client.post("/api/nodes/scheduling", json=policy)
                 assert answer.status_code == 200, answer.text
         yield Machine(stack, driver)
-    stack.weft("down", "--purge")
+    stack.leave()
 
 
 def seen_by(machine: Machine, model: str) -> str:

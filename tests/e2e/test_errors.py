@@ -88,9 +88,7 @@ def test_a_large_body_below_the_limit_is_read(stack: Stack) -> None:
         assert client.post(PATH, content=body).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/chat", "/v1/chat/completions/x", "/v2/models", "/favicon.ico"]
-)
+@pytest.mark.parametrize("path", ["/v1", "/v1/chat", "/v1/chat/completions/x", "/v2/models", "/favicon.ico"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_unknown_path_is_404(stack: Stack, path: str, method: str) -> None:
     with stack.client() as client:
@@ -141,3 +139,14 @@ def test_a_replicas_port_is_no_open_relay(stack: Stack) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             list(call(request, timeout=5))
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_a_name_that_is_no_text_is_refused_in_words_of_the_dialect(stack: Stack) -> None:
+    with stack.client() as client:
+        response = client.get("/v1/models/%FF")
+        theirs = client.get("/v1/models/%FF", headers={"anthropic-version": "2023-06-01"})
+    assert response.status_code == theirs.status_code == 400
+    for message in (error_of(response)["message"], theirs.json()["error"]["message"]):
+        assert "UTF-8" in message
+        assert "weft." not in message
+    assert theirs.json()["type"] == "error"

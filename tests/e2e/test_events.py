@@ -41,7 +41,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         made.write_model(name, parameters={"model": str(weights)}, options=options, parallel=4)
     made.up(WEFT_MEMORY_BUDGET=BUDGET_FOR_ONE, WEFT_MIN_RESIDENCY="0s", WEFT_HEARTBEAT_INTERVAL="1s")
     yield made
-    made.weft("down", "--purge")
+    made.leave()
 
 
 @pytest.fixture

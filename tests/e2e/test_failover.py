@@ -11,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.e2e.crowd import Answer, ask_all, chat, crowd
+from tests.e2e.dialects import STREAMS
 from tests.e2e.pair import MODELS, SOLO, STURDY, TIGHT, Pair
 from tests.e2e.readers import embed, reading
 from tests.e2e.stack import Part, eventually
@@ -62,6 +63,18 @@ def test_a_closed_port(pair: Pair) -> None:
     replica = idle(pair, STURDY)["two"]
     with refused(replica, agent=pair.agent("two")):
         assert_stood_in(pair, one_by_one(pair, STURDY))
+
+
+def test_a_closed_port_in_every_dialect(pair: Pair) -> None:
+    replica = idle(pair, STURDY)["two"]
+    with refused(replica, agent=pair.agent("two")), pair.stack.client() as client:
+        for surface in STREAMS:
+            for stream in (False, True):
+                body = {"model": STURDY, "stream": stream, **surface.body("tokens=2")}
+                for _ in range(2):
+                    answer = client.post(surface.path, json=body)
+                    assert (answer.status_code, answer.headers["x-weft-node"]) == (200, "local"), answer.text
+                    assert surface.end in answer.text or not stream
 
 
 def test_a_stopped_process(pair: Pair) -> None:

@@ -19,6 +19,17 @@ def paced(stack: Stack, name: str, **options: object) -> str:
     return name
 
 
+def assert_served_again(stack: Stack, model: str) -> None:
+    """At once, or when the refusal said: for 10 to 20 ms a gateway does not know that the only replica is gone."""
+    answer = stack.chat(model, max_tokens=2)
+    if answer.status_code == 503:
+        refused = (answer.json()["error"]["code"], answer.headers["retry-after"])
+        assert refused == ("part_unavailable", "1"), answer.text
+        time.sleep(1)
+        answer = stack.chat(model, max_tokens=2)
+    assert answer.status_code == 200, answer.text
+
+
 @pytest.mark.parametrize("http2", [False, True])
 def test_a_killed_backend_is_a_transport_error_and_the_next_request_works(stack: Stack, http2: bool) -> None:
     model = paced(stack, f"killed-{http2}".lower(), delay_ms=20, tokens=500)
@@ -31,7 +42,7 @@ def test_a_killed_backend_is_a_transport_error_and_the_next_request_works(stack:
             seen += piece
     assert time.monotonic() - killed < 1.0
     assert b"[DONE]" not in seen
-    assert stack.chat(model, max_tokens=2).status_code == 200
+    assert_served_again(stack, model)
 
 
 def test_an_engine_that_fails_in_mid_stream_says_so_in_band(stack: Stack) -> None:

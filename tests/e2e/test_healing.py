@@ -46,7 +46,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         made = Pair(stack, two)
         set_minimum(made, "sure", 2)
         yield made
-    stack.weft("down", "--purge")
+    stack.leave()
 
 
 def set_minimum(pair: Pair, model: str, least: int) -> None:

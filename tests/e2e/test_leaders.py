@@ -35,6 +35,8 @@ TIMERS = {
 }
 # Leases have the time to live that users have: 4 s.
 REPLACED_SECONDS = 5.0
+# Four lanes of it are some fifty requests a second; as many as the machine can serve would slow down what is looked at.
+STEADY = chat("warm", "tokens=2 delay_ms=30")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def pair(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         made = Pair(stack, two)
         set_minimum(made, "sure", 2)
         yield made
-    stack.weft("down", "--purge")
+    stack.leave()
 
 
 def lease(stores: Stores, name: str) -> Any:
@@ -144,7 +146,7 @@ def test_a_stopped_leader_in_health_is_replaced_and_what_hangs_is_taken_away_onc
     taken, begun = len(told(pair, "replica_taken_away")), started(pair)
     assert begun >= 3
     hanging, before = victim(pair, "sure", "two"), lease(stores, "health")
-    with traffic(pair.stack, chat("warm", "tokens=2")) as asked, continued(hanging):
+    with traffic(pair.stack, STEADY) as asked, continued(hanging):
         hanging.kill(signal.SIGSTOP)
         eventually(lambda: problems(pair), what="the problem told")
         with stopped(leader(pair, before)):
@@ -165,7 +167,7 @@ def test_a_stopped_leader_in_nodes_is_replaced_and_a_lost_node_is_given_up_once_
     kept_twice(pair)
     before = lease(stores, "nodes")
     known, gone = len(told(pair, "node_state")), len(told(pair, "replicas_unreachable"))
-    with traffic(pair.stack, chat("warm", "tokens=2")) as asked:
+    with traffic(pair.stack, STEADY) as asked:
         pair.two.kill()
         kill(*pair.stack.parts("replica:two/"))
         eventually(lambda: state(pair) == "UNHEALTHY", what="silent", seconds=15)

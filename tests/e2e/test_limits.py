@@ -5,23 +5,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.stack import Stack, eventually, free_port
+from tests.e2e.stack import Stack, eventually
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(tmp_path_factory.mktemp("limits") / "home", free_port())
-    for name in ("one-core", "another-core"):
-        stack.write_model(name, cpus=1)
+def limited(stack: Stack) -> Iterator[Stack]:
+    cores = ("one-core", "another-core")
+    for name in cores:
+        stack.add_model(name, cpus=1)
     # Its load never ends by itself: whoever looks at memory once a second finds it there.
     greedy = {"memory_mib": "512", "load_gate_file": "/nowhere/gate"}
-    stack.write_model("greedy", memory_limit="256MiB", options=greedy)
-    stack.write_model("modest", memory_limit="1GiB", options={"memory_mib": "64"})
-    stack.up()
+    stack.add_model("greedy", memory_limit="256MiB", options=greedy)
+    stack.add_model("modest", memory_limit="1GiB", options={"memory_mib": "64"})
     yield stack
-    stack.weft("down", "--purge")
+    for name in cores:
+        assert stack.weft("unload", name).returncode == 0  # others compute with these cores
 
 
 def test_limited_replicas_have_cores_of_their_own(limited: Stack) -> None:

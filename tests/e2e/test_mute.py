@@ -37,7 +37,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         made = Pair(stack, two)
         made.ensure(MODEL)
         yield made
-    stack.weft("down", "--purge")
+    stack.leave()
 
 
 def test_a_stopped_replica_under_load_fails_nobody_and_the_other_one_goes_on_at_full_speed(
@@ -45,12 +45,12 @@ def test_a_stopped_replica_under_load_fails_nobody_and_the_other_one_goes_on_at_
 ) -> None:
     part = pair.ensure(MODEL)["two"]
     with traffic(pair.stack, BODY, lanes=LANES) as asked:
-        assert asked.goes_on(40)
+        assert asked.goes_on(LANES)
         with stopped(part):
             began, before = time.monotonic(), len(asked.answers)
             eventually(lambda: time.monotonic() - began > STOPPED_SECONDS, what="time", seconds=20)
             served = len(asked.answers) - before
-        assert asked.goes_on(40)
+        assert asked.goes_on(2 * LANES)
     assert [(a.status, a.text if a.ok else a.body) for a in asked.failures] == []
     assert served > 0.8 * STOPPED_SECONDS * SLOTS / SERVICE_SECONDS
     assert max(asked.seconds) < LONGEST_SECONDS
@@ -105,7 +105,7 @@ async def reached(through: Doors, pair: Pair, *, least: int = 0, most: int = 100
 
 def test_a_replica_that_is_killed_with_waiters_costs_nobody_an_answer(pair: Pair) -> None:
     part = pair.ensure(MODEL)["two"]
-    with crowd(pair.stack, [BODY] * 32) as asked:
+    with crowd(pair.stack, [BODY] * 24) as asked:
         eventually(lambda: pair.stack.waiting(MODEL) > 10, what="a queue")
         kill(part)
     assert [(a.status, a.body) for a in asked.answers if not a.ok] == []
@@ -133,7 +133,7 @@ def test_a_replica_that_was_full_takes_what_its_fallback_was_killed_with(pair: P
 
 def test_a_bus_that_is_lost_with_waiters_costs_nobody_an_answer(pair: Pair) -> None:
     pair.ensure(MODEL)
-    with crowd(pair.stack, [BODY] * 40) as asked:
+    with crowd(pair.stack, [BODY] * 28) as asked:
         eventually(lambda: pair.stack.waiting(MODEL) > 10, what="a queue")
         with stopped(pair.stack.part("nats")):
             asked.join()

@@ -34,7 +34,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made.write_model(MODEL, parallel=4, max_queue=16)
     made.up(WEFT_EXPOSE_NODE_HEADER="true", **TIMERS)
     yield made
-    made.weft("down", "--purge")
+    made.leave()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,9 @@ def registered(stack: Stack) -> bool:
 
 def joined(stack: Stack) -> bool:
     """Whether the worker was given what it needs to work: the bus, and the key of tickets."""
-    membership = json.loads((stack.home / "worker/two/membership.json").read_text())
+    file = stack.home / "worker/two/membership.json"
+    # A router knows a node a moment before the node knows what it was answered.
+    membership = json.loads(eventually(lambda: file.exists() and file.read_text(), what="an answer"))
     return bool(membership["mesh_secret"] and membership["nats_url"])
 
 

@@ -42,7 +42,7 @@ def far(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
     made.up(**TIMERS, **stores.environment)
     assert ask_all(made, [WARM])[0].ok
     yield made
-    made.weft("down", "--purge")
+    made.leave()
 
 
 def pids(stack: Stack, *prefixes: str) -> dict[str, int]:

@@ -64,8 +64,8 @@ def test_vectors_of_what_means_the_same_are_close(client: Reading, stack: Stack)
     counted_tokens = client.ask(pb.TokenizeRequest(model=MINILM, text="cat kitten carburettor")).token_count
     assert answer.usage.prompt_token_count == counted_tokens + 2 * 3, "each has a beginning and an end"
     ended = stack.records("worker/local/log/*.log", "request_ended")
-    (line,) = [record for record in ended if record["rpc"] == "Embed"][:1]
-    assert (line["model"], line["outcome"], line["principal"]) == (MINILM, "ok", "default")
+    (line,) = [record for record in ended if (record["rpc"], record["model"]) == ("Embed", MINILM)][:1]
+    assert (line["outcome"], line["principal"]) == ("ok", "default")
     assert line["prompt_token_count"] == answer.usage.prompt_token_count
 
 

@@ -40,7 +40,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made.up(WEFT_AUTO_APPROVE_NODES="true", WEFT_EXPOSE_NODE_HEADER="true", WEFT_HEARTBEAT_INTERVAL="1s")
     made.load(MODEL, "local")
     yield made
-    made.weft("down", "--purge")
+    made.leave()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     stack.up(WEFT_AUTO_APPROVE_NODES="true", WEFT_EXPOSE_NODE_HEADER="true", **SHORT_TIMERS, **EAST)
     with stack.second_worker("two", **SHORT_TIMERS, **EAST) as two:
         yield Pair(stack, two)
-    stack.weft("down", "--purge")
+    stack.leave()
 
 
 def label(pair: Pair, node: str, zone: str) -> None:

@@ -49,7 +49,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         **TIMERS,
     )
     yield made
-    made.weft("down", "--purge")
+    made.leave()
 
 
 @contextlib.contextmanager
@@ -234,9 +234,10 @@ def test_bytes_that_are_never_what_they_were_are_told_to_everybody_who_waits_and
         path = add_weights(slow, "restless", 128)
         only_on(slow, "restless", "calm")
         with Waiters(slow, "restless", 3) as waiters:
-            first = wait_until_staged(slow, "restless", 64)
+            wait_until_staged(slow, "restless", 64)
             rewrite_end(path, 120)
-            eventually(lambda: 0 < staged(slow, "restless") < first, seconds=30, what="read once more")
+            # Well below what was there: routers tell it a moment late. Only what has been read to its end comes again.
+            eventually(lambda: 0 < staged(slow, "restless") < 48 * MIB, seconds=30, what="read once more")
             rewrite_end(path, 16)
             answers = waiters.answers()
         assert all(

@@ -14,7 +14,7 @@ def test_whoever_does_not_wait_for_the_files_is_told_how_far_they_are(own_stack:
         WEFT_AUTO_APPROVE_NODES="true", WEFT_LOAD_WAIT="1s", WEFT_STAGING_BANDWIDTH="8MiB", **SHORT_TIMERS
     )
     with own_stack.second_worker("two", **SHORT_TIMERS):
-        path = add_weights(own_stack, "slow", 64)
+        path = add_weights(own_stack, "slow", 48)
         done = own_stack.weft("policy", "set", "slow", "--selector", "node.name=two")
         assert done.returncode == 0, done.stderr
         told = []
@@ -33,12 +33,9 @@ def test_whoever_does_not_wait_for_the_files_is_told_how_far_they_are(own_stack:
         eventually(lambda: own_stack.chat("slow", "tokens=1").status_code == 200, seconds=60, what="loaded")
 
 
-@pytest.mark.parametrize("who", ["fleet", "node"])
-def test_nothing_is_brought_to_nodes_that_share_the_models(own_stack: Stack, who: str) -> None:
-    flags = ("--distributed-shared-models",) if who == "fleet" else ()
-    own_stack.up(*flags, WEFT_AUTO_APPROVE_NODES="true", **SHORT_TIMERS)
-    shares = {"WEFT_SHARED_MODELS": "true"} if who == "node" else {}
-    with own_stack.second_worker("two", **shares, **SHORT_TIMERS):
+def test_nothing_is_brought_in_a_fleet_that_shares_the_models(own_stack: Stack) -> None:
+    own_stack.up("--distributed-shared-models", WEFT_AUTO_APPROVE_NODES="true", **SHORT_TIMERS)
+    with own_stack.second_worker("two", **SHORT_TIMERS):
         path = add_weights(own_stack, "common", 5)
         answer = load(own_stack, "common", "two")
         assert answer.status_code == 200, f"{answer.text}\n{own_stack.logs()}"

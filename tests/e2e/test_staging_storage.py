@@ -21,7 +21,7 @@ def test_workers_pull_from_the_bucket_without_its_keys_and_go_on_without_it(
     with an_s3() as s3:
         flags = ("--storage-url", s3.url, "--storage-access-key", "key")
         own_stack.up(*flags, WEFT_STORAGE_SECRET_KEY="secret", WEFT_AUTO_APPROVE_NODES="true", **SHORT_TIMERS)
-        with own_stack.second_worker("two", **SHORT_TIMERS), own_stack.second_worker("three", **SHORT_TIMERS):
+        with own_stack.more_workers({"two": {}, "three": {}}, **SHORT_TIMERS):
             path = add_weights(own_stack, "stored", 33)
             for node in ("two", "three"):
                 answer = load(own_stack, "stored", node)

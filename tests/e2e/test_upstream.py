@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from tests.e2e.crowd import chat, crowd
 from tests.e2e.stack import ROOT, Stack, eventually
+from tests.eye import IMAGE_TOKENS, png, write_projector
 from tests.upstreams.llama_server import LlamaServer, llama_server
 
 pytestmark = pytest.mark.e2e
@@ -29,10 +31,12 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(stack: Stack, key_file: Path) -> Iterator[LlamaServer]:
-    """A real one, behind the model `elsewhere`."""
-    with llama_server(KEY, context_size=16_384) as running:
+def server(stack: Stack, key_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaServer]:
+    """A real one, behind the model `elsewhere`, and `elsewhere-seeing` that is known to take images."""
+    projector = write_projector(tmp_path_factory.mktemp("eye") / "eye.gguf")
+    with llama_server(KEY, context_size=16_384, projector=str(projector)) as running:
         _add(stack, "elsewhere", running.base_url, key_file=str(key_file))
+        _add(stack, "elsewhere-seeing", running.base_url, key_file=str(key_file), vision="true")
         yield running
 
 
@@ -84,7 +88,7 @@ def _text(events: list[Any]) -> str:
     return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
-def _asked(model: str, prompt: str = STORY, **fields: Any) -> dict[str, Any]:
+def _asked(model: str, prompt: object = STORY, **fields: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": prompt}], **fields}
 
 
@@ -123,6 +127,18 @@ def test_tools_are_called_by_the_upstreams_model(stack: Stack, server: LlamaServ
     (call,) = choice["message"]["tool_calls"]
     assert (choice["finish_reason"], call["function"]["name"]) == ("tool_calls", "get_weather")
     assert json.loads(call["function"]["arguments"]) == {"city": "Paris"}
+
+
+def test_images_are_shown_to_the_upstreams_model(stack: Stack, server: LlamaServer) -> None:
+    url = f"data:image/png;base64,{b64encode(png((200, 0, 0))).decode()}"
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
+    blind = stack.chat("elsewhere-seeing", "What is this?", max_tokens=1).json()["usage"]["prompt_tokens"]
+    with stack.client() as client:
+        shown = client.post("/v1/chat/completions", json=_asked("elsewhere-seeing", parts, max_tokens=1))
+        refused = client.post("/v1/chat/completions", json=_asked("elsewhere", parts))
+    assert shown.json()["usage"]["prompt_tokens"] >= blind + IMAGE_TOKENS
+    assert refused.status_code == 400
+    assert "can have the option `vision`" in refused.json()["error"]["message"]
 
 
 def test_an_upstream_that_dies_in_the_middle_ends_the_answer_with_an_error(

@@ -47,7 +47,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     )
     with made.more_workers({"narrow": LIMITS, "watched": WATCHED, "short": SHORT}, **SHORT_TIMERS):
         yield made
-    made.weft("down", "--purge")
+    made.leave()
 
 
 def set_policy(stack: Stack, model: str, **fields: Any) -> None:
@@ -86,7 +86,7 @@ def test_a_request_says_how_long_its_model_stays_and_the_next_one_brings_it_back
     assert again != pid
 
 
-@pytest.mark.parametrize("value", ["soon", True, [5], "1y", 1e10])
+@pytest.mark.parametrize("value", ["soon", True, [5], "1y"])
 def test_a_keep_alive_that_is_none_is_a_400_that_names_it(warm: Stack, value: object) -> None:
     answer = warm.chat("brief", "tokens=1", keep_alive=value)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "keep_alive")

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.stack import Stack, eventually
+from tests.e2e.stack import NO_TLS, Stack, eventually
 
 MIB = 1 << 20
 
@@ -38,7 +38,7 @@ def came(stack: Stack) -> dict[str, int]:
     ports = json.loads((stack.home / "ports.json").read_text())
     for name, port in ports.items():
         if name.startswith("router-") and name.endswith("-metrics"):
-            for line in httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines():
+            for line in httpx.get(f"http://127.0.0.1:{port}/metrics", verify=NO_TLS).text.splitlines():
                 if line.startswith("weft_staged_bytes_total{"):
                     source = line.partition('source="')[2].partition('"')[0]
                     counts[source] = counts.get(source, 0) + int(float(line.rpartition(" ")[2]))

@@ -102,19 +102,28 @@ class Call:
         await asyncio.wait_for(self.cancelled.wait(), DEADLINE_SECONDS)
 
 
+DIALECT_RPCS = {
+    "OpenAIService": ("CreateChatCompletion", "CreateCompletion", "CreateEmbedding"),
+    "AnthropicService": ("CreateMessage", "CountMessageTokens"),
+    "OllamaService": ("Chat", "Generate", "Embed", "Embeddings"),
+    "JinaService": ("Rerank",),
+    "CohereService": ("Rerank",),
+    "LocalAIService": ("Tokenize",),
+}
+
+
 class FakeReplica(FakeServer):
     """Follows the steps of the request's body."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[Call] = []
-        self.serve(
-            "weft.dialect.v1.OpenAIService",
-            CreateChatCompletion=stream_handler(self._chat_completion, HttpBody),
-        )
+        for service, rpcs in DIALECT_RPCS.items():
+            handlers = {rpc: stream_handler(self._http_body, HttpBody) for rpc in rpcs}
+            self.serve(f"weft.dialect.v1.{service}", **handlers)
         self.serve("weft.inference.v1.InferenceService", Chat=stream_handler(self._chat, ChatRequest))
 
-    async def _chat_completion(self, request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
+    async def _http_body(self, request: HttpBody, context: Context) -> AsyncIterator[HttpBody]:
         async for text, content_type in self._follow(request.data, context):
             yield HttpBody(content_type=content_type, data=text.encode())
 
@@ -154,7 +163,8 @@ class FakeReplica(FakeServer):
 class FakeGateway(FakeServer):
     """Answers Check as the request's header `check` asks: `{"wait": seconds, "ok": {...}, "deny": {...}}`.
 
-    `ok` holds headers to set beside `picked`; `deny` holds status, headers and body of a refusal.
+    `ok` holds headers to set beside `picked`; `deny` holds status, headers and body of a refusal, and `stranger` those
+    of one that needs to know the key only.
     """
 
     def __init__(self, picked: Mapping[str, str]) -> None:
@@ -181,6 +191,8 @@ class FakeGateway(FakeServer):
         except asyncio.CancelledError:
             self.left.set()
             raise
+        if request.attributes.context_extensions.get("only") == "key":
+            return denied(**wish["stranger"]) if "stranger" in wish else allowed({})
         if "deny" in wish:
             return denied(**wish["deny"])
         return allowed(self._picked | wish.get("ok", {}))

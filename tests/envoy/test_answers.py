@@ -37,6 +37,7 @@ async def test_stream_arrives_event_by_event(stack: Stack) -> None:
         chunks = [chunk async for chunk in answer.aiter_raw()]
 
     assert answer.headers["content-type"] == sse
+    assert (answer.headers["cache-control"], answer.headers["x-accel-buffering"]) == ("no-cache", "no")
     assert chunks == [event.encode() for event in events]
 
 

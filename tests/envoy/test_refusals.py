@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.envoy.stack import BODY_LIMIT, DEADLINE_SECONDS, Stack
+from tests.envoy.uploads import upload
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -49,9 +50,9 @@ async def test_refusal_of_check_tells_rpcs_status_and_details(stack: Stack) -> N
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/"),
+        ("POST", "/"),
         ("GET", '/v2/"quoted"?key=secret'),
-        ("POST", "/v1/completions"),
+        ("POST", "/v1/completion"),
         ("POST", "/weft.inference.v1.InferenceService/Chat"),
         ("POST", "/envoy.service.auth.v3.Authorization/Check"),
     ],
@@ -131,12 +132,12 @@ async def test_unknown_url_asks_no_gateway(stack: Stack) -> None:
     assert len(stack.gateway.checks) == before
 
 
-@pytest.mark.parametrize("protocol", ["http1", "http2"])
-async def test_body_over_the_limit_is_413(stack: Stack, protocol: str) -> None:
-    answer = await stack.script({}, padding="x" * BODY_LIMIT, client=getattr(stack, protocol))
+async def test_body_over_the_limit_is_413(stack: Stack) -> None:
+    async with upload(stack.envoy, "/v1/chat/completions", BODY_LIMIT + 1) as over:
+        status_code, body = await over.answer()
 
     message = f"The request's body is larger than the limit of {BODY_LIMIT} bytes."
-    assert (answer.status_code, answer.json()) == (
+    assert (status_code, json.loads(body)) == (
         413,
         openai(message, "invalid_request_error", "body_too_large"),
     )
@@ -180,6 +181,32 @@ async def test_malformed_json_of_a_typed_rpc_is_400(stack: Stack) -> None:
     ],
 )
 async def test_what_is_no_request_is_told_so(stack: Stack, head: bytes, code: int, what: str) -> None:
+    answer, body = await _raw(stack, head)
+
+    message = f"This request cannot be served as it is ({what})."
+    assert answer.split()[1] == str(code).encode()
+    assert json.loads(body) == openai(message, "invalid_request_error", None)
+    names = [line.partition(b":")[0] for line in answer.splitlines()]
+    assert names.count(b"x-correlation-id") == 1
+
+
+async def test_headers_that_are_too_many_are_told_so_with_an_id(stack: Stack) -> None:
+    many = b"\r\n".join(b"x-%d: y" % number for number in range(200))
+    answer, body = await _raw(stack, b"POST /api/chat HTTP/1.1\r\nhost: x\r\n" + many)
+
+    assert answer.split()[1] == b"431"
+    assert json.loads(body)
+    assert b"x-correlation-id: " in answer
+
+
+async def test_http_1_0_is_spoken(stack: Stack) -> None:
+    answer, body = await _raw(stack, b"GET /v1/models HTTP/1.0")
+
+    assert (answer.split()[1], json.loads(body)) == (b"200", {"object": "list", "data": []})
+
+
+async def _raw(stack: Stack, head: bytes) -> tuple[bytes, bytes]:
+    """Head and body of the answer."""
     host, port = stack.envoy.address.rsplit(":", 1)
     async with asyncio.timeout(DEADLINE_SECONDS):
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -187,7 +214,4 @@ async def test_what_is_no_request_is_told_so(stack: Stack, head: bytes, code: in
         answer, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     await writer.wait_closed()
-
-    message = f"This request cannot be served as it is ({what})."
-    assert answer.split()[1] == str(code).encode()
-    assert json.loads(body) == openai(message, "invalid_request_error", None)
+    return answer, body

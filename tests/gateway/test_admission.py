@@ -9,6 +9,7 @@ from tests.gateway.builders import a_full_update, a_model, a_node, a_policy, a_r
 from weft_common.errors import InvalidRequest, ModelNotFound, NoCapacity, PartUnavailable
 from weft_common.purposes import Ability
 from weft_common.ticket import verify
+from weft_gateway.admission import Admitted
 from weft_proto.pb.weft.routing.v1 import routing_service_pb2 as pb
 from weft_proto.pb.weft.types.v1 import model_pb2
 
@@ -61,6 +62,15 @@ async def test_a_cold_model_is_routed_and_then_picked() -> None:
     assert world.routers.asked == [("m", [])]
 
 
+async def test_what_is_not_loaded_is_not_loaded_to_be_let_go() -> None:
+    world = World()
+    world.view.apply(a_full_update(replicas=[]))
+    assert await world.admitted(lets_go=True) == Admitted({}, is_needless=True)
+    assert world.routers.asked == []
+    world.view.apply(a_full_update(2))
+    assert (await world.admitted(lets_go=True)).headers
+
+
 async def test_a_router_that_knows_more_is_believed_once_the_watch_has_caught_up() -> None:
     new = a_replica(revision="rev2")
     world = World(FakeRouters(answers=[pb.RouteResponse(replicas=[new], sequence=3)]))
@@ -100,6 +110,17 @@ async def test_an_unknown_model_asks_nobody() -> None:
     with pytest.raises(ModelNotFound, match="gpt-5"):
         await world.headers("gpt-5")
     assert world.routers.asked == []
+
+
+async def test_a_model_is_found_by_its_other_name_where_nothing_has_the_first() -> None:
+    world = World()
+    world.view.apply(a_full_update())
+    admitted = await world.admitted("m:latest", alias="m")
+    assert admitted.headers == (await world.admitted("m")).headers | {
+        name: admitted.headers[name] for name in ("x-weft-pick",)
+    }
+    with pytest.raises(ModelNotFound, match="'gpt-5:latest'"):
+        await world.admitted("gpt-5:latest", alias="gpt-5")
 
 
 async def test_a_model_that_is_for_something_else_is_refused_and_not_loaded() -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import orjson
 
+from weft_common.dialects import Dialect
 from weft_common.errors import ModelNotFound, NoCapacity
 from weft_gateway.answers import allow, refuse_grpc, refuse_rest
 
@@ -26,19 +27,21 @@ def test_the_answer_may_get_headers_of_its_own() -> None:
 
 
 def test_a_rest_refusal_has_openais_error_object() -> None:
-    denied = refuse_rest(ModelNotFound("The model 'x' does not exist")).denied_response
+    denied = refuse_rest(ModelNotFound("The model 'x' does not exist"), Dialect.OPENAI).denied_response
     assert denied.status.code == 404
     assert headers(denied.headers) == {"content-type": "application/json"}
     assert orjson.loads(denied.body)["error"]["code"] == "model_not_found"
 
 
 def test_a_refusal_that_passes_says_when_to_come_back() -> None:
-    denied = refuse_rest(NoCapacity("full", retry_after=timedelta(seconds=0.2))).denied_response
+    denied = refuse_rest(
+        NoCapacity("full", retry_after=timedelta(seconds=0.2)), Dialect.OPENAI
+    ).denied_response
     assert headers(denied.headers)["retry-after"] == "1"
 
 
 def test_a_refusal_on_our_own_api_is_a_status() -> None:
-    denied = refuse_rest(ModelNotFound("The model 'x' does not exist"), typed=True).denied_response
+    denied = refuse_rest(ModelNotFound("The model 'x' does not exist"), Dialect.WEFT).denied_response
     (info,) = orjson.loads(denied.body).pop("details")
     assert orjson.loads(denied.body) | {"details": []} == {
         "code": 5,
@@ -55,3 +58,10 @@ def test_a_grpc_refusal_keeps_code_message_and_details() -> None:
     assert sent["grpc-status"] == "5"
     assert sent["grpc-message"] == "100 %25 f%C3%BCr 'x'"
     assert "grpc-status-details-bin" in sent
+
+
+def test_a_grpc_refusal_is_no_longer_than_clients_take() -> None:
+    sent = headers(refuse_grpc(ModelNotFound("a" * 100_000)).denied_response.headers)
+    assert sum(len(key) + len(value) + 32 for key, value in sent.items()) < 8192, (
+        "the default of grpc's clients"
+    )

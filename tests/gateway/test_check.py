@@ -8,6 +8,7 @@ import pytest
 from envoy.service.auth.v3 import external_auth_pb2
 from prometheus_client import CollectorRegistry
 
+from weft_common.clock import ManualClock
 from weft_common.errors import ModelNotFound
 from weft_common.mesh_auth import mesh_token
 from weft_gateway.admission import Admitted
@@ -26,6 +27,10 @@ class FakeAdmission:
         self.ask = ask
         if ask.model == "missing":
             raise ModelNotFound("The model 'missing' does not exist")
+        if ask.lets_go:
+            return Admitted({}, is_needless=True)
+        if ask.lets_go:
+            return Admitted({}, is_needless=True)
         destination = f"{ask.model}/{ask.principal.name}/{ask.request_id}"
         return Admitted({"x-weft-destination": destination}, {"x-weft-queue-position": "3"})
 
@@ -41,6 +46,7 @@ def check(tmp_path: Path) -> Check:
         admission=FakeAdmission(),  # type: ignore[arg-type]  # a fake
         mesh_secret="ab" * 32,
         metrics=AdmissionMetrics(CollectorRegistry()),
+        clock=ManualClock(),
     )
 
 
@@ -83,6 +89,26 @@ async def test_a_typed_chat_goes_there_too(check: Check) -> None:
     assert passed(await check.check(request))["x-weft-destination"].startswith("m/alice")
 
 
+async def test_before_a_large_body_the_key_counts_alone(check: Check) -> None:
+    def asked(path: str, **headers: str) -> external_auth_pb2.CheckRequest:
+        request = a_request(path, **headers)
+        request.attributes.context_extensions["only"] = "key"
+        return request
+
+    chat, rpc = "/v1/chat/completions", "/weft.inference.v1.InferenceService/Chat"
+    known = await check.check(asked(chat, **AUTH))
+    assert passed(known) == {}
+    assert not known.ok_response.response_headers_to_add
+    assert refused(await check.check(asked(chat))) == (401, "invalid_api_key")
+    assert refused(await check.check(asked(chat, authorization="Bearer wrong"))) == (401, "invalid_api_key")
+    denied = (await check.check(asked(rpc, content_type="application/grpc"))).denied_response
+    headers = {each.header.key: each.header.value for each in denied.headers}
+    assert (denied.status.code, headers["grpc-status"]) == (200, "16")
+    for content_type in ("application/proto", "application/grpc-web+proto", "application/connect+json"):
+        denied = (await check.check(asked(rpc, content_type=content_type))).denied_response
+        assert (denied.status.code, orjson.loads(denied.body)["code"]) == (401, "unauthenticated")
+
+
 async def test_a_body_that_envoy_had_to_cut_is_too_large(check: Check) -> None:
     request = a_request("/v1/chat/completions", body=b'{"mod', x_envoy_auth_partial_body="true", **AUTH)
     assert refused(await check.check(request)) == (413, "body_too_large")
@@ -112,7 +138,7 @@ async def test_workers_bring_a_token_of_their_own(check: Check) -> None:
     ("path", "method", "body", "refusal"),
     [
         ("/nowhere", "GET", b"", (404, "unknown_url")),
-        ("/v1/chat/completions", "GET", b"", (400, None)),
+        ("/v1/chat/completions", "GET", b"", (405, "method_not_supported")),
         ("/v1/chat/completions", "POST", b"{", (400, None)),
         ("/v1/chat/completions", "POST", b'{"model": "missing"}', (404, "model_not_found")),
     ],
@@ -140,3 +166,23 @@ async def test_a_request_says_how_long_it_is_and_how_long_its_client_waits(check
     assert (ask.max_token_count, ask.patience) == (5, 1.5)
     (told,) = answer.ok_response.response_headers_to_add
     assert (told.header.key, told.header.value) == ("x-weft-queue-position", "3")
+
+
+@pytest.mark.parametrize(("path", "said"), [("/api/chat", "message"), ("/api/generate?x=1", "response")])
+async def test_a_model_that_is_not_loaded_need_not_be_unloaded(check: Check, path: str, said: str) -> None:
+    body = b'{"model": "absent", "keep_alive": 0}'
+    answer = await check.check(a_request(path, body=body, **AUTH))
+    assert answer.WhichOneof("http_response") == "denied_response"
+    assert answer.denied_response.status.code == 200
+    told = orjson.loads(answer.denied_response.body)
+    assert (told["model"], told["done"], told["done_reason"]) == ("absent", True, "unload")
+    assert list(told) == ["model", "created_at", said, "done", "done_reason"]
+
+
+async def test_a_compressed_body_is_refused_by_its_name(check: Check) -> None:
+    request = a_request("/api/chat", body=b"\x1f\x8b", content_encoding="gzip", **AUTH)
+    denied = (await check.check(request)).denied_response
+    assert (denied.status.code, orjson.loads(denied.body)["error"].split(":")[0]) == (
+        400,
+        "Compressed bodies are not taken",
+    )

@@ -49,6 +49,22 @@ def test_no_key_is_refused_as_such(file: Path, value: str) -> None:
         ring(file).authenticate({"authorization": value})
 
 
+@pytest.mark.parametrize(
+    ("bearer", "other", "name"),
+    [("sk-alice", "dummy", "alice"), ("dummy", "sk-bob", "bob"), ("sk-alice", "sk-bob", "alice")],
+)
+def test_a_key_that_is_right_in_either_place_lets_in(file: Path, bearer: str, other: str, name: str) -> None:
+    write(file, "alice", "bob")
+    headers = {"authorization": f"Bearer {bearer}", "x-api-key": other}
+    assert ring(file).authenticate(headers).name == name
+
+
+def test_a_wrong_key_in_both_places_is_refused(file: Path) -> None:
+    write(file, "alice")
+    with pytest.raises(InvalidApiKey, match="Incorrect"):
+        ring(file).authenticate({"authorization": "Bearer dummy", "x-api-key": "dummy"})
+
+
 def test_a_wrong_key_is_refused(file: Path) -> None:
     write(file, "alice")
     with pytest.raises(InvalidApiKey, match="Incorrect"):

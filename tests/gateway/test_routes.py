@@ -9,8 +9,29 @@ from weft_gateway.routes import Route, ability_of, allowed_method, route_of
 @pytest.mark.parametrize(
     ("path", "route"),
     [
-        ("/v1/chat/completions", Route.OPENAI_INFERENCE),
-        ("/v1/chat/completions?x=1", Route.OPENAI_INFERENCE),
+        ("/v1/chat/completions", Route.JSON_INFERENCE),
+        ("/v1/chat/completions?x=1", Route.JSON_INFERENCE),
+        ("/v1/completions", Route.JSON_INFERENCE),
+        ("/v1/embeddings", Route.JSON_INFERENCE),
+        ("/v1/messages", Route.JSON_INFERENCE),
+        ("/v1/messages/count_tokens?beta=true", Route.JSON_INFERENCE),
+        ("/v1/messages/batches", Route.UNKNOWN),
+        ("/api/chat", Route.JSON_INFERENCE),
+        ("/api/generate", Route.JSON_INFERENCE),
+        ("/api/embed", Route.JSON_INFERENCE),
+        ("/api/embeddings", Route.JSON_INFERENCE),
+        ("/v1/rerank", Route.JSON_INFERENCE),
+        ("/v2/rerank", Route.JSON_INFERENCE),
+        ("/v1/tokenize", Route.JSON_INFERENCE),
+        ("/weft.dialect.v1.OllamaService/Chat", Route.FRAMED_JSON_INFERENCE),
+        ("/weft.dialect.v1.OllamaService/ListTags", Route.GATEWAY),
+        ("/weft.dialect.v1.OllamaService/Nothing", Route.UNKNOWN),
+        ("/api/tags", Route.GATEWAY),
+        ("/api/show", Route.GATEWAY),
+        ("/api/ps", Route.GATEWAY),
+        ("/api/version", Route.GATEWAY),
+        ("/api/pull", Route.OLLAMA_LIBRARY),
+        ("/api/blobs/sha256:00", Route.OLLAMA_LIBRARY),
         ("/v1/models", Route.GATEWAY),
         ("/v1/models/a/b", Route.GATEWAY),
         ("/weft.inference.v1.InferenceService/Chat", Route.GRPC_INFERENCE),
@@ -43,7 +64,7 @@ def test_paths_have_their_route(path: str, route: Route) -> None:
 
 
 def test_inference_is_posted() -> None:
-    assert allowed_method(Route.OPENAI_INFERENCE) == allowed_method(Route.GRPC_INFERENCE) == "POST"
+    assert allowed_method(Route.JSON_INFERENCE) == allowed_method(Route.GRPC_INFERENCE) == "POST"
     assert allowed_method(Route.GATEWAY) is None
 
 
@@ -52,3 +73,8 @@ def test_typed_rpcs_ask_for_different_things() -> None:
     asked = [ability_of(f"{service}/{rpc}") for rpc in ("Chat", "Embed", "Rerank", "Tokenize")]
     assert asked == [Ability.CHAT, Ability.EMBED, Ability.RERANK, Ability.TOKENIZE]
     assert ability_of("/v1/chat/completions") is Ability.CHAT
+    assert (
+        ability_of("/v1/embeddings?x=1")
+        is ability_of("/weft.dialect.v1.OllamaService/Embed")
+        is Ability.EMBED
+    )

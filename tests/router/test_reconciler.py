@@ -47,6 +47,7 @@ async def test_when_all_are_busy_for_ten_seconds_one_more_is_loaded_if_there_is_
 async def test_who_does_not_say_how_busy_it_is_is_neither_busy_nor_idle() -> None:
     things = (a_model(), a_replica(), a_replica("r-2", node_id="n-two"), Policy("m", min_replicas=1))
     world = World(*TWO, *things)
+    world.look()
     world.clock.advance(400)
     assert world.look() == []
     world.report()
@@ -69,6 +70,7 @@ async def test_a_node_that_is_gone_need_not_say_anything() -> None:
     things = (a_model(), a_replica(), a_replica("r-2", node_id="n-two"), Policy("m", min_replicas=1))
     gone = a_replica("r-3", node_id="n-nowhere")
     world = World(*TWO, *things, gone)
+    world.look()
     world.clock.advance(400)
     world.report()
     assert [type(step) for step in world.look()] == [Shrink]
@@ -78,6 +80,7 @@ async def test_the_longest_idle_replica_goes_after_five_minutes() -> None:
     world = World(
         *TWO, a_model(), a_replica(), a_replica("r-2", node_id="n-two"), Policy("m", max_replicas=2)
     )
+    await world.step()
     world.clock.advance(400)
     world.report(r_1=1)
     await world.step()

@@ -13,11 +13,13 @@ from tests.e2e.pair import SHORT_TIMERS
 from tests.e2e.readers import Reading, embed, reading
 from tests.e2e.stack import Stack, eventually, free_port
 from tests.minilm import VECTOR_SIZE, minilm_folder
+from tests.torch.tiny_folder import write_base_folder
 from weft_proto.pb.weft.inference.v1 import inference_service_pb2 as pb
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(240)]
 
 CHAT, VECTORS, SCORES, PICKLES = "tiny-folder", "minilm-folder", "cross-folder", "pickles"
+BASE, NAMED = "base-folder", "base-folder-that-chats"
 STORY = {"temperature": 0, "max_tokens": 40}
 
 
@@ -31,7 +33,10 @@ def stack(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     _write_cross_encoder(models / "cross", tiny_folder)
     shutil.copytree(tiny_folder, models / PICKLES)
     (models / PICKLES / "model.safetensors").rename(models / PICKLES / "pytorch_model.bin")
+    write_base_folder(models / "base", tiny_folder)
     for name, folder, fields in [
+        (BASE, "base", {}),
+        (NAMED, "base", {"options": {"chat_template": "chat.jinja"}}),
         (CHAT, "tiny", {"parallel": 4, "context_size": 1024}),
         (VECTORS, "minilm", {"embeddings": True}),
         (SCORES, "cross", {"reranking": True}),
@@ -144,6 +149,21 @@ def test_pickles_are_refused_to_whoever_asks(stack: Stack) -> None:
     answer = stack.chat(PICKLES, "Hello")
     assert answer.status_code == 503
     assert "pickles (pytorch_model.bin)" in answer.json()["error"]["message"], answer.text
+
+
+def test_a_folder_without_a_chat_template_goes_on_with_texts_and_chats_by_one_that_is_named(
+    stack: Stack,
+) -> None:
+    with stack.client() as client:
+        body = {"model": BASE, "prompt": "The capital of", "max_tokens": 8}
+        told = client.post("/v1/completions", json=body)
+    assert (told.status_code, bool(told.json()["choices"][0]["text"])) == (200, True), told.text
+    refused = stack.chat(BASE, "Hello!")
+    assert refused.status_code == 400
+    assert "has no chat template: ask /v1/completions" in refused.json()["error"]["message"]
+    answer = stack.chat(NAMED, "What is the capital of Norway?", temperature=0)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["choices"][0]["message"]["content"] == "The capital of Norway is Oslo."
 
 
 def test_a_cancelled_stream_leaves_nothing_behind(stack: Stack) -> None:

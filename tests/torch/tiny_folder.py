@@ -1,5 +1,7 @@
 """The Hugging Face folder of weft-tiny, made out of the GGUF file that Weft ships."""
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -22,6 +24,16 @@ def write_tiny_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer()
     write_hugging_face(folder, read_gguf(_GGUF, tokenizer), tokenizer)
+    return folder
+
+
+def write_base_folder(folder: Path, tiny_folder: Path) -> Path:
+    """Write the same without its chat template, which is in `chat.jinja` beside the folder; gives the folder back."""
+    shutil.copytree(tiny_folder, folder)
+    (folder / "chat_template.jinja").rename(folder.parent / "chat.jinja")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    del config["chat_template"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return folder
 
 

@@ -21,10 +21,20 @@ class LlamaServer:
 
 
 @contextmanager
-def llama_server(key: str, context_size: int = 512, slot_count: int = SLOTS) -> Iterator[LlamaServer]:
-    """Run it for the block, with so many tokens for each of its slots."""
+def llama_server(
+    key: str, context_size: int = 512, slot_count: int = SLOTS, projector: str = ""
+) -> Iterator[LlamaServer]:
+    """Run it for the block, with so many tokens for each of its slots; with a projector it sees."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.upstreams.llama_server", key, str(context_size), str(slot_count)],
+        [
+            sys.executable,
+            "-m",
+            "tests.upstreams.llama_server",
+            key,
+            str(context_size),
+            str(slot_count),
+            projector,
+        ],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -41,11 +51,13 @@ def llama_server(key: str, context_size: int = 512, slot_count: int = SLOTS) -> 
             process.kill()
 
 
-def _serve(key: str, context_size: int, slot_count: int) -> None:
+def _serve(key: str, context_size: int, slot_count: int, projector: str) -> None:
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(ROOT / "worker/weft_worker/models/weft-tiny.gguf")
+    if projector:
+        parameters.mmproj.path, parameters.mmproj_use_gpu = projector, False
     parameters.model_alias = {"weft-tiny"}
     parameters.n_ctx, parameters.n_parallel = context_size * slot_count, slot_count
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
@@ -61,4 +73,4 @@ def _serve(key: str, context_size: int, slot_count: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    _serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from weft_common.cli.stack import Stack, UpOptions, build_stack, write_first_model
+from weft_common.cli.stack import Stack, build_stack, write_first_model
+from weft_common.cli.up_options import UpOptions
 from weft_common.embedded import postgres_place
 from weft_common.home import Home, Secrets, load_secrets, open_home
 from weft_common.part import Part, Stage

@@ -12,7 +12,7 @@ from pathlib import Path
 from weft_common import supervisor
 from weft_common.cli import up
 from weft_common.cli.app import main
-from weft_common.cli.stack import UpOptions
+from weft_common.cli.up_options import UpOptions
 from weft_common.embedded.probes import accepts
 from weft_common.home import Home, Secrets
 from weft_common.part import Part, Stage

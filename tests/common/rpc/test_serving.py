@@ -159,6 +159,13 @@ async def test_malformed_message_is_an_invalid_request(serve, path):
             await RpcClient(served.channel).unary(f"{path}Once", NOT_UTF8, bytes)
 
 
+async def test_malformed_message_of_a_dialect_is_told_without_names_of_rpcs(serve):
+    path = "/weft.dialect.v1.OpenAIService/GetModel"
+    async with serve(upb=[upb_unary(path, refuse, pb.RouteRequest)]) as served:
+        with pytest.raises(InvalidRequest, match=r"^The request cannot be read: .* UTF-8\.$"):
+            await RpcClient(served.channel).unary(path, NOT_UTF8, bytes)
+
+
 async def test_method_that_nobody_wrote_is_unimplemented(serve, path):
     async with serve() as served:
         call = served.channel.unary_unary(f"{path}Unwritten")(b"")

@@ -5,9 +5,10 @@ import mmap
 import os
 import sys
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
-from weft_common.errors import ContextLengthExceeded, EngineFailed, InvalidRequest, LoadFailed
+from weft_common.errors import EngineFailed, InvalidRequest, LoadFailed
 from weft_paced_engine import reading
 from weft_paced_engine.options import Options
 from weft_paced_engine.stops import StopFilter
@@ -21,22 +22,36 @@ from weft_worker.engines.abilities import (
     unknown_token,
 )
 from weft_worker.engines.base import (
+    Asked,
+    Completion,
     Delta,
+    Effort,
     EngineModel,
     Event,
     Finished,
     FinishReason,
     Generation,
     Progress,
+    ReasoningDelta,
+    Sampling,
+    Thinking,
+    ToolCallDelta,
     ToolMode,
     Usage,
+    begun,
 )
+from weft_worker.engines.limits import messages_too_long, no_gaps, prompt_too_long, unknown_prompt_token
 
+_EFFORTS = {None: 1, Effort.LOW: 1, Effort.MEDIUM: 2, Effort.HIGH: 3}
 _GATE_POLL_SECONDS = 0.005
 _GATE_POLLS_SECONDS = (
     0.0005  # for each further request that waits: thousands may, and looking must stay cheap
 )
 _PROGRESS_STEPS = 10
+
+
+class _Panic(BaseException):
+    """As pyo3 raises it."""
 
 
 class PacedEngine:
@@ -69,16 +84,65 @@ class PacedEngine:
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Event, None]:
         """Say tokens until told to stop, or until the context is full."""
-        if generation.form is not None or generation.sampling.top_logprobs is not None:
-            raise InvalidRequest("The paced engine keeps no form and knows no probabilities.")
+        _check_asked(generation)
         if generation.tools is not None and generation.tools.mode is ToolMode.REQUIRED:
             raise InvalidRequest("The paced engine calls no tools.")
         options = self._options.updated_by_words(generation.messages[-1].content)
         prompt_count = sum(len(message.content.split()) for message in generation.messages)
-        limit, reason = self._limit(generation, options, prompt_count)
-        stops, count = StopFilter(generation.sampling.stop), 0
+        if prompt_count >= self._context_size():
+            raise messages_too_long(prompt_count, self._context_size())
+        thought_count = _thought_count(generation, options)
+        has_begun = False
+        said = self._say(options, generation.sampling, prompt_count, thought_count)
+        if options.call_letters and generation.tools is not None:
+            said = self._call(options, generation.tools.tools[0].name, prompt_count)
+        async with aclosing(said) as events:
+            async for event in events:
+                yield event if has_begun else begun(event, Usage(prompt_count, 0))
+                has_begun = True
+
+    async def require_fit(self, completion: Completion) -> None:
+        """Count the words."""
+        count = reading.count(completion.prompt)
+        if count >= self._context_size():
+            raise prompt_too_long(completion, count, self._context_size())
+
+    def thinks(self) -> bool:
+        """Whether its model was told to."""
+        return self._options.thoughts > 0
+
+    async def complete(self, completion: Completion) -> AsyncGenerator[Event, None]:
+        """Say the same after a text, whose words may tell how."""
+        _check_asked(completion)
+        if completion.suffix:
+            raise no_gaps()
+        prompt = completion.prompt
+        options = self._options.updated_by_words(prompt) if isinstance(prompt, str) else self._options
+        if isinstance(prompt, tuple) and max(prompt) >= reading.VOCABULARY_SIZE:
+            raise unknown_prompt_token(max(prompt), reading.VOCABULARY_SIZE)
+        prompt_count = reading.count(prompt)
+        if prompt_count >= self._context_size():
+            raise prompt_too_long(completion, prompt_count, self._context_size())
+        echo = Delta(reading.text_of(prompt), 0) if completion.echo else None
+        async with aclosing(self._say(options, completion.sampling, prompt_count)) as events:
+            async for event in events:
+                if echo is not None:
+                    yield begun(echo, Usage(prompt_count, 0))
+                    echo = None
+                yield event
+
+    async def _say(
+        self, options: Options, sampling: Sampling, prompt_count: int, thought_count: int = 0
+    ) -> AsyncGenerator[Event, None]:
+        limit, reason = self._limit(sampling, options, prompt_count)
+        stops, count = StopFilter(sampling.stop), 0
         if options.env:
             yield Delta(f"[{os.environ.get(options.env, '-')}] ")
+        for number in range(thought_count):
+            await asyncio.sleep(options.delay_ms / 1000)
+            self._check(options, count=-2)
+            options.count_token()
+            yield ReasoningDelta(f"h{number} ")
         while count < limit and not stops.found:
             if count == options.gate_at:
                 await self._gate(options.gate_file)
@@ -90,7 +154,18 @@ class PacedEngine:
             count += 1
         if rest := stops.rest():
             yield Delta(rest)
-        yield Finished(FinishReason.STOP if stops.found else reason, Usage(prompt_count, count))
+        reason = FinishReason.STOP if stops.found else reason
+        usage = Usage(prompt_count, thought_count + count, reasoning_token_count=thought_count)
+        yield Finished(reason, usage, stops.found)
+
+    async def _call(self, options: Options, tool: str, prompt_count: int) -> AsyncGenerator[Event, None]:
+        parts = ['{"input":"', *("a" * options.call_letters), '"}']
+        for number, part in enumerate(parts):
+            await asyncio.sleep(options.delay_ms / 1000)
+            self._check(options, number)
+            options.count_token()
+            yield ToolCallDelta(0, "" if number else "call_1", "" if number else tool, part)
+        yield Finished(FinishReason.TOOL_CALLS, Usage(prompt_count, len(parts)))
 
     def vector_size(self) -> int:
         """As many as there are letters."""
@@ -119,10 +194,8 @@ class PacedEngine:
         return reading.tokens(text, with_pieces=with_pieces)
 
     def _check_lengths(self, inputs: Sequence[Input]) -> None:
-        if self._model is None:
-            raise EngineFailed("The model is not loaded.")
-        if (found := reading.too_long(inputs, self._model.context_size)) is not None:
-            raise InputTooLong(*found, self._model.context_size)
+        if (found := reading.too_long(inputs, self._context_size())) is not None:
+            raise InputTooLong(*found, self._context_size())
 
     async def _step(self, number: int) -> None:
         if number == self._options.gate_at:
@@ -137,16 +210,15 @@ class PacedEngine:
         if self._held is not None:
             self._held.close()
 
-    def _limit(self, generation: Generation, options: Options, prompt_count: int) -> tuple[int, FinishReason]:
+    def _context_size(self) -> int:
         if self._model is None:
             raise EngineFailed("The model is not loaded.")
-        room = self._model.context_size - prompt_count
-        if room <= 0:
-            raise ContextLengthExceeded(
-                f"{prompt_count} tokens do not fit a context of {self._model.context_size}."
-            )
-        allowed = min(room, generation.sampling.max_tokens or room)
-        if generation.sampling.ignore_eos or allowed < options.tokens:
+        return self._model.context_size
+
+    def _limit(self, sampling: Sampling, options: Options, prompt_count: int) -> tuple[int, FinishReason]:
+        room = self._context_size() - prompt_count
+        allowed = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
+        if sampling.ignore_eos or allowed < options.tokens:
             return allowed, FinishReason.LENGTH
         return options.tokens, FinishReason.STOP
 
@@ -155,6 +227,8 @@ class PacedEngine:
             raise EngineFailed("The model was closed meanwhile.")
         if count == options.fail_at:
             raise RuntimeError(f"told to fail at token {count}")
+        if count == options.panic_at:
+            raise _Panic(f"told to panic at token {count}")
 
     async def _gate(self, gate_file: str) -> None:
         self._gated_count += 1
@@ -163,6 +237,16 @@ class PacedEngine:
                 await asyncio.sleep(_GATE_POLL_SECONDS + _GATE_POLLS_SECONDS * self._gated_count)
         finally:
             self._gated_count -= 1
+
+
+def _thought_count(generation: Generation, options: Options) -> int:
+    thinking = generation.thinking or Thinking()
+    return options.thoughts * _EFFORTS[thinking.effort] if thinking.enabled else 0
+
+
+def _check_asked(asked: Asked) -> None:
+    if asked.form is not None or asked.sampling.top_logprobs is not None:
+        raise InvalidRequest("The paced engine keeps no form and knows no probabilities.")
 
 
 def _die(code: int) -> None:

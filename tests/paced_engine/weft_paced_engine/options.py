@@ -18,8 +18,14 @@ class Options:
     """Which one waits, from 0."""
     tokens: int = 16
     """How many tokens an answer has, unless `ignore_eos` is set."""
+    thoughts: int = 0
+    """How many tokens it thinks before an answer (`h0 h1 ...`), which it may be kept from; more with an effort."""
+    call_letters: int = 0
+    """Calls the first tool that is offered instead of an answer: with so many letters `a`, one a token."""
     fail_at: int = -1
     """Raises in place of the token with this number, from 0."""
+    panic_at: int = -1
+    """The same as native code written in Rust does: with what is no Exception."""
     load_delay_ms: float = 0.0
     """How long a load takes; progress is told ten times."""
     load_gate_file: str = ""

@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from weft_worker.engines.abilities import Conversation, Input, Score, Tokens, Vector, unit
 
 VECTOR_SIZE = 26
+VOCABULARY_SIZE = 1000
 
 
 def count(given: Input) -> int:
     """Tokens of an input: its words."""
     return len(given.split()) if isinstance(given, str) else len(given)
+
+
+def text_of(given: Input) -> str:
+    """A text as it is; of tokens, whose words nobody knows any more, their numbers."""
+    return given if isinstance(given, str) else "".join(f"#{token} " for token in given)
 
 
 def vector(given: Input) -> Vector:
@@ -34,7 +40,9 @@ def tokens(text: str | Conversation, *, with_pieces: bool) -> Tokens:
     """One for each word."""
     said = text if isinstance(text, str) else " ".join(message.content for message in text.messages)
     words = [word.encode() for word in said.split()]
-    return Tokens(tuple(zlib.crc32(word) % 1000 for word in words), tuple(words) if with_pieces else ())
+    return Tokens(
+        tuple(zlib.crc32(word) % VOCABULARY_SIZE for word in words), tuple(words) if with_pieces else ()
+    )
 
 
 def too_long(inputs: Sequence[Input], context_size: int) -> tuple[int, int] | None:

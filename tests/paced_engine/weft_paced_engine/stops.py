@@ -4,20 +4,20 @@ from collections.abc import Sequence
 
 
 class StopFilter:
-    """State: the text held back, and whether a stop string was found."""
+    """State: the text held back, and the stop string that was found."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = stops
         self._held = ""
-        self.found = False
+        self.found = ""
 
     def pass_on(self, text: str) -> str:
         """Take more text and give what is safe to show."""
         self._held += text
-        ends = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        ends = [(place, stop) for stop in self._stops if (place := self._held.find(stop)) >= 0]
         if ends:
-            self.found = True
-            shown, self._held = self._held[: min(ends)], ""
+            place, self.found = min(ends)
+            shown, self._held = self._held[:place], ""
             return shown
         keep = max((self._overlap(stop) for stop in self._stops), default=0)
         cut = len(self._held) - keep

@@ -67,6 +67,30 @@ def test_at_a_router_without_the_nodes_heartbeats_memory_comes_free_after_a_whil
     assert free(fleet) == {"cpu": 16}
 
 
+def test_a_late_heartbeat_with_a_replica_that_is_gone_costs_its_memory_for_a_while_only() -> None:
+    """Found by the simulation: a router that got no further heartbeat of the node took the memory for lost."""
+    gpus = tuple(Device(f"g{i}", "A", "nvidia", 24 * GIB, 24 * GIB) for i in range(2))
+    held = a_replica(shares=(Share("g0", 12 * GIB), Share("g1", 4 * GIB)), memory_bytes=8 * GIB)
+    fleet = a_fleet(a_node(devices=gpus), held)
+    fleet.apply(Changes(sequence=2, gone_replicas=(held.id,)), now=90)
+    fleet.hear("n-one", 100)
+    measured = tuple(replace(g, free_bytes=g.free_bytes - n * GIB) for g, n in zip(gpus, (6, 2), strict=True))
+    fleet.measure("n-one", measured, [replace(held, shares=())])
+    fleet.report("n-one", {}, now=129)
+    assert free(fleet) == {"g0": 18, "g1": 22}
+    fleet.report("n-one", {}, now=130)
+    assert free(fleet) == {"g0": 24, "g1": 24}
+
+
+def test_a_replica_whose_row_comes_after_its_heartbeat_keeps_its_memory() -> None:
+    held = a_held_replica("r-1", "m", 6)
+    fleet = a_fleet(a_node(free_gib=16))
+    heartbeat(fleet, 10, held)
+    fleet.apply(Changes(sequence=2, replicas=(held,)), now=1)
+    fleet.report("n-one", {}, now=100)
+    assert free(fleet) == {"cpu": 10}
+
+
 def test_what_was_confirmed_free_does_not_come_free_a_second_time() -> None:
     held = a_held_replica("r-1", "m", 6)
     fleet = a_fleet(a_node(free_gib=9), held)

@@ -33,7 +33,7 @@ def step(
     fleet = a_fleet(*NODES, a_model(), policy, *replicas, **fields)
     for replica_id in busy:
         fleet.report(fleet.replicas[replica_id].node_id, {replica_id: SLOTS}, now)
-    remembered = Remembered(busy_seconds, now - 1)
+    remembered = Remembered(busy_seconds, now - 1, serving=dict.fromkeys(fleet.replicas, 0.0))
     return next_step("m", fleet.snapshot(), remembered, now=now, rules=RULES)[0]
 
 
@@ -54,10 +54,11 @@ def test_at_the_minimum_idle_replicas_stay() -> None:
 def test_beyond_the_minimum_the_longest_idle_goes_after_five_minutes() -> None:
     policy = Policy("m", min_replicas=1)
     fleet = a_fleet(*NODES, a_model(), policy, on("a"), on("b"), now=500)
+    _, remembered = next_step("m", fleet.snapshot(), Remembered(), now=500, rules=RULES)
     fleet.report("n-a", {"r-a": 1}, 600)
     fleet.report("n-a", {"r-a": 0}, 650)
-    assert next_step("m", fleet.snapshot(), Remembered(), now=799, rules=RULES)[0] is None
-    found, _ = next_step("m", fleet.snapshot(), Remembered(), now=800, rules=RULES)
+    assert next_step("m", fleet.snapshot(), remembered, now=799, rules=RULES)[0] is None
+    found, _ = next_step("m", fleet.snapshot(), remembered, now=800, rules=RULES)
     assert found == Shrink(fleet.replicas["r-b"], "idle for 300 s")
 
 
@@ -270,9 +271,19 @@ def test_while_another_one_has_just_come_nobody_goes(state: ReplicaState) -> Non
     """A node that is late every now and then must not have a replica loaded for it, and one unloaded, each time."""
     policy = Policy("m", min_replicas=1)
     fleet = a_fleet(*NODES, a_model(), policy, on("a"), now=0)
+    _, remembered = next_step("m", fleet.snapshot(), Remembered(), now=800, rules=RULES)
     fleet.apply(Changes(sequence=2, replicas=(on("b", state=state),)), 900)
-    for now, goes in ((901, False), (1199, False), (1200, state is ReplicaState.READY)):
-        found, _ = next_step("m", fleet.snapshot(), Remembered(), now=now, rules=RULES)
+    for now, goes in ((900, False), (1199, False), (1200, state is ReplicaState.READY)):
+        found, remembered = next_step("m", fleet.snapshot(), remembered, now=now, rules=RULES)
+        assert (found is not None) is goes
+
+
+def test_a_new_leader_finds_nobody_idle_before_it_has_looked_for_as_long() -> None:
+    """What seems idle may have come back with its node a moment ago, which only the former one saw."""
+    fleet = a_fleet(*NODES, a_model(), Policy("m", min_replicas=1), on("a"), on("b"), now=0)
+    remembered = Remembered()
+    for now, goes in ((1000, False), (1299, False), (1300, True)):
+        found, remembered = next_step("m", fleet.snapshot(), remembered, now=now, rules=RULES)
         assert (found is not None) is goes
 
 

@@ -30,6 +30,12 @@ load(name="small_library_ext", sources=[str(here / "module.cpp"), str(here / "an
 """
 
 
+@pytest.fixture(autouse=True)
+def no_extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the one in Python that other tests of this process put in the place of the compiled one."""
+    monkeypatch.delitem(sys.modules, "exllamav2_ext", raising=False)
+
+
 @pytest.fixture
 def request_of_two_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
     """A library as exllamav2 is one: it compiles when its module `ext` is imported."""

@@ -11,7 +11,9 @@ from tests.torch.exllamav2.cpu import CpuRuntime
 from tests.worker.engines.contract.conftest import Subject
 from tests.worker.engines.contract.gauges import ROOMY, Measured
 from tests.worker.engines.contract.memory import Held, measure
+from tests.worker.engines.contract.test_calls import *  # noqa: F403
 from tests.worker.engines.contract.test_cancels import *  # noqa: F403
+from tests.worker.engines.contract.test_completion import *  # noqa: F403
 from tests.worker.engines.contract.test_contract import *  # noqa: F403
 from tests.worker.engines.contract.test_counting import *  # noqa: F403
 from tests.worker.engines.contract.test_memory import *  # noqa: F403

@@ -3,14 +3,17 @@
 import asyncio
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.torch.exllamav2.conftest import Bench
-from tests.worker.engines.answers import ask, question
-from weft_common.errors import EngineFailed
-from weft_worker.engines.base import Generation, JsonForm
+from tests.torch.exllamav2.conftest import Bench, MakeBench
+from tests.torch.tiny_folder import write_base_folder
+from tests.worker.engines.answers import ask, complete, question
+from weft_common.errors import EngineFailed, InvalidRequest
+from weft_worker.engines.abilities import Conversation
+from weft_worker.engines.base import Completion, Generation, JsonForm, Sampling
 from weft_worker.engines.chat_template import ChatTemplate
 from weft_worker.engines.guidance import Guides
 
@@ -45,3 +48,17 @@ async def test_tokens_are_spelled_beside_the_loop(bench: Bench, monkeypatch: pyt
     assert b"".join(tokens.pieces) == b"green apple river"
     assert threads
     assert threading.main_thread() not in threads
+
+
+async def test_a_folder_without_a_chat_template_goes_on_with_texts_and_chats_by_one_that_is_named(
+    bench: Bench, make_bench: MakeBench, tiny_folder: Path, tmp_path: Path
+) -> None:
+    base = str(write_base_folder(tmp_path / "base", tiny_folder))
+    text = Completion("The capital of", Sampling(max_tokens=8, temperature=0))
+    plain = (await make_bench(path=base)).engine
+    assert (await complete(plain, text)).text == (await complete(bench.engine, text)).text != ""
+    for refused in (ask(plain, question()), plain.tokenize(Conversation(question().messages))):
+        with pytest.raises(InvalidRequest, match="has no chat template: ask /v1/completions"):
+            await refused
+    named = (await make_bench(path=base, options={"chat_template": "chat.jinja"})).engine
+    assert (await ask(named, question())).text == (await ask(bench.engine, question())).text

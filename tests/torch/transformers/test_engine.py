@@ -14,11 +14,13 @@ import pytest_asyncio
 import torch
 from transformers import AutoTokenizer
 
-from tests.worker.engines.answers import ask, question
+from tests.torch.tiny_folder import write_base_folder
+from tests.worker.engines.answers import ask, complete, question
 from tests.worker.engines.schemas import random_schema
 from weft_common.errors import ContextLengthExceeded, InvalidRequest, LoadFailed
 from weft_worker.engines.abilities import Conversation
 from weft_worker.engines.base import (
+    Completion,
     Delta,
     EngineModel,
     Finished,
@@ -127,6 +129,21 @@ async def test_a_tool_is_called_where_the_model_wants_to_and_not_where_it_must_n
     assert (none, end.reason) == ([], FinishReason.STOP)
 
 
+async def test_where_a_tool_may_be_called_and_the_answer_has_a_form_it_is_either(
+    engine: TransformersEngine,
+) -> None:
+    schema = {"type": "object", "properties": {"country": {"type": "string"}}, "required": ["country"]}
+    form = JsonForm(json.dumps({**schema, "additionalProperties": False}))
+    asked = replace(question("What is the weather in Oslo?"), form=form, tools=Tools(TOOLS))
+    for single in (False, True):
+        (call,), end = await _calls(engine, replace(asked, tools=Tools(TOOLS, single_call=single)))
+        assert (call.name, json.loads(call.arguments)) == ("get_weather", {"city": "Oslo"})
+        assert end.reason is FinishReason.TOOL_CALLS
+    answer = await ask(engine, replace(question("JSON for Spain"), form=form, tools=Tools(TOOLS)))
+    assert list(json.loads(answer.text)) == ["country"]
+    assert answer.reason is FinishReason.STOP
+
+
 async def test_a_seed_gives_the_same_answer_whoever_else_is_there(engine: TransformersEngine) -> None:
     for seed in (-1, 2**32 - 1, 2**63 - 1):
         asked = question(seed=seed, temperature=1.5, max_tokens=40, ignore_eos=True)
@@ -219,20 +236,23 @@ async def test_a_model_for_something_else_is_a_failed_load(tiny_folder: Path) ->
         await TransformersEngine().load(model, lambda _: None)
 
 
-async def test_a_folder_without_a_chat_template_needs_one_named(tiny_folder: Path, tmp_path: Path) -> None:
-    for file in tiny_folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "chat_template.jinja").rename(tmp_path / "other.jinja")
-    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    del config["chat_template"]
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    with pytest.raises(LoadFailed, match="has no chat template"):
-        await TransformersEngine().load(EngineModel("m", str(tmp_path), CONTEXT), lambda _: None)
-    engine = TransformersEngine()
-    options = {"chat_template": str(tmp_path / "other.jinja")}
-    await engine.load(EngineModel("m", str(tmp_path), CONTEXT, options=options), lambda _: None)
-    assert (await ask(engine, question(max_tokens=3))).text
-    await engine.close()
+async def test_a_folder_without_a_chat_template_goes_on_with_texts_and_chats_by_one_that_is_named(
+    engine: TransformersEngine, tiny_folder: Path, tmp_path: Path
+) -> None:
+    base = EngineModel("m", str(write_base_folder(tmp_path / "base", tiny_folder)), CONTEXT)
+    text = Completion("The capital of", Sampling(max_tokens=8, temperature=0))
+    plain = TransformersEngine()
+    await plain.load(base, lambda _: None)
+    assert (await complete(plain, text)).text == (await complete(engine, text)).text != ""
+    for refused in (ask(plain, question()), plain.tokenize(Conversation(question().messages))):
+        with pytest.raises(InvalidRequest, match="has no chat template: ask /v1/completions"):
+            await refused
+    await plain.close()
+    named = TransformersEngine()
+    options = {"chat_template": str(tmp_path / "chat.jinja")}
+    await named.load(replace(base, options=options), lambda _: None)
+    assert (await ask(named, question())).text == (await ask(engine, question())).text
+    await named.close()
 
 
 async def test_a_model_of_an_unknown_kind_is_a_failed_load_that_says_so(

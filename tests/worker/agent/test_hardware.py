@@ -2,10 +2,10 @@ from fractions import Fraction
 
 import pytest
 
+from weft_common.machine_memory import MachineMemory
 from weft_common.memory_budget import MemoryBudget
 from weft_worker.agent.devices.facts import DeviceFacts
 from weft_worker.agent.hardware import cpu_device, gpu_labels, within_budget
-from weft_worker.agent.memory import MachineMemory
 
 GIB = 2**30
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,12 @@ async def test_an_installed_backend_listens_and_is_on_record(fleet: Fleet) -> No
         replica = await installed(fleet)
         host, port = replica.address.rsplit(":", 1)
         socket.create_connection((host, int(port))).close()
-        record = fleet.record()
-        assert record is not None
+
+        def recorded() -> dict[str, Any] | None:
+            found = fleet.record()
+            return found if found and found["address"] else None
+
+        record = await eventually(recorded, "its address on record, which a thread writes down")
         shown = {name: record[name] for name in ("name", "pid", "start_time", "state", "address")}
         assert shown == {
             "name": "replica:here/m#0",

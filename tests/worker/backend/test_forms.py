@@ -39,6 +39,9 @@ def asked(form: Form | None = None, parameters: str = "", mode: ToolMode | None 
         asked(None, NESTED, ToolMode.REQUIRED),
         asked(None, BAD, ToolMode.NONE),
         asked(JsonForm(GOOD), GOOD, ToolMode.NONE),
+        asked(JsonForm(GOOD), GOOD, ToolMode.AUTO),
+        asked(JsonForm(GOOD), GOOD, ToolMode.REQUIRED),
+        asked(None, BAD, ToolMode.AUTO),
     ],
 )
 async def test_what_can_be_kept_passes(generation: Generation) -> None:
@@ -51,8 +54,9 @@ async def test_what_can_be_kept_passes(generation: Generation) -> None:
         (asked(JsonForm(BAD)), "response_format"),
         (asked(JsonForm('{"$ref": "#"}')), "response_format"),
         (asked(GrammarForm("%llguidance {}\nstart: nope")), "grammar"),
-        (asked(JsonForm(GOOD), GOOD, ToolMode.AUTO), "response_format"),
-        (asked(JsonForm(GOOD), GOOD, ToolMode.REQUIRED), "response_format"),
+        (asked(JsonForm(BAD), GOOD, ToolMode.AUTO), "response_format"),
+        (asked(JsonForm(GOOD), BAD, ToolMode.AUTO), "tools.1"),
+        (asked(GrammarForm('root ::= "x"'), GOOD, ToolMode.AUTO), "grammar"),
         (asked(None, BAD, ToolMode.REQUIRED), "tools.1"),
     ],
 )

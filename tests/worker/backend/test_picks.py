@@ -45,7 +45,8 @@ def test_what_was_seen_stays_covered_in_bounded_memory(sequences: list[int]) -> 
 
 
 def test_the_gateway_not_heard_from_for_longest_is_forgotten() -> None:
-    picks = PicksSeen()
+    told: list[int] = []
+    picks = PicksSeen(on_change=lambda: told.append(len(told)))
     for number in range(MAX_GATEWAYS):
         picks.note(Pick(f"g{number}", 1))
     picks.note(Pick("g0", 2))
@@ -54,6 +55,7 @@ def test_the_gateway_not_heard_from_for_longest_is_forgotten() -> None:
     assert len(known) == MAX_GATEWAYS
     assert known[-2:] == ["g0", "new"]
     assert "g1" not in known
+    assert len(told) == MAX_GATEWAYS + 2
 
 
 def test_a_pick_is_read_from_metadata() -> None:

@@ -137,6 +137,12 @@ async def test_a_failure_in_a_buffered_answer_is_a_status(shared: RunningBackend
     assert _error_body(caught.value)["code"] == "engine_failed"
 
 
+async def test_what_native_code_panics_with_ends_its_own_request_only(shared: RunningBackend) -> None:
+    with pytest.raises(EngineFailed, match="told to panic"):
+        await _frames(shared.completion(say="panic_at=1"))
+    assert await _frames(shared.completion(say="tokens=2"))
+
+
 async def test_a_failure_in_a_stream_is_an_event_and_a_clean_end_without_done(shared: RunningBackend) -> None:
     events = _events(await _frames(shared.completion(say="fail_at=2", stream=True)))
     assert [event["choices"][0]["delta"].get("content") for event in events[:-1]] == ["", "t0 ", "t1 "]

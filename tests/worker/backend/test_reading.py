@@ -75,6 +75,16 @@ async def test_vectors_come_in_order_and_are_counted(shared: RunningBackend) -> 
     assert work.prompt >= 4
 
 
+async def test_what_does_not_fit_is_cut_where_the_caller_wishes_so(shared: RunningBackend) -> None:
+    long = "abc " * 100
+    cut = await ask(shared, embed(long, "zzz", truncate=True))
+    assert cut.usage.prompt_token_count == CONTEXT - 2 + 1
+    short = await ask(shared, embed("abc " * (CONTEXT - 2)))
+    assert cut.embeddings[0] == short.embeddings[0]
+    with pytest.raises(ContextLengthExceeded, match=r"inputs\.0"):
+        await ask(shared, embed(long))
+
+
 async def test_shortened_vectors_have_unit_length_again(shared: RunningBackend) -> None:
     answer = await ask(shared, embed("abcxyz", dimensions=3))
     assert list(answer.embeddings[0].values) == pytest.approx([3**-0.5] * 3, abs=1e-4)

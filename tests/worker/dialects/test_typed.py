@@ -17,10 +17,12 @@ from weft_worker.dialects.typed import (
     write_delta,
     write_failure,
     write_finish,
+    write_reasoning,
     write_tool_call,
 )
 from weft_worker.engines.base import (
     Delta,
+    Effort,
     Finished,
     FinishReason,
     Generation,
@@ -28,8 +30,10 @@ from weft_worker.engines.base import (
     Image,
     JsonForm,
     Message,
+    ReasoningDelta,
     Role,
     Sampling,
+    Thinking,
     TokenChance,
     TokenLogprob,
     Tool,
@@ -133,6 +137,9 @@ def test_probabilities_leave_with_their_text() -> None:
         (Duration(seconds=-1), -1.0),
         (Duration(nanos=-5), -1.0),
         (Duration(seconds=-(2**62)), -1.0),
+        (Duration(seconds=366 * 86400), 366 * 86400.0),
+        (Duration(seconds=367 * 86400), -1.0),
+        (Duration(seconds=2**62), -1.0),
     ],
 )
 def test_how_long_a_model_stays_is_seconds_or_for_ever_or_left_open(
@@ -166,8 +173,7 @@ def test_how_long_a_model_stays_is_seconds_or_for_ever_or_left_open(
         (lambda r: setattr(r.sampling, "max_tokens", 0), "sampling.max_tokens"),
         (lambda r: setattr(r.sampling, "frequency_penalty", 3), "sampling.frequency_penalty"),
         (lambda r: setattr(r.sampling, "presence_penalty", -3), "sampling.presence_penalty"),
-        (lambda r: setattr(r.keep_alive, "seconds", 367 * 86400), "keep_alive"),
-        (lambda r: r.sampling.stop.extend("abcdefghijklmnopq"), "sampling.stop"),
+        (lambda r: r.sampling.stop.extend(["a"] * 129), "sampling.stop"),
     ],
 )
 def test_a_bad_value_is_refused_by_the_name_of_its_field(
@@ -181,12 +187,13 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(
 
 
 def test_events_are_encoded() -> None:
-    finished = Finished(FinishReason.STOP, Usage(1, 2, 3))
+    finished = Finished(FinishReason.STOP, Usage(1, 2, 3), "END")
     assert pb.ChatResponse.FromString(write_delta(Delta("é"))) == pb.ChatResponse(delta="é")
     assert pb.ChatResponse.FromString(write_finish(finished)) == pb.ChatResponse(
         finish=pb.Finish(
             reason=pb.FINISH_REASON_STOP,
             usage=pb.Usage(prompt_token_count=1, completion_token_count=2, cached_token_count=3),
+            stop_sequence="END",
         )
     )
     assert pb.ChatResponse.FromString(write_failure(EngineFailed("No."))) == pb.ChatResponse(
@@ -241,3 +248,22 @@ def test_parts_that_cannot_be_used_are_named(request_: pb.ChatRequest, field: st
     with pytest.raises(InvalidRequest) as refused:
         read_chat_request(request_)
     assert [violation.field for violation in refused.value.violations] == [field]
+
+
+def test_thinking_arrives_and_thoughts_leave() -> None:
+    said = pb.Message(role=pb.ROLE_ASSISTANT, content="4", reasoning="2 and 2")
+    request = pb.ChatRequest(
+        messages=[said], thinking=pb.Thinking(enabled=True, effort=pb.THINKING_EFFORT_LOW)
+    )
+    assert read_chat_request(request) == Generation(
+        (Message(Role.ASSISTANT, "4", reasoning="2 and 2"),), thinking=Thinking(True, Effort.LOW)
+    )
+    off = read_chat_request(pb.ChatRequest(messages=[USER], thinking=pb.Thinking()))
+    assert off.thinking == Thinking(False)
+    with pytest.raises(InvalidRequest, match=r"thinking\.effort"):
+        read_chat_request(
+            pb.ChatRequest(messages=[USER], thinking=pb.Thinking(effort=9))  # type: ignore[arg-type]
+        )
+    assert pb.ChatResponse.FromString(write_reasoning(ReasoningDelta("hm"))).reasoning == "hm"
+    ended = Finished(FinishReason.STOP, Usage(1, 3, 0, 2))
+    assert pb.ChatResponse.FromString(write_finish(ended)).finish.usage.reasoning_token_count == 2

@@ -9,9 +9,9 @@ from google.protobuf.duration_pb2 import Duration
 
 from weft_common.errors import InvalidRequest
 from weft_proto.pb.weft.inference.v1 import inference_service_pb2 as pb
+from weft_worker.dialects.texts import MAX_TEXT_BYTES
 from weft_worker.dialects.typed import read_keep_alive
 from weft_worker.dialects.typed_reading import (
-    MAX_TEXT_BYTES,
     Reranking,
     read_embed_request,
     read_rerank_request,
@@ -21,7 +21,7 @@ from weft_worker.dialects.typed_reading import (
     write_tokenize_response,
 )
 from weft_worker.engines.abilities import Conversation, Score, Tokens
-from weft_worker.engines.base import Message, Role, Tool
+from weft_worker.engines.base import Effort, Message, Role, Thinking, Tool
 
 TOO_LONG = "x" * (MAX_TEXT_BYTES + 1)
 WIDE = "é" * (MAX_TEXT_BYTES // 2 + 1)
@@ -53,10 +53,12 @@ def test_all_documents_are_told_unless_fewer_are_asked_for() -> None:
 
 def test_a_conversation_is_counted_with_its_tools() -> None:
     told = pb.Conversation(
-        messages=[pb.Message(role=pb.ROLE_USER, content="Hi")], tools=[pb.Tool(name="f", description="d")]
+        messages=[pb.Message(role=pb.ROLE_USER, content="Hi")],
+        tools=[pb.Tool(name="f", description="d")],
+        thinking=pb.Thinking(enabled=True, effort=pb.THINKING_EFFORT_LOW),
     )
     assert read_tokenize_request(pb.TokenizeRequest(model="m", conversation=told)) == Conversation(
-        (Message(Role.USER, "Hi"),), (Tool("f", "d"),)
+        (Message(Role.USER, "Hi"),), (Tool("f", "d"),), Thinking(effort=Effort.LOW)
     )
     assert read_tokenize_request(pb.TokenizeRequest(model="m", text="")) == ""
 
@@ -71,7 +73,6 @@ def test_a_conversation_is_counted_with_its_tools() -> None:
         (read_embed_request, embed(WIDE), "inputs.0.text"),
         (read_embed_request, pb.EmbedRequest(inputs=[pb.EmbedInput()]), "inputs.0"),
         (read_embed_request, pb.EmbedRequest(inputs=[pb.EmbedInput(tokens=pb.TokenIds())]), "inputs.0"),
-        (read_embed_request, embed("x", keep_alive=Duration(seconds=10**9)), "keep_alive"),
         (read_rerank_request, rerank("", "a"), "query"),
         (read_rerank_request, rerank("q"), "documents"),
         (read_rerank_request, rerank("q", *["x"] * 2049), "documents"),
@@ -81,6 +82,16 @@ def test_a_conversation_is_counted_with_its_tools() -> None:
         (read_tokenize_request, pb.TokenizeRequest(text=TOO_LONG), "text"),
         (read_tokenize_request, pb.TokenizeRequest(text="x" * (2**18 + 1), with_pieces=True), "text"),
         (read_tokenize_request, pb.TokenizeRequest(conversation=pb.Conversation()), "messages"),
+        (
+            read_tokenize_request,
+            pb.TokenizeRequest(
+                conversation=pb.Conversation(
+                    messages=[pb.Message(role=pb.ROLE_USER, content="Hi")],
+                    thinking=pb.Thinking(effort=9),  # type: ignore[arg-type]
+                )
+            ),
+            "thinking.effort",
+        ),
         (
             read_tokenize_request,
             pb.TokenizeRequest(

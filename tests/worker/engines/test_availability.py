@@ -30,6 +30,12 @@ def test_an_engine_for_gpus_needs_one() -> None:
     assert "exllamav2" not in _report("cpu").available
 
 
+def test_nobody_is_told_to_install_what_is_of_no_use_without_a_gpu() -> None:
+    for missing in ("torch", "exllamav2"):
+        assert _report("cpu", without=(missing,)).unavailable["exllamav2"] == "no CUDA device"
+    assert _report(without=("torch",)).unavailable["exllamav2"] == "no CUDA device"
+
+
 def test_an_extension_that_is_not_built_is_named_with_what_builds_it() -> None:
     reason = "its CUDA extension is not built on this node, run: weft engine build exllamav2"
     assert _report("nvidia", is_built=False).unavailable == {"exllamav2": reason}

@@ -73,8 +73,6 @@ def test_templates_may_ask_for_the_date_and_mark_what_the_model_says() -> None:
 
 
 def test_the_file_goes_before_the_config_and_tools_have_their_own(tmp_path: Path) -> None:
-    with pytest.raises(LoadFailed, match="has no chat template"):
-        read_chat_template(tmp_path)
     config = {
         "bos_token": {"content": "<s>"},
         "unk_token": None,
@@ -89,6 +87,25 @@ def test_the_file_goes_before_the_config_and_tools_have_their_own(tmp_path: Path
     (tmp_path / "chat_template.jinja").write_text("file")
     template = read_chat_template(tmp_path)
     assert (template.render(_ASK), template.render(_ASK, _TOOLS)) == ("file", "file")
+
+
+def test_without_a_template_a_conversation_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    template = read_chat_template(tmp_path)
+    assert (template.chats, template.thinks) == (False, False)
+    words = "messages: the model has no chat template: ask /v1/completions, .* option `chat_template`"
+    for tools in (None, _TOOLS):
+        with pytest.raises(InvalidRequest, match=words) as refused:
+            template.render(_ASK, tools)
+        assert refused.value.violations[0].field == "messages"
+
+
+def test_a_template_that_is_named_goes_before_all_and_has_to_be_there(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_text("folder")
+    (tmp_path / "named.jinja").write_text("named")
+    template = read_chat_template(tmp_path, file=tmp_path / "named.jinja")
+    assert (template.chats, template.render(_ASK)) == (True, "named")
+    with pytest.raises(LoadFailed, match=r"none\.jinja is not there"):
+        read_chat_template(tmp_path, file=tmp_path / "none.jinja")
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])

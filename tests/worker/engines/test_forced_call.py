@@ -27,11 +27,12 @@ def test_a_call_is_of_one_of_the_tools_with_what_it_takes_wherever_its_schema_re
     schema = call_schema(Tools(TOOLS, ToolMode.REQUIRED))
     check_schema(schema, "tools")
     for good in (
-        {"name": "plain", "arguments": {"x": 1}},
+        {"name": "plain", "arguments": {}},
         {"name": "tree", "arguments": {"root": {"next": {"next": None}}}},
     ):
         jsonschema.validate(good, json.loads(schema))
     for bad in (
+        {"name": "plain", "arguments": {"x": 1}},
         {"name": "tree", "arguments": {}},
         {"name": "tree", "arguments": {"root": {"next": 5}}},
         {"name": "x"},
@@ -54,3 +55,13 @@ def test_the_call_is_told_as_its_text_comes_in_whatever_pieces(size: int) -> Non
     assert (told[0].name, bool(told[0].id)) == ("f", True)
     assert all(not part.id and not part.name for part in told[1:])
     assert json.loads("".join(part.arguments for part in told)) == {"a": ', "arguments": ', "b": {}}
+
+
+def test_a_call_that_is_cut_off_is_told_to_its_last_letter_and_one_that_is_whole_no_further() -> None:
+    text = '{"name": "f", "arguments": {"a": "bc"}}'
+    begin = text.index('{"a"')
+    for end in range(begin + 1, len(text) + 1):
+        call = ForcedCall()
+        told = [*call.read(Delta(text[:end])), *call.cut_off()]
+        assert "".join(part.arguments for part in told) == text[begin : min(end, len(text) - 1)]
+    assert ForcedCall().cut_off() == []

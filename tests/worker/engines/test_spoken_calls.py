@@ -96,3 +96,18 @@ def test_each_call_has_an_id_of_its_own() -> None:
     ids = [each.id for each in _read(f"{_CALL}{_TIME}", 5) if isinstance(each, ToolCallDelta)]
     assert len(set(ids)) == 2
     assert all(id_.startswith("call_") for id_ in ids)
+
+
+@pytest.mark.parametrize("said", ['<tool_call>\n{"name', "<tool", _CALL + "\n<tool_call>\n{", "\n"])
+def test_half_a_call_is_no_text_where_the_answer_has_a_form(said: str) -> None:
+    for size in (1, 3, len(said)):
+        spoken = SpokenCalls(Tools((Tool("get_weather"), Tool("get_time"))), is_formed=True)
+        pieces = [said[at : at + size] for at in range(0, len(said), size)]
+        told = [*(each for piece in pieces for each in spoken.read(Delta(piece))), *spoken.finish()]
+        assert all(isinstance(each, ToolCallDelta) for each in told)
+
+
+def test_the_end_of_other_text_is_told_where_the_answer_has_a_form() -> None:
+    spoken = SpokenCalls(Tools((Tool("f"),)), is_formed=True)
+    told = [*spoken.read(Delta('{"a": "<')), *spoken.finish()]
+    assert "".join(each.text for each in told if isinstance(each, Delta)) == '{"a": "<'

@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import ipaddress
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from tests.worker.files.contents import CHUNK, manifest_of, messages, missing_of, noise
 from tests.worker.files.served import SECRET, ServedFiles, serve_files
+from tests.worker.files.web import Answer, Asked, site
 from weft_common.errors import ChecksumMismatch, FileMissing, InvalidRequest, SourceUnavailable
 from weft_common.file_frames import read_response
 from weft_common.rpc import RpcServer, upb_stream
@@ -22,7 +23,6 @@ from weft_worker.files.service import SERVICE
 
 DATA = noise(9 * CHUNK + 100)
 Read = Callable[[pb.ReadFileRequest], AsyncIterator[bytes]]
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @contextlib.asynccontextmanager
@@ -35,29 +35,13 @@ async def peer(read: Read) -> AsyncIterator[str]:
         yield f"127.0.0.1:{port}"
 
 
-@contextlib.asynccontextmanager
-async def site(handler: Handler) -> AsyncIterator[str]:
-    """A web server."""
-    app = web.Application()
-    app.router.add_get("/{path:.*}", handler)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    where = web.TCPSite(runner, "127.0.0.1", 0)
-    await where.start()
-    try:
-        host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}"
-    finally:
-        await runner.cleanup()
-
-
-async def ranges(request: web.Request) -> web.StreamResponse:
+def ranges(asked: Asked) -> Answer:
     """Serve DATA as object stores do."""
-    found = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers["Range"])
+    found = re.fullmatch(r"bytes=(\d+)-(\d+)", asked.headers["range"])
     assert found is not None
     start, end = int(found[1]), int(found[2]) + 1
-    headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(DATA)}"}
-    return web.Response(status=206, body=DATA[start:end], headers=headers)
+    headers = {"content-range": f"bytes {start}-{end - 1}/{len(DATA)}"}
+    return Answer(DATA[start:end], HTTPStatus.PARTIAL_CONTENT, headers)
 
 
 async def require_whole(served: ServedFiles) -> None:
@@ -143,10 +127,10 @@ async def test_a_file_comes_over_http_where_it_is_missing(
     caplog.set_level("INFO")
     asked: list[str] = []
 
-    async def noting(request: web.Request) -> web.StreamResponse:
-        asked.append(request.headers["Range"])
-        assert request.raw_path == "/bucket/a%20file?X-Signature=a%2Fb%3D"
-        return await ranges(request)
+    def noting(request: Asked) -> Answer:
+        asked.append(request.headers["range"])
+        assert request.target == "/bucket/a%20file?X-Signature=a%2Fb%3D"
+        return ranges(request)
 
     async with site(noting) as root, serve_files(tmp_path) as served:
         await served.call.stat(DATA)
@@ -158,8 +142,8 @@ async def test_a_file_comes_over_http_where_it_is_missing(
 
 
 async def test_a_site_without_ranges_serves_whole_files_only(tmp_path: Path) -> None:
-    async def whole(_: web.Request) -> web.StreamResponse:
-        return web.Response(body=DATA)
+    def whole(_: Asked) -> Answer:
+        return Answer(DATA)
 
     async with site(whole) as root, serve_files(tmp_path) as served:
         await served.call.stat(DATA)
@@ -168,8 +152,8 @@ async def test_a_site_without_ranges_serves_whole_files_only(tmp_path: Path) -> 
 
 
 async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
-    async def elsewhere(_: web.Request) -> web.StreamResponse:
-        raise web.HTTPFound("/other")
+    def elsewhere(_: Asked) -> Answer:
+        return Answer(status=HTTPStatus.FOUND, headers={"location": "/other"})
 
     async with site(elsewhere) as root, serve_files(tmp_path) as served:
         await served.call.stat(DATA)
@@ -178,15 +162,9 @@ async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
 
 
 async def test_a_site_that_breaks_off_leaves_what_came(tmp_path: Path) -> None:
-    async def breaking(request: web.Request) -> web.StreamResponse:
-        answer = web.StreamResponse(status=206)
-        answer.content_length = len(DATA)
-        answer.headers["Content-Range"] = f"bytes 0-{len(DATA) - 1}/{len(DATA)}"
-        await answer.prepare(request)
-        await answer.write(DATA[: 4 * CHUNK + 5])
-        assert request.transport is not None
-        request.transport.close()
-        return answer
+    def breaking(_: Asked) -> Answer:
+        headers = {"content-range": f"bytes 0-{len(DATA) - 1}/{len(DATA)}"}
+        return Answer(DATA, HTTPStatus.PARTIAL_CONTENT, headers, sent=4 * CHUNK + 5)
 
     async with site(breaking) as root, serve_files(tmp_path) as served:
         await served.call.stat(DATA)
@@ -232,9 +210,9 @@ async def test_nothing_is_said_to_an_address_at_which_clouds_serve_credentials(
 ) -> None:
     asked: list[str] = []
 
-    async def secrets(request: web.Request) -> web.StreamResponse:
-        asked.append(request.path)
-        return web.Response(body=DATA)
+    def secrets(request: Asked) -> Answer:
+        asked.append(request.target)
+        return Answer(DATA)
 
     monkeypatch.setattr(http_source, "_METADATA", (ipaddress.ip_network("127.0.0.0/8"),))
     async with site(secrets) as root, serve_files(tmp_path) as served:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.worker.agent.fake_nvml import GIB, FakeNvml, NvmlError
+from weft_common.machine_memory import machine_memory
 from weft_worker.agent.devices.facts import DeviceFacts, DeviceProcess, DevicesUnavailable
 from weft_worker.agent.devices.nvidia import NvidiaSource
-from weft_worker.agent.memory import machine_memory
 
 
 def driver(monkeypatch: pytest.MonkeyPatch, nvml: Any) -> NvidiaSource:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from weft_common.machine_memory import machine_memory
 from weft_worker.agent.devices.amd import AmdSource
 from weft_worker.agent.devices.facts import DeviceFacts, DeviceProcess, DevicesUnavailable
 from weft_worker.agent.devices.intel import IntelSource
-from weft_worker.agent.memory import machine_memory
 
 MIB, GIB = 2**20, 2**30
 Install = Callable[[str, Mapping[str, object]], None]

@@ -6,16 +6,26 @@ import orjson
 import pytest
 
 from weft_common.errors import EngineFailed
+from weft_worker.backend.gathered import ToolCalls
+from weft_worker.dialects.openai.answer import Head
 from weft_worker.dialects.openai.chat_response import (
+    CallForms,
     Choice,
     ChunkWriter,
-    Completion,
-    ToolCalls,
     completion_object,
 )
-from weft_worker.engines.base import Delta, FinishReason, TokenChance, TokenLogprob, ToolCallDelta, Usage
+from weft_worker.engines.base import (
+    Delta,
+    FinishReason,
+    ReasoningDelta,
+    TokenChance,
+    TokenLogprob,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
 
-COMPLETION = Completion("chatcmpl-1", 1_700_000_000, "weft-tiny", "fp_abc")
+HEAD = Head("chatcmpl-1", 1_700_000_000, "weft-tiny", "fp_abc")
 LENGTH, TOKENS = FinishReason.LENGTH, Usage(5, 2, 3)
 USAGE = {
     "prompt_tokens": 5,
@@ -55,7 +65,7 @@ def _events(raw: bytes) -> list[object]:
 
 
 def test_a_whole_answer() -> None:
-    assert orjson.loads(completion_object(COMPLETION, [Choice("Hi", LENGTH)], TOKENS)) == {
+    assert orjson.loads(completion_object(HEAD, [Choice("Hi", LENGTH)], TOKENS)) == {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1_700_000_000,
@@ -75,7 +85,7 @@ def test_a_whole_answer() -> None:
 
 
 def test_a_stream_opens_with_the_role_and_ends_with_the_reason_and_one_done() -> None:
-    writer = ChunkWriter(COMPLETION, include_usage=False)
+    writer = ChunkWriter(HEAD, include_usage=False)
     assert _events(writer.start()) == [
         _chunk(choices=_choice({"role": "assistant", "content": "", "refusal": None}))
     ]
@@ -88,19 +98,19 @@ def test_a_stream_opens_with_the_role_and_ends_with_the_reason_and_one_done() ->
 
 def test_several_answers_are_told_apart() -> None:
     whole = orjson.loads(
-        completion_object(COMPLETION, [Choice("a", LENGTH), Choice("b", FinishReason.STOP)], TOKENS)
+        completion_object(HEAD, [Choice("a", LENGTH), Choice("b", FinishReason.STOP)], TOKENS)
     )
     assert [
         (choice["index"], choice["message"]["content"], choice["finish_reason"])
         for choice in whole["choices"]
     ] == [(0, "a", "length"), (1, "b", "stop")]
-    (event,) = _events(ChunkWriter(COMPLETION, include_usage=False, index=1).delta(Delta("Hi")))
+    (event,) = _events(ChunkWriter(HEAD, include_usage=False, index=1).delta(Delta("Hi")))
     assert isinstance(event, dict)
     assert event["choices"] == [{**_choice({"content": "Hi"})[0], "index": 1}]
 
 
 def test_usage_is_null_until_its_own_chunk_where_it_was_asked_for() -> None:
-    writer = ChunkWriter(COMPLETION, include_usage=True)
+    writer = ChunkWriter(HEAD, include_usage=True)
     assert _events(writer.delta(Delta("Hi"))) == [_chunk(choices=_choice({"content": "Hi"}), usage=None)]
     assert _events(writer.finish(LENGTH) + writer.done(TOKENS)) == [
         _chunk(choices=_choice({}, "length"), usage=None),
@@ -112,7 +122,7 @@ def test_usage_is_null_until_its_own_chunk_where_it_was_asked_for() -> None:
 @pytest.mark.parametrize("text", ['"', "\\", "\n\n", "data: ", "é😀\u2028", "\x00", "@", '"@"'])
 @pytest.mark.parametrize("model", ["m", 'a"@"b', "\n"])
 def test_any_text_and_any_model_name_survive(text: str, model: str) -> None:
-    writer = ChunkWriter(Completion("chatcmpl-1", 0, model, "fp"), include_usage=False)
+    writer = ChunkWriter(Head("chatcmpl-1", 0, model, "fp"), include_usage=False)
     (event,) = _events(writer.delta(Delta(text)))
     assert isinstance(event, dict)
     assert event["model"] == model
@@ -120,7 +130,7 @@ def test_any_text_and_any_model_name_survive(text: str, model: str) -> None:
 
 
 def test_a_failure_is_an_error_event_without_done() -> None:
-    writer = ChunkWriter(COMPLETION, include_usage=True)
+    writer = ChunkWriter(HEAD, include_usage=True)
     assert _events(writer.failure(EngineFailed("It broke."))) == [
         {"error": {"message": "It broke.", "type": "server_error", "param": None, "code": "engine_failed"}}
     ]
@@ -148,7 +158,7 @@ PARTS = (
 
 
 def test_calls_of_tools_are_told_in_parts() -> None:
-    writer = ChunkWriter(COMPLETION, include_usage=False)
+    writer = ChunkWriter(HEAD, include_usage=False)
     events: list[Any] = [_events(writer.tool_call(part))[0] for part in PARTS]
     assert [call for event in events for call in event["choices"][0]["delta"]["tool_calls"]] == [
         {
@@ -167,7 +177,7 @@ def test_calls_of_tools_are_told_as_a_whole() -> None:
     for part in PARTS:
         calls.take(part)
     choice = Choice("", FinishReason.TOOL_CALLS, None, calls.whole())
-    (whole,) = orjson.loads(completion_object(COMPLETION, [choice], TOKENS))["choices"]
+    (whole,) = orjson.loads(completion_object(HEAD, [choice], TOKENS))["choices"]
     assert (whole["finish_reason"], whole["message"]["content"]) == ("tool_calls", None)
     assert whole["message"]["tool_calls"] == [
         {"id": "a1", "type": "function", "function": {"name": "get_weather", "arguments": '{"x": 1}'}},
@@ -175,11 +185,83 @@ def test_calls_of_tools_are_told_as_a_whole() -> None:
     ]
 
 
-def test_probabilities_stand_beside_the_text_in_a_stream_and_in_an_object() -> None:
-    chunk = ChunkWriter(COMPLETION, include_usage=False).delta(Delta("\u00e9", 1, (E_ACUTE,)))
-    (choice,) = orjson.loads(chunk.removeprefix(b"data: "))["choices"]
-    assert (choice["delta"], choice["logprobs"]) == ({"content": "\u00e9"}, TOLD)
-    (whole,) = orjson.loads(completion_object(COMPLETION, [Choice("\u00e9", LENGTH, [E_ACUTE])], TOKENS))[
+def test_thoughts_are_told_beside_the_answer_and_counted() -> None:
+    writer = ChunkWriter(HEAD, include_usage=False)
+    assert _events(writer.reasoning(ReasoningDelta("Hm."))) == [
+        _chunk(choices=_choice({"reasoning_content": "Hm."}))
+    ]
+    choice = Choice("Hi", FinishReason.STOP, reasoning="Hm.")
+    whole = orjson.loads(completion_object(HEAD, [choice], Usage(5, 4, 0, 2)))
+    message = whole["choices"][0]["message"]
+    assert (message["reasoning_content"], message["content"]) == ("Hm.", "Hi")
+    assert whole["usage"]["completion_tokens_details"]["reasoning_tokens"] == 2
+
+
+def test_a_call_of_a_function_is_told_in_the_old_form() -> None:
+    writer = ChunkWriter(HEAD, include_usage=False, calls=CallForms(are_functions=True))
+    events: list[Any] = [_events(writer.tool_call(part))[0] for part in PARTS[:2]]
+    assert [event["choices"][0]["delta"] for event in events] == [
+        {"function_call": {"name": "get_weather", "arguments": "{"}},
+        {"function_call": {"arguments": '"x": 1}'}},
+    ]
+    (end,) = _events(writer.finish(FinishReason.TOOL_CALLS))
+    assert isinstance(end, dict)
+    assert end["choices"] == _choice({}, "function_call")
+    calls = ToolCalls()
+    for part in PARTS[:2]:
+        calls.take(part)
+    choice = Choice("", FinishReason.TOOL_CALLS, None, calls.whole())
+    (whole,) = orjson.loads(completion_object(HEAD, [choice], TOKENS, CallForms(are_functions=True)))[
         "choices"
     ]
+    assert (whole["finish_reason"], whole["message"]) == (
+        "function_call",
+        {
+            "role": "assistant",
+            "content": None,
+            "refusal": None,
+            "annotations": [],
+            "function_call": {"name": "get_weather", "arguments": '{"x": 1}'},
+        },
+    )
+
+
+def test_calls_with_a_text_are_told_once_they_are_complete() -> None:
+    forms = CallForms(of_texts=frozenset({"write"}))
+    parts = (
+        ToolCallDelta(0, "a1", "write", '{"in'),
+        ToolCallDelta(0, "", "", 'put": "x = \\"1\\""}'),
+        ToolCallDelta(1, "b2", "f", "{}"),
+    )
+    writer = ChunkWriter(HEAD, include_usage=False, calls=forms)
+    assert [writer.tool_call(part) for part in parts[:2]] == [b"", b""]
+    (other,) = _events(writer.tool_call(parts[2]))
+    custom = {"id": "a1", "type": "custom", "custom": {"name": "write", "input": 'x = "1"'}}
+    function = {"id": "b2", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    assert isinstance(other, dict)
+    assert other["choices"] == _choice({"tool_calls": [{"index": 1, **function}]})
+    assert _events(writer.finish(FinishReason.TOOL_CALLS)) == [
+        _chunk(choices=_choice({"tool_calls": [{"index": 0, **custom}]})),
+        _chunk(choices=_choice({}, "tool_calls")),
+    ]
+    calls = ToolCalls()
+    for part in parts:
+        calls.take(part)
+    choice = Choice("", FinishReason.TOOL_CALLS, None, calls.whole())
+    (whole,) = orjson.loads(completion_object(HEAD, [choice], TOKENS, forms))["choices"]
+    assert whole["message"]["tool_calls"] == [custom, function]
+
+
+def test_what_a_model_made_up_instead_of_a_text_is_told_as_it_is() -> None:
+    forms = CallForms(of_texts=frozenset({"write"}))
+    for arguments in ('{"inp', '{"other": 1}', "[]", '{"input": 5}'):
+        told: Any = forms.whole(ToolCall("a", "write", arguments))
+        assert told["custom"]["input"] == arguments
+
+
+def test_probabilities_stand_beside_the_text_in_a_stream_and_in_an_object() -> None:
+    chunk = ChunkWriter(HEAD, include_usage=False).delta(Delta("\u00e9", 1, (E_ACUTE,)))
+    (choice,) = orjson.loads(chunk.removeprefix(b"data: "))["choices"]
+    assert (choice["delta"], choice["logprobs"]) == ({"content": "\u00e9"}, TOLD)
+    (whole,) = orjson.loads(completion_object(HEAD, [Choice("\u00e9", LENGTH, [E_ACUTE])], TOKENS))["choices"]
     assert whole["logprobs"] == TOLD

@@ -36,6 +36,18 @@ async def test_an_answer_is_deltas_and_one_end(engine: Engine) -> None:
     assert answer.usage.completion_token_count >= len(answer.deltas)
 
 
+async def test_the_first_event_tells_of_the_prompt_and_no_other_does(
+    engine: Engine, subject: Subject
+) -> None:
+    answer = await ask(engine, question())
+    told = [delta.prompt for delta in answer.deltas]
+    if told[0] is not None:  # upstreams tell at the end
+        assert told[0].prompt_token_count == answer.usage.prompt_token_count
+        assert told[0].cached_token_count <= answer.usage.cached_token_count
+    assert set(told[1:]) == {None}
+    assert told[0] is not None or subject.backend == "openai"
+
+
 async def test_max_tokens_ends_the_answer_at_its_length(engine: Engine) -> None:
     answer = await ask(engine, question(max_tokens=5))
     assert (answer.reason, answer.usage.completion_token_count) == (FinishReason.LENGTH, 5)
@@ -57,6 +69,7 @@ async def test_a_stop_string_and_what_follows_are_no_part_of_the_answer(engine: 
     stop = whole[len(whole) // 2 :][:7]
     stopped = await ask(engine, question(stop=("never said", stop)))
     assert (stopped.text, stopped.reason) == (whole[: whole.index(stop)], FinishReason.STOP)
+    assert stopped.stop_sequence in (stop, ""), "no other one was found; upstreams mostly do not tell"
 
 
 async def test_a_prompt_beyond_the_context_is_refused(engine: Engine) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from weft_common.errors import LoadFailed
+from weft_common.model_file import read_model_file
 from weft_worker.engines.base import EngineModel
 from weft_worker.engines.exllama.options import Lora, Plan, read_plan
 
@@ -38,6 +39,27 @@ def test_a_split_is_in_gigabytes_for_each_device() -> None:
 
 
 @pytest.mark.parametrize(
+    ("told", "field", "value"),
+    [
+        ("paged: true", "paged", "true"),
+        ("paged: False", "paged", "false"),
+        ("paged: AUTO", "paged", "auto"),
+        ("gpu_split: [20, 24]", "gpu_split", (20.0, 24.0)),
+        ("gpu_split: 20,24", "gpu_split", (20.0, 24.0)),
+        ("gpu_split: 20", "gpu_split", (20.0,)),
+        ("cache_type: Q8", "cache_type", "q8"),
+        ("cache_type: FP16", "cache_type", "fp16"),
+    ],
+)
+@pytest.mark.parametrize("begin", ["  ", "  - "])
+def test_options_are_taken_as_model_files_write_them(
+    begin: str, told: str, field: str, value: object, tmp_path: Path
+) -> None:
+    (tmp_path / "m.yaml").write_text(f"name: m\nparameters: {{model: m}}\noptions:\n{begin}{told}\n")
+    assert getattr(_plan(**read_model_file(tmp_path / "m.yaml").options), field) == value
+
+
+@pytest.mark.parametrize(
     ("option", "value", "words"),
     [
         ("cache_type", "q5", "options.cache_type"),
@@ -49,6 +71,7 @@ def test_a_split_is_in_gigabytes_for_each_device() -> None:
         ("cache_typ", "q4", "options.cache_typ"),
         ("draft_model", "nowhere", "options.draft_model: there is no folder nowhere"),
         ("lora_adapter", "/nowhere/lora", "options.lora_adapter: there is no folder /nowhere/lora"),
+        ("chat_template", "none.jinja", "options.chat_template: there is no file none.jinja"),
         ("lora_scale", "0.5", "options.lora_scale: there is no lora_adapter"),
     ],
 )
@@ -84,6 +107,14 @@ def test_adapters_are_found_below_the_models_folder_and_scaled(tmp_path: Path) -
         lora_scale_2="0.5",
     )
     assert plan.loras == (Lora(one, 1.0), Lora(two, 0.5))
+
+
+def test_a_chat_template_is_a_file_below_the_models_folder_or_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "chat.jinja").touch()
+    for told in ("chat.jinja", str(tmp_path / "chat.jinja")):
+        plan = _plan(str(tmp_path / "llama" / "8b"), chat_template=told)
+        assert plan.chat_template == tmp_path / "chat.jinja"
+    assert _plan().chat_template is _plan(chat_template="").chat_template is None
 
 
 def test_an_adapter_that_only_unpickling_could_read_is_refused(tmp_path: Path) -> None:

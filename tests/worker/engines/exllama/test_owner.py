@@ -132,7 +132,7 @@ async def test_answers_are_told_to_those_who_asked(owner: Owner) -> None:
 async def test_a_stop_string_ends_an_answer_where_it_begins(owner: Owner) -> None:
     work = _work("one, two, three", ", tw", "o, ")
     owner.begin(work)
-    assert await _answer(work) == ("one", End(FinishReason.STOP, Usage(15, 7, 1), is_by_stop=True))
+    assert await _answer(work) == ("one", End(FinishReason.STOP, Usage(15, 7, 1), ", tw"))
 
 
 async def test_what_the_library_does_not_take_fails_alone(owner: Owner) -> None:

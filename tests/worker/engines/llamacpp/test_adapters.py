@@ -11,7 +11,7 @@ from tests.worker.engines.answers import WEFT_TINY, ask, question
 from weft_common.errors import LoadFailed
 from weft_worker.engines.base import EngineModel
 from weft_worker.engines.llamacpp import LlamaCppEngine
-from weft_worker.engines.llamacpp.side_files import Adapter, side_files_of
+from weft_worker.engines.llamacpp.side_files import Adapter, ignored_options, side_files_of
 
 MODEL = EngineModel("weft-tiny", str(WEFT_TINY), 256)
 
@@ -72,3 +72,15 @@ async def test_an_adapter_that_is_of_no_use_fails_the_load_and_says_why(
     with pytest.raises(LoadFailed) as failed:
         await LlamaCppEngine().load(replace(MODEL, options=told), lambda _: None)
     assert re.search(why, str(failed.value))
+
+
+def test_options_that_mean_nothing_here_are_told_by_their_names() -> None:
+    known = ["lora_adapter", "lora_scale_2", "mmproj", "n_parallel", "parallel", "pooling"]
+    assert ignored_options([*known, "poling", "lora_adaptr"]) == ["lora_adaptr", "poling"]
+
+
+async def test_a_load_with_such_options_succeeds_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    await logprob(cache_type_k="q8_0")
+    assert [(r.message, r.options) for r in caplog.records if r.levelname == "WARNING"] == [  # type: ignore[attr-defined]
+        ("engine_options_ignored", ["cache_type_k"])
+    ]

@@ -60,6 +60,17 @@ async def test_characters_of_several_bytes_come_whole(engine: LlamaCppEngine) ->
         assert said.startswith((await ask(engine, replace(question(max_tokens=limit), form=form))).text)
 
 
+async def test_the_end_tells_which_stop_string_was_found(engine: LlamaCppEngine) -> None:
+    whole = await ask(engine, question())
+    assert whole.stop_sequence == ""
+    # It begins within a token and ends within another one.
+    at = next(place for place in range(4, len(whole.text)) if " " in whole.text[place + 1 : place + 4])
+    stop = whole.text[at : at + 5]
+    stopped = await ask(engine, question(stop=("never said", stop, whole.text[at + 1 : at + 5])))
+    assert (stopped.text, stopped.stop_sequence) == (whole.text[: whole.text.index(stop)], stop)
+    assert (await ask(engine, question(stop=("never said",)))).stop_sequence == ""
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 async def test_what_ends_after_a_schema_keeps_it_in_its_order(
     engine: LlamaCppEngine, temperature: float
@@ -134,6 +145,43 @@ async def test_a_tool_is_called_where_the_model_wants_to_and_not_where_it_must_n
     )
     none, end = await calls(engine, replace(asked, tools=Tools(TOOLS, ToolMode.NONE)))
     assert (none, end.reason) == ([], FinishReason.STOP)
+
+
+async def test_where_a_tool_may_be_called_and_the_answer_has_a_form_it_is_either(
+    engine: LlamaCppEngine,
+) -> None:
+    schema = {"type": "object", "properties": {"country": {"type": "string"}}, "required": ["country"]}
+    form = JsonForm(json.dumps({**schema, "additionalProperties": False}))
+    asked = replace(question("What is the weather in Oslo?"), form=form, tools=Tools(TOOLS))
+    (call,), end = await calls(engine, asked)
+    assert (call.name, json.loads(call.arguments)) == ("get_weather", {"city": "Oslo"})
+    assert end.reason is FinishReason.TOOL_CALLS
+    for tools in (None, Tools(TOOLS), Tools(TOOLS, ToolMode.NONE)):
+        answer = await ask(engine, replace(question("JSON for Spain"), form=form, tools=tools))
+        assert list(json.loads(answer.text)) == ["country"]
+        assert answer.reason is FinishReason.STOP
+
+
+async def test_a_call_that_is_cut_is_no_answer(engine: LlamaCppEngine) -> None:
+    form = JsonForm('{"type": "object"}')
+    asked = replace(question("What is the weather in Oslo?", max_tokens=8), form=form, tools=Tools(TOOLS))
+    none, end = await calls(engine, asked)
+    assert (none, end.reason) == ([], FinishReason.LENGTH)
+    async with aclosing(engine.generate(asked)) as events:
+        assert [event async for event in events if isinstance(event, Delta)] == []
+
+
+async def test_tools_that_may_not_be_called_are_not_shown(engine: LlamaCppEngine) -> None:
+    asked = question("What is the weather in Oslo?")
+    without, with_tools = (
+        await ask(engine, asked),
+        await ask(engine, replace(asked, tools=Tools(TOOLS, ToolMode.NONE))),
+    )
+    assert (with_tools.text, with_tools.usage.prompt_token_count) == (
+        without.text,
+        without.usage.prompt_token_count,
+    )
+    assert "<tool_call>" not in with_tools.text
 
 
 async def test_what_looks_like_a_call_is_text_where_no_tool_was_offered(engine: LlamaCppEngine) -> None:

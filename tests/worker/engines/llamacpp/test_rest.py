@@ -43,6 +43,12 @@ def test_a_rest_lasts_a_hundredth_of_a_second_at_most(rests: Rests) -> None:
     assert rested(rests, [0.004, 0.004]) == [0, 0.01]
 
 
+def test_nobody_rests_beyond_the_last_token_that_may_come() -> None:
+    made = Rests(100.0, most=7)
+    made.begin()
+    assert rested(made, [0.001] * 7) == [0, 0.004, 0, 0.002, 0, 0, 0]
+
+
 def test_slow_answers_never_rest(rests: Rests) -> None:
     assert rested(rests, [0.02] * 6) == [0] * 6
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.worker.engines.answers import WEFT_TINY
 from weft_common.errors import ContextLengthExceeded
-from weft_worker.engines.base import Message, Role
+from weft_worker.engines.base import Completion, Generation, Message, Role, Sampling
 from weft_worker.engines.llamacpp.vocabulary import check_may_fit, longest_token_bytes
 
 
@@ -57,10 +57,19 @@ def test_the_model_that_weft_ships_has_a_bound() -> None:
     [("x" * 40, True), ("x" * 41, False), ("é" * 20, True), ("é" * 21, False), (" " * 99 + "x" * 40, True)],
 )
 def test_only_what_cannot_fit_is_refused(content: str, fits: bool) -> None:
-    messages = [Message(Role.USER, content)]
-    check_may_fit(messages, 10, None)
-    if fits:
-        check_may_fit(messages, 10, 4)
-    else:
-        with pytest.raises(ContextLengthExceeded, match="maximum context length is 10 tokens"):
-            check_may_fit(messages, 10, 4)
+    for asked, words in (
+        (Generation((Message(Role.USER, content),)), "However, your messages resulted in 11 tokens"),
+        (Completion(content), r"\(11 in your prompt; 0 for the completion\)"),
+    ):
+        check_may_fit(asked, 10, None)
+        if fits:
+            check_may_fit(asked, 10, 4)
+        else:
+            with pytest.raises(ContextLengthExceeded, match=f"maximum context length is 10 tokens.*{words}"):
+                check_may_fit(asked, 10, 4)
+
+
+def test_tokens_are_counted_as_they_are() -> None:
+    check_may_fit(Completion((1,) * 9), 10, None)
+    with pytest.raises(ContextLengthExceeded, match="you requested 14 tokens"):
+        check_may_fit(Completion((1,) * 10, Sampling(max_tokens=4)), 10, None)

@@ -7,7 +7,8 @@ import pytest
 
 from weft_common.errors import ContextLengthExceeded, EngineFailed, InvalidRequest, WeftError
 from weft_worker.engines.base import Delta, Finished, FinishReason, Generation, Message, Role, Sampling, Usage
-from weft_worker.engines.llamacpp.wire import Answer, encode_request
+from weft_worker.engines.llamacpp.answer import Answer
+from weft_worker.engines.llamacpp.wire import encode_request
 
 
 def _body(**sampling: Any) -> dict[str, Any]:
@@ -68,6 +69,17 @@ def test_the_answer_is_put_together_from_its_chunks() -> None:
     last = orjson.dumps({"choices": [], "usage": usage}).decode()
     assert answer.read([_chunk(finish_reason="length"), last]) == []
     assert answer.finish() == Finished(FinishReason.LENGTH, Usage(3, 2, 1))
+
+
+def test_the_library_says_which_stop_string_it_found_where_it_is_one_that_was_asked_for() -> None:
+    assert "verbose" not in _body()
+    assert _body(stop=("a", "b"))["verbose"] is True
+    usage = {"prompt_tokens": 3, "completion_tokens": 2}
+    for word, told in (("b", "b"), ("<|im_end|>", ""), ("", "")):
+        answer = Answer(Generation((Message(Role.USER, "Hi"),), Sampling(stop=("a", "b"))))
+        last = _chunk(finish_reason="stop", usage=usage, __verbose={"stopping_word": word, "prompt": "Hi"})
+        assert answer.read([last]) == []
+        assert answer.finish() == Finished(FinishReason.STOP, Usage(3, 2), told)
 
 
 def test_an_answer_without_its_end_is_a_failure() -> None:

@@ -40,19 +40,9 @@ from weft_common.errors import (
 )
 from weft_worker.engines.base import (
     Delta,
-    Event,
-    Finished,
     FinishReason,
-    Generation,
     GrammarForm,
     JsonForm,
-    Message,
-    Role,
-    Tool,
-    ToolCall,
-    ToolCallDelta,
-    ToolMode,
-    Tools,
     Usage,
 )
 from weft_worker.engines.openai import OpenAIEngine
@@ -166,6 +156,30 @@ async def test_an_answer_is_whole_once_its_reason_is_told(script: Script) -> Non
         assert (told.text, told.reason) == ("ab", FinishReason.LENGTH)
 
 
+@pytest.mark.parametrize(
+    "kind", [b"Text/Event-Stream; charset=utf-8", b"text/plain", b"application/octet-stream", b""]
+)
+async def test_a_stream_is_read_as_one_whatever_it_is_called(kind: bytes) -> None:
+    head = HEAD.replace(
+        b"content-type: text/event-stream\r\n", b"content-type: %b\r\n" % kind if kind else b""
+    )
+    async with loaded((Say(head), *GOOD[1:])) as (engine, _):
+        assert (await ask(engine, question())).text == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [({"stop_reason": "b"}, "b"), ({"matched_stop": "b"}, "b"), ({"stop_reason": 151645}, ""), ({}, "")],
+    ids=["vLLM", "SGLang", "a token", "no word"],
+)
+async def test_the_stop_string_is_told_where_the_upstream_says_which(
+    said: dict[str, object], found: str
+) -> None:
+    last = {"choices": [{"delta": {}, "finish_reason": "stop", **said}]}
+    async with loaded(stream(text("ab"), event(last), chunk(DONE))) as (engine, _):
+        assert (await ask(engine, question(stop=("c", "b")))).stop_sequence == found
+
+
 BROKEN = {
     "no reason": stream(text("a"), chunk(DONE)),
     "no end": stream(text("a")),
@@ -206,7 +220,6 @@ UNLUCKY = {
     "silence": (Hang(),),
     "nothing": stream(),
     "garbage": (Say(b"\x00\x01\x02\r\n\r\n"),),
-    "a page": answer(200, b"<html>Welcome</html>"),
     "an error in the stream": stream(event({"error": {"message": "overloaded", "code": 503}})),
 }
 
@@ -287,6 +300,11 @@ REFUSED: dict[str, tuple[Script, type[WeftError], str]] = {
     "FastAPI": (answer(422, {"detail": [{"msg": "bad temperature"}]}), InvalidRequest, "bad temperature"),
     "words": (answer(400, b"what?"), InvalidRequest, "what?"),
     "unknown model": (error(404, "The model does not exist"), LoadFailed, "'theirs'"),
+    "a page": (
+        answer(200, b"<!doctype html><title>Welcome</title>"),
+        PartUnavailable,
+        "answered with text/html, which is no API: see base_url",
+    ),
     "a redirect": (answer(307, {}, "location: http://evil/"), PartUnavailable, "answers 307"),
     "in the stream": (stream(event({"error": {"message": "bad", "code": 400}})), InvalidRequest, "bad"),
 }
@@ -336,6 +354,7 @@ async def test_a_key_is_never_told_in_other_failures_either(tmp_path: Path) -> N
         ([error(404, "no such model")], "does not know the model 'theirs'.*no such model"),
         ([error(500, "CUDA error")], "answers 500: CUDA error"),
         ([(Die(),)], "broke the connection off"),
+        ([answer(200, b"<html>Welcome</html>")], "answered with text/html, which is no API"),
     ],
 )
 async def test_a_model_that_cannot_be_used_fails_to_load(scripts: list[Script], words: str) -> None:
@@ -369,9 +388,10 @@ async def test_an_upstream_that_is_busy_or_choosy_is_there(script: Script) -> No
         (answer(200, {"data": [{"id": "theirs"}, {"id": "other"}]}), True),
         (answer(200, {"data": [{"id": "theirs:latest"}]}), True),
         (answer(404, {}), True),
-        (answer(200, b"ok"), True),
+        (answer(200, ["ok"]), True),
         (answer(200, {"data": [{"id": "other"}]}), False),
         (error(401, "no"), False),
+        (answer(200, b"<html>Welcome</html>"), False),
     ],
 )
 async def test_a_probe_of_the_list_costs_no_token(script: Script, *, fine: bool) -> None:
@@ -380,7 +400,7 @@ async def test_a_probe_of_the_list_costs_no_token(script: Script, *, fine: bool)
         if fine:
             await engine.load(model(upstream, probe="models"), lambda fraction: None)
         else:
-            with pytest.raises(LoadFailed, match=r"it has: other|refuses the key"):
+            with pytest.raises(LoadFailed, match=r"it has: other|refuses the key|is no API"):
                 await engine.load(model(upstream, probe="models"), lambda fraction: None)
         await engine.close()
         assert [seen.path for seen in upstream.seen] == ["/v1/models"]
@@ -418,70 +438,3 @@ async def test_probabilities_that_nobody_tells_are_refused() -> None:
     async with loaded() as (engine, _):
         with pytest.raises(InvalidRequest, match="no probabilities"):
             await ask(engine, question(top_logprobs=2))
-
-
-TOOLS = (Tool("get_weather", "Tells the weather.", '{"type":"object","properties":{"city":{}}}'), Tool("now"))
-
-
-def _call(index: object, arguments: object, **more: object) -> Say:
-    name = {"name": more.pop("name")} if "name" in more else {}
-    part = {"index": index, **more, "function": {"arguments": arguments, **name}}
-    return event({"choices": [{"index": 0, "delta": {"tool_calls": [part]}, "finish_reason": None}]})
-
-
-async def _told(engine: OpenAIEngine, generation: Generation) -> list[Event]:
-    return [event async for event in engine.generate(generation)]
-
-
-@pytest.mark.parametrize("reason", ["tool_calls", "stop"])
-async def test_calls_of_tools_are_told_part_by_part(reason: str) -> None:
-    script = stream(
-        _call(0, "", id="a", name="get_weather"),
-        _call(0, '{"city":'),
-        _call(0, '"Oslo"}', id="a", name="get_weather"),
-        _call(0, {"zone": 1}, id="b", name="now"),
-        finish(reason),
-        usage(7, 5),
-    )
-    async with loaded(script) as (engine, upstream):
-        told = await _told(engine, replace(question(), tools=Tools(TOOLS)))
-    assert told == [
-        ToolCallDelta(0, "a", "get_weather", ""),
-        ToolCallDelta(0, "", "", '{"city":'),
-        ToolCallDelta(0, "", "", '"Oslo"}'),
-        ToolCallDelta(1, "b", "now", '{"zone":1}'),
-        Finished(FinishReason.TOOL_CALLS, Usage(7, 5)),
-    ]
-    body = upstream.seen[0].body
-    assert [tool["function"]["name"] for tool in body["tools"]] == ["get_weather", "now"]
-    assert body["tool_choice"] == "auto"
-    assert "parallel_tool_calls" not in body
-
-
-async def test_whom_to_call_is_told_in_openais_words_and_what_was_called_before() -> None:
-    messages = (
-        Message(Role.USER, "What time is it?"),
-        Message(Role.ASSISTANT, "", tool_calls=(ToolCall("a", "now", "{}"),)),
-        Message(Role.TOOL, "noon", tool_call_id="a"),
-    )
-    script = stream(_call(0, "{}", id="b", name="now"), finish())
-    async with loaded(script) as (engine, upstream):
-        for tools in (
-            Tools(TOOLS, ToolMode.REQUIRED, "now", single_call=True),
-            Tools(TOOLS, ToolMode.REQUIRED),
-        ):
-            await _told(engine, replace(question(), messages=messages, tools=tools))
-        first, second = (seen.body for seen in upstream.seen)
-    assert first["tool_choice"] == {"type": "function", "function": {"name": "now"}}
-    assert (first["parallel_tool_calls"], second["tool_choice"]) == (False, "required")
-    call = {"id": "a", "type": "function", "function": {"name": "now", "arguments": "{}"}}
-    assert first["messages"][1:] == [
-        {"role": "assistant", "content": None, "tool_calls": [call]},
-        {"role": "tool", "content": "noon", "tool_call_id": "a"},
-    ]
-
-
-async def test_a_call_that_was_required_and_not_made_is_a_failure() -> None:
-    async with loaded() as (engine, _):
-        with pytest.raises(EngineFailed, match="called no tool"):
-            await _told(engine, replace(question(), tools=Tools(TOOLS, ToolMode.REQUIRED)))

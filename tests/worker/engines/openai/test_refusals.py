@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.upstreams.misbehaving import GOOD, Script, Seen, answer, error
+from tests.upstreams.misbehaving import GOOD, Script, Seen, answer, error, event, misbehaving, stream
 from tests.worker.engines.answers import ask, question
-from tests.worker.engines.openai.loaded import loaded
-from weft_common.errors import InvalidRequest
+from tests.worker.engines.openai.loaded import loaded, model
+from weft_common.errors import InvalidRequest, LoadFailed, PartUnavailable
+from weft_worker.engines.openai import OpenAIEngine
 
 
 async def test_a_key_that_was_replaced_is_read_again(tmp_path: Path) -> None:
@@ -98,3 +99,66 @@ async def test_what_did_not_help_one_call_changes_nothing_for_others() -> None:
         upstream.scripts = [GOOD]
         await ask(engine, question(max_tokens=5))
         assert {"stream_options", "max_tokens"} <= set(upstream.seen[-1].body)
+
+
+KEY = "sk-proj-0123456789abcdefwxyz"
+FORBIDDEN = {
+    "credits": (
+        error(402, "Insufficient credits", code=402),
+        r"no credits \(402\): Insufficient credits; its op",
+    ),
+    "credits in the stream": (
+        stream(event({"error": {"message": "Insufficient credits", "code": 402}})),
+        r"no credits \(402\): Insufficient credits",
+    ),
+    "a region": (
+        error(
+            403, "Country, region, or territory not supported", code="unsupported_country_region_territory"
+        ),
+        r"does not permit this \(403\): Country, region, or territory not supported; the key",
+    ),
+    "an account": (error(403, "Your account was flagged"), r"\(403\): Your account was flagged; the key"),
+    "no words": (answer(403, b"<html>Forbidden</html>"), r"does not permit this \(403\); the key"),
+}
+
+
+@pytest.mark.parametrize(("script", "words"), FORBIDDEN.values(), ids=FORBIDDEN.keys())
+async def test_what_only_the_operator_can_mend_is_not_the_callers_fault(
+    tmp_path: Path, script: Script, words: str
+) -> None:
+    path = tmp_path / "key"
+    path.write_text(KEY)
+    async with loaded(script, key_file=str(path)) as (engine, upstream):
+        with pytest.raises(PartUnavailable, match=words) as failure:
+            await ask(engine, question())
+        assert len(upstream.seen) == 1
+    assert "refuses the key" not in str(failure.value)
+    assert failure.value.retry_after is not None
+    assert failure.value.retry_after.total_seconds() == 30
+
+
+async def test_a_model_without_credits_fails_to_load_and_says_why() -> None:
+    async with misbehaving(error(402, "Insufficient credits")) as upstream:
+        with pytest.raises(LoadFailed, match=r"no credits.*Insufficient credits"):
+            await OpenAIEngine().load(model(upstream), lambda fraction: None)
+
+
+async def test_a_request_that_moderation_refuses_is_told_so_to_its_caller() -> None:
+    script = error(
+        403, "anthropic/claude-2 requires moderation on Anthropic. Your input was flagged.", code=403
+    )
+    async with loaded(script) as (engine, upstream):
+        with pytest.raises(InvalidRequest, match="Your input was flagged"):
+            await ask(engine, question())
+        assert len(upstream.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "quoted", [KEY, "sk-proj-***************wxyz", "sk-proj-0123...wxyz", "sk-proj-01\u2026", "****wxyz"]
+)
+async def test_no_part_of_a_key_is_told_however_it_is_quoted(tmp_path: Path, quoted: str) -> None:
+    path = tmp_path / "key"
+    path.write_text(KEY)
+    async with loaded(error(403, f"The key '{quoted}' may not do that"), key_file=str(path)) as (engine, _):
+        with pytest.raises(PartUnavailable, match=r"The key '\*\*\*' may not do that"):
+            await ask(engine, question())

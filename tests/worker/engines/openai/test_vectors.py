@@ -76,7 +76,7 @@ async def test_trouble_is_tried_again() -> None:
         (error(401, "key"), PartUnavailable),
         (answer(200, {"data": []}), EngineFailed),
         (answer(200, {"choices": []}), EngineFailed),
-        (answer(200, b"<html>"), EngineFailed),
+        (answer(200, b"<html>"), PartUnavailable),
         (told([0.0, 0.0]), EngineFailed),
         (told(["x"]), EngineFailed),
         (told("%%"), EngineFailed),

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from weft_worker.agent import memory
-from weft_worker.agent.memory import machine_memory
+from weft_common import machine_memory as memory
+from weft_common.machine_memory import machine_memory
 
 
 def test_a_control_group_makes_the_machine_smaller(tmp_path: Path) -> None:
