@@ -14,6 +14,9 @@ CONTEXT_LENGTH = 4096
 NORM_EPSILON = 1e-5
 ROPE_BASE = 10_000.0
 
+# Where a request does not say how to choose: the model knows little, and what is least likely is nonsense.
+TEMPERATURE, TOP_K, TOP_P, MIN_P = 0.8, 40, 0.95, 0.05
+
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END)  # a token's place here is its id
 END_OF_TEXT_ID, TURN_START_ID, TURN_END_ID = range(3)

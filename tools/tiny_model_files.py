@@ -49,6 +49,7 @@ def write_gguf(path: Path, weights: dict[str, torch.Tensor], tokenizer: Tokenize
     writer = gguf.GGUFWriter(path, "llama")
     _add_architecture(writer)
     _add_tokenizer(writer, tokenizer)
+    _add_sampling(writer)
     for name, weight in weights.items():
         _add_tensor(writer, _gguf_name(name), weight.float().numpy())
     writer.write_header_to_file()
@@ -118,6 +119,13 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     writer.add_pad_token_id(shape.END_OF_TEXT_ID)
     writer.add_add_bos_token(False)
     writer.add_chat_template(shape.CHAT_TEMPLATE)
+
+
+def _add_sampling(writer: gguf.GGUFWriter) -> None:
+    writer.add_sampling_temp(shape.TEMPERATURE)
+    writer.add_sampling_top_k(shape.TOP_K)
+    writer.add_sampling_top_p(shape.TOP_P)
+    writer.add_sampling_min_p(shape.MIN_P)
 
 
 _LAYER_PARTS = {
