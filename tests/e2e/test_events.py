@@ -103,6 +103,11 @@ def sequences(events: list[Event]) -> list[int]:
     return [int(event["sequence"]) for event in events]
 
 
+def killed(events: list[Event]) -> list[Event]:
+    """Of replicas that served and are gone, and nobody had asked for that."""
+    return [event for event in events if event["what"] == "replica_gone" and event["details"]["state"] == "ready"]
+
+
 def asked(admin: httpx.Client, method: str, path: str, **fields: Any) -> None:
     answer = admin.request(method, path, **fields)
     assert answer.status_code == 200, answer.text
@@ -129,6 +134,7 @@ def test_what_happens_is_told_with_its_reason_wherever_one_asks(
         "node_joined", "load_begun", "load_done", "evicted", "node_drained", "node_resumed", "replica_gone", "refused",
     }  # fmt: skip
     eventually(lambda: wanted <= set(follower.whats()), what=f"{wanted} told", seconds=15)
+    eventually(lambda: killed(follower.events()), what="the killed replica told", seconds=15)
 
     listed = admin.get(EVENTS, params={"page_size": 1000}).json()["events"]
     told = follower.events()
@@ -139,7 +145,7 @@ def test_what_happens_is_told_with_its_reason_wherever_one_asks(
     (evicted,) = [event for event in told if event["what"] == "evicted"]
     assert (evicted["model"], evicted["details"]["for_model"]) == ("anvil", "boulder")
     assert "costs least" in evicted["why"]
-    (gone,) = [e for e in told if e["what"] == "replica_gone" and e["details"]["state"] == "ready"]
+    (gone,) = killed(told)
     assert (gone["model"], gone["node"]) == ("anvil", "local")
     refused = next(event for event in told if event["what"] == "refused")
     assert (refused["model"], refused["details"]["reason"]) == ("mountain", "NO_CAPACITY")
