@@ -106,6 +106,8 @@ def test_a_model_runs_where_its_selector_leads_and_moves_with_it(pair: Pair, adm
     set_policy(admin, "picky", node_selector={"zone": "east"})
     assert {served_by(pair, "picky") for _ in range(4)} == {"two"}
     set_policy(admin, "picky", node_selector={"node.name": "local"})
+    # The gateway hears of it by its watch, as fast as this test hears that it is written.
+    eventually(lambda: served_by(pair, "picky") == "local", what="the new policy heard", seconds=2)
     assert {served_by(pair, "picky") for _ in range(4)} == {"local"}
     eventually(lambda: pair.replicas("picky").keys() == {"local"}, what="the stray gone")
     set_policy(admin, "picky", node_selector={"zone": "mars"})
