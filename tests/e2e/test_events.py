@@ -105,7 +105,9 @@ def sequences(events: list[Event]) -> list[int]:
 
 def killed(events: list[Event]) -> list[Event]:
     """Of replicas that served and are gone, and nobody had asked for that."""
-    return [event for event in events if event["what"] == "replica_gone" and event["details"]["state"] == "ready"]
+    return [
+        event for event in events if event["what"] == "replica_gone" and event["details"]["state"] == "ready"
+    ]
 
 
 def asked(admin: httpx.Client, method: str, path: str, **fields: Any) -> None:
