@@ -33,8 +33,9 @@ from weft_worker.engines.llamacpp.call import running
 from weft_worker.engines.llamacpp.door import Door
 from weft_worker.engines.llamacpp.echoes import first_chance
 from weft_worker.engines.llamacpp.facts import Facts, fitted, read_facts
+from weft_worker.engines.llamacpp.hush import hush
 from weft_worker.engines.llamacpp.loaded import CANCEL_SECONDS, InThread, Loaded
-from weft_worker.engines.llamacpp.native import hush, open_server
+from weft_worker.engines.llamacpp.native import open_server
 from weft_worker.engines.llamacpp.plain_tools import is_of_schema
 from weft_worker.engines.llamacpp.side_files import ignored_options, side_files_of
 from weft_worker.engines.llamacpp.vectors import Reader

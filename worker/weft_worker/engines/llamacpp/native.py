@@ -1,7 +1,5 @@
 """Opens xllamacpp's server: its parameters, its own HTTP door kept shut, and its words when it fails."""
 
-import ctypes
-import logging
 import os
 import re
 import sys
@@ -16,14 +14,13 @@ import xllamacpp
 from weft_common.errors import LoadFailed
 from weft_common.purposes import Purpose
 from weft_worker.engines.base import EngineModel
+from weft_worker.engines.llamacpp.hush import speak
 from weft_worker.engines.llamacpp.side_files import NO_FILES, SideFiles
 
-_NOTHING, _ERRORS_ONLY = 0, 1
-_SET_VERBOSITY = "_Z30common_log_set_verbosity_tholdi"
+_ERRORS_ONLY = 1
 _PREFILL_STEP_TOKENS = 512
 _LAST_WORDS = b"exiting due to"
 _LAST_WORDS_SECONDS = 0.5
-_logger = logging.getLogger(__name__)
 
 
 def open_server(model: EngineModel, thread_count: int, door_key: str, files: SideFiles = NO_FILES) -> Any:
@@ -32,23 +29,13 @@ def open_server(model: EngineModel, thread_count: int, door_key: str, files: Sid
     Blocks, and holds the interpreter's lock. A server that is dropped before it has begun to work never returns from
     that: use it once, whatever comes.
     """
+    speak()
     with _native_stderr() as log:
         try:
             return xllamacpp.Server(_parameters(model, thread_count, door_key, files))
         except RuntimeError as error:
             cause = failure_cause(_last_words(log)) or str(error)
             raise LoadFailed(f"llama.cpp could not load {model.path}: {cause}.") from error
-
-
-def hush() -> None:
-    """Have the library write nothing more once its model is in use: its errors quote answers, schemas and grammars.
-
-    What they are about, it also answers with. Python has no way to say so; the symbol is of the library's own code.
-    """
-    try:
-        ctypes.CDLL(xllamacpp.xllamacpp.__file__)[_SET_VERBOSITY](_NOTHING)
-    except (AttributeError, OSError):
-        _logger.warning("engine_not_hushed")
 
 
 def failure_cause(log: str) -> str | None:
