@@ -63,3 +63,9 @@ def test_steps_are_written() -> None:
     )
     step = pb.CompleteResponse.FromString(write_step(EngineFailed("It broke.")))
     assert (step.failure.reason, step.failure.message) == ("ENGINE_FAILED", "It broke.")
+
+
+@pytest.mark.parametrize("reason", FinishReason)
+def test_every_end_has_a_reason_of_its_name(reason: FinishReason) -> None:
+    step = pb.CompleteResponse.FromString(write_step(Finished(reason, Usage(1, 1))))
+    assert pb.FinishReason.Name(step.finish.reason) == f"FINISH_REASON_{reason.name}"

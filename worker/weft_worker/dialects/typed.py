@@ -48,6 +48,7 @@ _REASONS: Mapping[FinishReason, pb.FinishReason] = {
     FinishReason.STOP: pb.FINISH_REASON_STOP,
     FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
     FinishReason.TOOL_CALLS: pb.FINISH_REASON_TOOL_CALLS,
+    FinishReason.CONTENT_FILTER: pb.FINISH_REASON_CONTENT_FILTER,
 }
 _MODES: Mapping[int, ToolMode] = {
     pb.ToolChoice.MODE_UNSPECIFIED: ToolMode.AUTO,

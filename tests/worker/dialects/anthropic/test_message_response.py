@@ -76,6 +76,7 @@ def test_a_message_has_all_that_the_library_knows() -> None:
         (Finished(FinishReason.LENGTH, Usage(1, 9)), ("max_tokens", None)),
         (Finished(FinishReason.LENGTH, Usage(1, 8)), ("model_context_window_exceeded", None)),
         (Finished(FinishReason.TOOL_CALLS, Usage(1, 8)), ("tool_use", None)),
+        (Finished(FinishReason.CONTENT_FILTER, Usage(1, 8)), ("refusal", None)),
     ],
 )
 def test_it_is_told_why_it_stopped(end: Finished, told: tuple[str, str | None]) -> None:

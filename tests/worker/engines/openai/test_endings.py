@@ -47,10 +47,19 @@ async def test_a_failed_choice_is_told_in_the_upstreams_own_words() -> None:
             await ask(engine, question())
 
 
-@pytest.mark.parametrize("reason", ["length", "max_tokens", "model_length", "content_filter"])
+@pytest.mark.parametrize("reason", ["length", "max_tokens", "model_length"])
 async def test_what_was_cut_short_is_told_as_such(reason: str) -> None:
     async with loaded(stream(text("Hel"), finish(reason), usage(), chunk(DONE))) as (engine, _):
         assert (await ask(engine, question())).reason is FinishReason.LENGTH
+
+
+@pytest.mark.parametrize("more", [{}, {"form": JsonForm('{"type":"object"}')}])
+async def test_what_a_filter_cut_off_is_told_as_such_whatever_form_was_asked_for(
+    more: dict[str, object],
+) -> None:
+    async with loaded(stream(text("Hel"), finish("content_filter"), usage(), chunk(DONE))) as (engine, _):
+        answer = await ask(engine, replace(question(), **more))
+    assert (answer.text, answer.reason) == ("Hel", FinishReason.CONTENT_FILTER)
 
 
 REFUSING = {

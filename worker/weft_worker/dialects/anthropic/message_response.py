@@ -216,6 +216,8 @@ def _stop_reason(head: Head, end: Finished) -> str:
         case FinishReason.LENGTH:
             is_asked = end.usage.completion_token_count >= head.max_tokens
             return "max_tokens" if is_asked else "model_context_window_exceeded"
+        case FinishReason.CONTENT_FILTER:
+            return "refusal"
         case FinishReason.STOP:
             return "stop_sequence" if end.stop_sequence else "end_turn"
 

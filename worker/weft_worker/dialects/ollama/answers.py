@@ -156,7 +156,7 @@ def timestamp(seconds: float) -> str:
 
 
 def done_reason(reason: FinishReason) -> str:
-    """Why it ended; that tools are called is no reason of its own."""
+    """Why it ended; that tools are called, or a filter met, is no reason of its own."""
     return "length" if reason is FinishReason.LENGTH else "stop"
 
 

@@ -44,8 +44,7 @@ _REASONS = {
     "length": FinishReason.LENGTH,
     "max_tokens": FinishReason.LENGTH,
     "model_length": FinishReason.LENGTH,  # Mistral's
-    # Of ours the one that says that there would be more.
-    "content_filter": FinishReason.LENGTH,
+    "content_filter": FinishReason.CONTENT_FILTER,
     "tool_calls": FinishReason.TOOL_CALLS,
     "function_call": FinishReason.TOOL_CALLS,
 }

@@ -87,6 +87,11 @@ class FinishReason(betterproto2.Enum):
     The model has called tools, and waits for what they say.
     """
 
+    CONTENT_FILTER = 4
+    """
+    What followed was kept back as unfit, by the upstream of a remote model.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -94,6 +99,7 @@ class FinishReason(betterproto2.Enum):
             1: "FINISH_REASON_STOP",
             2: "FINISH_REASON_LENGTH",
             3: "FINISH_REASON_TOOL_CALLS",
+            4: "FINISH_REASON_CONTENT_FILTER",
         }
 
     @classmethod
@@ -103,6 +109,7 @@ class FinishReason(betterproto2.Enum):
             "FINISH_REASON_STOP": 1,
             "FINISH_REASON_LENGTH": 2,
             "FINISH_REASON_TOOL_CALLS": 3,
+            "FINISH_REASON_CONTENT_FILTER": 4,
         }
 
 
