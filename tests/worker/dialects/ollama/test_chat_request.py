@@ -186,6 +186,13 @@ def test_tools_are_offered() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["issues.list", "github/search", "server:do-it", "a" * 128])
+def test_names_of_tools_are_those_of_servers_of_tools(name: str) -> None:
+    tools = _generation(tools=[{"type": "function", "function": {"name": name}}]).tools
+    assert tools is not None
+    assert [tool.name for tool in tools.tools] == [name]
+
+
 def test_results_find_the_calls_that_they_answer() -> None:
     def call(name: str, **more: Any) -> dict[str, Any]:
         return {"function": {"name": name, "arguments": {"n": 1}}, **more}

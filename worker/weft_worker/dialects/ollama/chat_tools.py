@@ -14,14 +14,15 @@ from pydantic_core import PydanticCustomError
 
 from weft_worker.dialects.invalid import FIELD
 from weft_worker.dialects.ollama.fields import Body
-from weft_worker.dialects.tools import MAX_TOOL_COUNT, TOOL_NAME, compact
+from weft_worker.dialects.tools import MAX_TOOL_COUNT, compact
 from weft_worker.engines.base import Tool, ToolCall
 
 
 class Function(Body):
     """What the model may call."""
 
-    name: Annotated[str, Field(pattern=f"^{TOOL_NAME.pattern}$")]
+    # Ollama asks nothing of names, and servers of tools have dots and slashes in theirs.
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{1,128}$")]
     description: str | None = None
     parameters: dict[str, object] | None = None
 
