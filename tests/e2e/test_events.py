@@ -115,14 +115,19 @@ def asked(admin: httpx.Client, method: str, path: str, **fields: Any) -> None:
     assert answer.status_code == 200, answer.text
 
 
+def answered(stack: Stack, model: str) -> None:
+    answer = stack.chat(model)
+    assert answer.status_code == 200, answer.text
+
+
 def happen(stack: Stack, admin: httpx.Client) -> None:
     """One of each: a load, an eviction, a drain, a resume, a killed replica, a refusal."""
     for model in ("anvil", "boulder"):
-        assert stack.chat(model).status_code == 200
+        answered(stack, model)
     asked(admin, "POST", "/api/nodes/local/drain", json={})
     eventually(lambda: not stack.parts("replica:"), what="drained", seconds=20)
     asked(admin, "POST", "/api/nodes/local/resume", json={})
-    assert stack.chat("anvil").status_code == 200
+    answered(stack, "anvil")
     stack.part("replica:").kill()
     for _ in range(3):
         assert stack.chat("mountain").status_code == 503

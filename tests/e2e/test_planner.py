@@ -96,8 +96,8 @@ def test_two_models_that_push_each_other_out_load_no_oftener_than_their_residenc
         for model in itertools.cycle(HEAVY[:2]):
             if time.monotonic() >= over:
                 break
-            answered.append(stack.chat(model, max_tokens=4).status_code)
-        assert set(answered) == {200}
+            answered.append(stack.chat(model, max_tokens=4))
+        assert {answer.status_code for answer in answered} == {200}, {answer.text for answer in answered}
         # Four residencies and the first two loads.
         assert 3 <= len(loads_of(stack)) <= 6
     finally:

@@ -100,7 +100,9 @@ class Unstored:
         if disk:
             self.disks[node_id] = disk
         loaded = [r for r in there if r.state is not ReplicaState.LOADING and r.memory_bytes]
-        self.measured[node_id] = {r.id: r.memory_bytes for r in there}
+        # Of one that has just been loaded nothing is told until it is measured anew: it holds what it held before.
+        before = self.measured.get(node_id, {})
+        self.measured[node_id] = {r.id: r.memory_bytes or before.get(r.id, 0) for r in there}
         self.settled[node_id] = frozenset(r.id for r in loaded)
         self.credit.pop(node_id, None)
 

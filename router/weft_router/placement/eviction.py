@@ -25,6 +25,7 @@ _GIB = 1 << 30
 _CHANGES_SECONDS = 10.0
 _NEVER_SECONDS = 60.0
 _SOON_SECONDS = 5.0
+_UNKNOWN = "what could go is loading or not known well yet"
 _RESTED = attrgetter("rested_since")
 
 
@@ -74,6 +75,8 @@ def _nothing_yet(court: Court, possible: Sequence[NodeView], why: Explanation) -
             return _wait_or_refuse(
                 request, "a replica that is on its way in or out is in the way", None, why, now
             )
+        if any(_is_unknown(court.reasons(r, v)) for v in possible for r in v.replicas):
+            return _wait_or_refuse(request, _UNKNOWN, None, why, now)
         kept = ", ".join(f"{n} {reason}" for reason, n in blockers(court, possible).items())
         return Refuse(f"nothing may be evicted: {kept}", _CHANGES_SECONDS * 3, why)
     ripe = _earliest(court, possible, frozenset({Kept.YOUNG}))
@@ -81,13 +84,18 @@ def _nothing_yet(court: Court, possible: Sequence[NodeView], why: Explanation) -
         return _wait_or_refuse(request, "what could go was loaded too recently", ripe, why, now)
     ripe = _earliest(court, possible, frozenset({Kept.YOUNG, Kept.BUSY}))
     if ripe is None:
-        return _wait_or_refuse(request, "what could go is loading or not known well yet", None, why, now)
+        return _wait_or_refuse(request, _UNKNOWN, None, why, now)
     return _wait_or_refuse(request, "everything that could go is busy", _patience_ends(court, ripe), why, now)
 
 
 def _is_moving(replica: Replica) -> bool:
     """What goes takes its time, and another load may have been promised its memory: nobody knows how that ends."""
     return replica.state is ReplicaState.UNLOADING or not replica.begun
+
+
+def _is_unknown(reasons: Sequence[Kept]) -> bool:
+    """A node's free memory lacks what such a replica holds, and nobody knows yet what its end would add."""
+    return Kept.UNMEASURED in reasons and Kept.LOADING not in reasons
 
 
 def _patience_ends(court: Court, ripe: float) -> float | None:

@@ -33,6 +33,15 @@ def test_a_measurement_replaces_the_estimate_once_the_replica_is_loaded() -> Non
     assert free(fleet) == {"cpu": 12}
 
 
+def test_what_a_replica_held_while_it_loaded_is_not_taken_twice_until_it_is_measured_anew() -> None:
+    """Such a heartbeat tells nothing of the replica, while its memory is in use."""
+    planned = replace(a_held_replica("r-1", "m", 6), memory_bytes=0)
+    fleet = a_fleet(a_node(free_gib=16), planned)
+    heartbeat(fleet, 13, replace(planned, state=ReplicaState.LOADING, memory_bytes=3 * GIB))
+    heartbeat(fleet, 13, planned)
+    assert free(fleet) == {"cpu": 10}
+
+
 def test_memory_of_a_replica_that_is_gone_is_free_from_the_next_heartbeat_on() -> None:
     held = a_held_replica("r-1", "m", 6)
     fleet = a_fleet(a_node(free_gib=16), held)

@@ -142,6 +142,14 @@ def test_what_was_not_measured_cannot_make_room_yet() -> None:
     assert isinstance(decided(wish(), fleet), Wait)
 
 
+def test_nobody_is_refused_while_it_is_not_known_what_somebodys_end_would_free() -> None:
+    """Its last heartbeat came between the end of a load and its measurement: the memory is used, and nobody's."""
+    ready = replace(a_held_replica("r-1", "a", 8), memory_bytes=0)
+    decision = decided(wish(deadline=NOW + 60), a_world(a_node(free_gib=7), ready))
+    assert isinstance(decision, Wait), decision
+    assert decision.reason == "what could go is loading or not known well yet"
+
+
 def test_on_a_node_that_does_not_report_its_load_everybody_may_be_busy() -> None:
     fleet = a_world(full_node(), a_held_replica("r-1", "a", 16))
     assert isinstance(decided(wish(), fleet, now=NOW + 6), Wait)
