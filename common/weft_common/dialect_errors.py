@@ -76,7 +76,12 @@ def _openai(error: WeftError, _: str) -> dict[str, object]:
 
 
 def _anthropic(error: WeftError, request_id: str) -> dict[str, object]:
-    told = {"type": anthropic_error_type(error.http_status), "message": _message(error)}
+    told: dict[str, object] = {
+        "type": anthropic_error_type(error.http_status),
+        "message": _message(error),
+    }
+    if "error_code" in error.metadata:
+        told["details"] = {"error_code": error.metadata["error_code"]}
     return {"type": "error", "error": told, "request_id": request_id or None}
 
 

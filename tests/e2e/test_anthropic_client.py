@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -11,6 +11,7 @@ from anthropic import (
     AuthenticationError,
     BadRequestError,
     NotFoundError,
+    beta_tool,
 )
 from pydantic import BaseModel
 
@@ -132,6 +133,21 @@ def test_a_tool_is_called_and_what_it_said_is_read(client: Anthropic) -> None:
         after = [*turns, each.to_param(), {"role": "user", "content": [result]}]
         answer = client.messages.create(**asked(messages=after, tools=[WEATHER]))
         assert answer.stop_reason in ("end_turn", "max_tokens", "tool_use")
+
+
+def test_a_tool_runner_goes_on_with_what_its_tools_said(client: Anthropic) -> None:
+    seen: list[str] = []
+
+    def get_weather(city: Literal["Oslo"]) -> str:
+        """Tells the weather of a city."""
+        seen.append(city)
+        return "Rain."
+
+    choice: Any = {"type": "tool", "name": "get_weather"}
+    tools = [beta_tool(get_weather)]
+    runner = client.beta.messages.tool_runner(**asked(tools=tools, tool_choice=choice, max_iterations=2))
+    assert [message.stop_reason for message in runner] == ["tool_use", "tool_use"]
+    assert seen[0] == CITIES[0]
 
 
 def test_an_answer_is_parsed_by_its_schema(client: Anthropic) -> None:

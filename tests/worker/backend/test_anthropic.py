@@ -113,7 +113,7 @@ def text_of(events: list[Any]) -> str:
 
 async def test_a_message_as_one_object(chatty: RunningBackend) -> None:
     told = await whole(chatty, system="Be brief.", max_tokens=2)
-    assert told["content"] == [{"type": "text", "text": "t0 t1 ", "citations": None}]
+    assert told["content"] == [{"type": "text", "text": "t0 t1 "}]
     assert (told["stop_reason"], told["model"], told["role"]) == ("max_tokens", "m", "assistant")
     assert (told["usage"]["input_tokens"], told["usage"]["output_tokens"]) == (4, 2)
 

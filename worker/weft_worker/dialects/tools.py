@@ -5,7 +5,9 @@ import re
 
 import orjson
 
+# OpenAI's bound; the other APIs have none, and agents with a few servers of tools go beyond it.
 MAX_TOOL_COUNT = 128
+MOST_TOOLS_ELSEWHERE = 1024
 # Anthropic takes 128 letters, OpenAI 64.
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # One for all: conversations may have many calls, and making an encoder takes longer than its work.

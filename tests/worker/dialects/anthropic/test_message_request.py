@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
+from weft_common.dialect_errors import error_body
+from weft_common.dialects import Dialect
 from weft_common.errors import InvalidRequest
 from weft_worker.dialects.anthropic.message_request import (
     MessageRequest,
@@ -327,6 +329,10 @@ REFUSED: dict[str, dict[str, Any]] = {
     "output_config.effort": {"output_config": {"effort": "all"}},
     "service_tier": {"service_tier": "gold"},
     "stream": {"stream": "yes"},
+    "thread": {
+        "thread": {"type": "continue", "previous_message_id": "msg_1"},
+        "messages": called(result())[2:],
+    },
 }
 
 
@@ -420,3 +426,25 @@ def test_very_many_small_pieces_make_one_message() -> None:
     ]
     *_, last = _messages(*turns)
     assert last.parts == ("a" * many, Image(PNG, "image/png"))
+
+
+def test_a_thread_is_refused_in_the_words_that_tool_runners_read() -> None:
+    for parse in (parse_message_request, parse_count_request):
+        with pytest.raises(InvalidRequest) as caught:
+            parse(
+                orjson.dumps(
+                    {"model": "m", "max_tokens": 1, "messages": [USER], "thread": {"type": "create"}}
+                )
+            )
+        told = orjson.loads(error_body(Dialect.ANTHROPIC, caught.value))["error"]
+        assert told["details"] == {"error_code": "thread_unsupported_request"}
+        assert told["message"] == "thread: Threads are not kept here: send the whole conversation."
+    assert _parse(thread=None).to_generation() == _parse().to_generation()
+
+
+def test_agents_with_many_servers_offer_many_tools() -> None:
+    tools = [{**WEATHER, "name": f"tool_{number}"} for number in range(1025)]
+    offered = _parse(tools=tools[:1024]).to_generation().tools
+    assert offered is not None
+    assert len(offered.tools) == 1024
+    assert _refused(tools=tools)[0] == "tools"

@@ -59,7 +59,7 @@ def test_a_message_has_all_that_the_library_knows() -> None:
         "type": "message",
         "role": "assistant",
         "model": "m",
-        "content": [{"type": "text", "text": "Hé", "citations": None}],
+        "content": [{"type": "text", "text": "Hé"}],
         "stop_reason": "end_turn",
         "stop_sequence": None,
         "stop_details": None,

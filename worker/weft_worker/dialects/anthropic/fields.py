@@ -8,6 +8,8 @@ from pydantic_core import PydanticCustomError
 from weft_worker.dialects.invalid import FIELD, invalid_request
 
 MAX_STOP_COUNT = 128  # Anthropic documents no limit
+NO_THREADS = "thread_unsupported_request"
+"""Anthropic's own code: its tool runners read it, and go on with the whole conversation in each request."""
 
 
 class Body(BaseModel):
@@ -24,7 +26,10 @@ def parse(kind: type[B], body: bytes) -> B:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        raise invalid_request(error) from error
+        refused = invalid_request(error)
+        if error.errors(include_url=False, include_input=False)[0]["type"] == NO_THREADS:
+            refused.metadata["error_code"] = NO_THREADS
+        raise refused from error
 
 
 def wrong(field: str, words: str) -> PydanticCustomError:

@@ -1,14 +1,16 @@
 """The bodies of POST /v1/messages and /v1/messages/count_tokens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from weft_worker.dialects.anthropic.blocks import TextBlock, as_blocks, text_of
-from weft_worker.dialects.anthropic.fields import Body, ModelName, Stop, Unsupported, parse, wrong
+from weft_worker.dialects.anthropic.fields import NO_THREADS, Body, ModelName, Stop, Unsupported, parse, wrong
 from weft_worker.dialects.anthropic.tools import OfferedTools, ToolChoice, tools_of
 from weft_worker.dialects.anthropic.turns import Turn, check_turns, messages_of
+from weft_worker.dialects.invalid import FIELD
 from weft_worker.dialects.texts import MAX_TEXT_BYTES, too_large
 from weft_worker.dialects.tools import compact
 from weft_worker.dialects.typed_reading import size_of
@@ -96,6 +98,15 @@ class _Prompt(Body):
     thinking: ThinkingConfig | None = None
     output_config: OutputConfig | None = None
     mcp_servers: Unsupported = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_thread(cls, body: object) -> object:
+        """A thread leaves out what was said before, which nobody here keeps: an answer would be about nothing."""
+        if isinstance(body, Mapping) and body.get("thread") is not None:
+            words = "Threads are not kept here: send the whole conversation"
+            raise PydanticCustomError(NO_THREADS, "{words}", {"words": words, FIELD: "thread"})
+        return body
 
     @model_validator(mode="after")
     def _check_prompt(self) -> "_Prompt":

@@ -172,7 +172,7 @@ def _blocks(head: Head, said: Said) -> Iterator[object]:
 
 
 def _text_block(text: str) -> object:
-    return {"type": "text", "text": text, "citations": None}
+    return {"type": "text", "text": text}
 
 
 def _thinking_block(thinking: str, signature: str) -> object:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from weft_worker.dialects.anthropic.fields import Body, wrong
-from weft_worker.dialects.tools import MAX_TOOL_COUNT, TOOL_NAME, compact, is_parameters
+from weft_worker.dialects.tools import MOST_TOOLS_ELSEWHERE, TOOL_NAME, compact, is_parameters
 from weft_worker.engines.base import Tool, ToolMode, Tools
 
 
@@ -58,7 +58,7 @@ class ToolChoice(Body):
         return self.type in ("any", "tool")
 
 
-OfferedTools = Annotated[list[OfferedTool], Field(max_length=MAX_TOOL_COUNT)]
+OfferedTools = Annotated[list[OfferedTool], Field(max_length=MOST_TOOLS_ELSEWHERE)]
 _MODES = {
     "auto": ToolMode.AUTO,
     "any": ToolMode.REQUIRED,

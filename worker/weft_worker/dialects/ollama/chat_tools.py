@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from weft_worker.dialects.invalid import FIELD
 from weft_worker.dialects.ollama.fields import Body
-from weft_worker.dialects.tools import MAX_TOOL_COUNT, compact
+from weft_worker.dialects.tools import MOST_TOOLS_ELSEWHERE, compact
 from weft_worker.engines.base import Tool, ToolCall
 
 
@@ -60,7 +60,7 @@ class CalledTool(Body):
     function: CalledFunction
 
 
-OfferedTools = Annotated[list[OfferedTool], Field(max_length=MAX_TOOL_COUNT)]
+OfferedTools = Annotated[list[OfferedTool], Field(max_length=MOST_TOOLS_ELSEWHERE)]
 
 
 @dataclass(slots=True)
