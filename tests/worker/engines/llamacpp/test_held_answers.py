@@ -20,10 +20,33 @@ from weft_worker.engines.base import (
     ToolMode,
     Tools,
 )
+from weft_worker.engines.json_form import check_schema
 from weft_worker.engines.llamacpp import LlamaCppEngine
 
 SIZE = {"type": "object", "properties": {"size": {"enum": ["small", "large"]}}, "required": ["size"]}
 CITY = {"type": "object", "properties": {"city": {"enum": ["Paris"]}}, "required": ["city"]}
+# All that the check lets pass; xllamacpp has a version of llguidance of its own.
+KEPT: list[dict[str, object]] = [
+    *(
+        {"type": "string", "format": name}
+        for name in (
+            "date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri",
+        )
+    ),
+    {"type": "string", "minLength": 2, "maxLength": 5},
+    {"type": "string", "pattern": "^a+b?$"},
+    {"type": "integer", "minimum": 3, "exclusiveMaximum": 9},
+    {"type": "number", "multipleOf": 0.5, "minimum": 0, "maximum": 4},
+    {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3},
+    {"type": "array", "prefixItems": [{"const": 1}], "items": False},
+    {"type": "object", "patternProperties": {"^a$": {"type": "null"}}, "maxProperties": 1},
+    {"type": "object", "additionalProperties": {"type": "null"}, "minProperties": 1, "maxProperties": 1},
+    {"type": ["string", "null"], "enum": ["x", None]},
+    {"anyOf": [{"const": "x"}, {"type": "null"}]},
+    {"oneOf": [{"const": "x"}, {"type": "null"}]},
+    {"allOf": [{"type": "integer"}, {"minimum": 3}]},
+    {"$ref": "#/$defs/x"},
+]  # fmt: skip
 WEATHER = Tools((Tool("get_weather", "", json.dumps(CITY)),), ToolMode.REQUIRED)
 
 
@@ -36,6 +59,16 @@ async def engine() -> AsyncIterator[LlamaCppEngine]:
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=json.dumps)
+async def test_what_the_check_lets_pass_the_library_keeps(
+    engine: LlamaCppEngine, kept: dict[str, object]
+) -> None:
+    schema = {"type": "object", "properties": {"e": kept}, "required": ["e"], "$defs": {"x": {"const": "x"}}}
+    form = JsonForm(json.dumps(schema))
+    check_schema(form.schema, "response_format")
+    assert (await ask(engine, replace(question("Hello", max_tokens=30), form=form))).text.startswith('{"e": ')
 
 
 @pytest.mark.parametrize("form", [JsonForm(json.dumps(SIZE)), GrammarForm('root ::= "yes" | "no"')])

@@ -1,0 +1,45 @@
+"""Leaves out of a schema what asks for nothing, and says in other words what an engine's own library does not know.
+
+Generators of schemas (zod, pydantic, Go's) write much that holds for every value; the library refuses what it does not
+know, wherever it stands.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from weft_worker.engines.schema_parts import rebuilt
+
+# What is right whatever the value is.
+_NOTHING_ASKED: Mapping[str, tuple[object, ...]] = {
+    "uniqueItems": (False,),
+    "propertyNames": ({}, True, {"type": "string"}),
+    "dependentRequired": ({},),
+    "dependentSchemas": ({},),
+}
+# Here `null` is data.
+_DATA = ("const", "default")
+# RFC 3986, without looking into what follows the scheme.
+_URI = r"^[A-Za-z][A-Za-z0-9+.-]*:[!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]+$"
+_DRAFTS = ("http://json-schema.org/draft-0", "https://json-schema.org/draft/20")
+
+
+def plain(schema: Any) -> Any:
+    """The same schema, as every version of the library takes it."""
+    return rebuilt(schema, _make_plain)
+
+
+def _make_plain(schema: dict[str, Any]) -> None:
+    for key in [key for key, value in schema.items() if value is None and key not in _DATA]:
+        del schema[key]
+    for key, values in _NOTHING_ASKED.items():
+        if key in schema and any(schema[key] is value or schema[key] == value for value in values):
+            del schema[key]
+    if not str(schema.get("$schema", _DRAFTS[0])).startswith(_DRAFTS):
+        del schema["$schema"]
+    if schema.get("format") == "uri":
+        # Known to newer versions of it only, and those before refuse the whole schema.
+        del schema["format"]
+        if "pattern" in schema:
+            schema["allOf"] = [*schema.get("allOf", ()), {"pattern": _URI}]
+        else:
+            schema["pattern"] = _URI
