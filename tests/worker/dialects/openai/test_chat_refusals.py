@@ -92,8 +92,8 @@ from weft_worker.dialects.openai.chat_request import parse_chat_request
             "messages.0.function_call",
         ),
         (
-            {"messages": [{"role": "assistant", "function_call": {"name": "f", "arguments": "x"}}]},
-            "messages.0.function_call",
+            {"messages": [{"role": "assistant", "function_call": {"name": "f", "arguments": {}}}]},
+            "messages.0.function_call.arguments",
         ),
         ({"reasoning_effort": "lots"}, "reasoning_effort"),
         ({"verbosity": "loud"}, "verbosity"),
@@ -109,11 +109,11 @@ from weft_worker.dialects.openai.chat_request import parse_chat_request
                 "messages": [
                     {
                         "role": "assistant",
-                        "tool_calls": [{**CALL, "function": {"name": "f", "arguments": "x"}}],
+                        "tool_calls": [{**CALL, "function": {"name": "f", "arguments": {}}}],
                     }
                 ]
             },
-            "messages.0.tool_calls",
+            "messages.0.tool_calls.0.function.arguments",
         ),
         ({"min_p": 1.5}, "min_p"),
         ({"repeat_penalty": 0}, "repeat_penalty"),

@@ -108,6 +108,30 @@ def test_a_call_without_arguments_has_none() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ('{"city": "Zanzib', '{"input":"{\\"city\\": \\"Zanzib"}'),
+        ("null", '{"input":"null"}'),
+        ("[]", '{"input":"[]"}'),
+        ('"x"', '{"input":"\\"x\\""}'),
+        ("Zanzibar", '{"input":"Zanzibar"}'),
+        ("", "{}"),
+        (" \n", "{}"),
+        ('{"city": "Paris"}', '{"city": "Paris"}'),
+    ],
+)
+def test_arguments_that_are_no_object_come_back_as_the_text_of_one(arguments: str, told: str) -> None:
+    function = {"name": "f", "arguments": arguments}
+    calls = {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": function}]}
+    old = {"role": "assistant", "content": None, "function_call": function}
+    new, former = generation(messages=[calls, old]).messages
+    assert (new.tool_calls, former.tool_calls) == (
+        (ToolCall("c1", "f", told),),
+        (ToolCall("function_f", "f", told),),
+    )
+
+
+@pytest.mark.parametrize(
     ("choice", "mode", "name"),
     [
         (None, ToolMode.AUTO, ""),

@@ -72,7 +72,7 @@ class ChatMessage(Body):
                 raise wrong("content", "A message of this role needs content")
         if self.role != "user" and self.content is not None and self.content.images:
             raise wrong("content", "Only the user shows images")
-        self._calls()  # raises where the arguments of one are no object
+        self._calls()  # raises where one lacks what its type needs
         return self
 
     def to_message(self) -> Message:
@@ -97,7 +97,7 @@ class ChatMessage(Body):
         calls = tuple(call.to_call() for call in self.tool_calls or ())
         if self.function_call is None:
             return calls
-        return (*calls, self.function_call.to_call(_id_of_function(self.function_call.name), "function_call"))
+        return (*calls, self.function_call.to_call(_id_of_function(self.function_call.name)))
 
 
 def check_images(messages: Sequence[ChatMessage]) -> None:

@@ -59,12 +59,15 @@ class CalledFunction(Body):
     name: str
     arguments: str
 
-    def to_call(self, call_id: str, field: str) -> ToolCall:
-        """Say the same in the words of engines; raises where the arguments are no object."""
+    def to_call(self, call_id: str) -> ToolCall:
+        """Say the same in the words of engines; arguments that are no object become the text of one.
+
+        Chat templates read an object. OpenAI takes any text, and answers that ran out of tokens have half of one.
+        """
         # Clients have nothing for a call that came without any.
         arguments = self.arguments if self.arguments.strip() else "{}"
         if not is_arguments(arguments):
-            raise wrong(field, "The arguments of a call should be a JSON object")
+            arguments = input_arguments(arguments)
         return ToolCall(call_id, self.name, arguments)
 
 
@@ -77,12 +80,12 @@ class CalledTool(Body):
     custom: CalledCustomTool | None = None
 
     def to_call(self) -> ToolCall:
-        """Say the same in the words of engines; raises where the arguments are no object."""
+        """Say the same in the words of engines; raises where what its type needs is missing."""
         if self.type == "custom" and self.custom is not None:
             return ToolCall(self.id, self.custom.name, input_arguments(self.custom.input))
         if self.type == "custom" or self.function is None:
             raise wrong("tool_calls", f"A call of type '{self.type}' needs '{self.type}'")
-        return self.function.to_call(self.id, "tool_calls")
+        return self.function.to_call(self.id)
 
 
 @dataclass(frozen=True, slots=True)
