@@ -90,6 +90,24 @@ async def test_a_stream_is_role_deltas_reason_usage_done(shared: RunningBackend)
     assert chunks[-1]["usage"]["completion_tokens"] == 2
 
 
+@pytest.mark.parametrize(
+    "offered",
+    [
+        {"tools": [{"type": "function", "function": {"name": "write"}}]},
+        {"tools": [{"type": "custom", "custom": {"name": "write"}}]},
+        {"functions": [{"name": "write"}]},
+    ],
+)
+async def test_a_stream_that_begins_with_a_call_has_no_content(
+    shared: RunningBackend, offered: dict[str, Any]
+) -> None:
+    frames = await _frames(shared.completion(say="call_letters=1", stream=True, **offered))
+    *chunks, _ = _events(frames)
+    first, *others = (chunk["choices"][0]["delta"] for chunk in chunks)
+    assert first == {"role": "assistant", "content": None, "refusal": None}
+    assert not [delta for delta in others if "content" in delta]
+
+
 async def test_the_typed_chat_streams_deltas_and_one_finish(shared: RunningBackend) -> None:
     answers = await _frames(shared.chat("tokens=2 delay_ms=2"))
     assert [answer.WhichOneof("event") for answer in answers] == ["delta", "delta", "finish"]

@@ -31,7 +31,7 @@ async def frames(
             writer = writers[index]
             if index not in opened:
                 # The role travels with the first token: without one there may still be another replica.
-                data += writer.start()
+                data += writer.start(begins_call=isinstance(event, ToolCallDelta))
                 opened.add(index)
             data += _written(writer, event)
             if isinstance(event, Finished):

@@ -96,6 +96,12 @@ def test_a_stream_opens_with_the_role_and_ends_with_the_reason_and_one_done() ->
     ]
 
 
+def test_in_front_of_a_call_a_stream_opens_without_an_empty_text() -> None:
+    assert _events(ChunkWriter(HEAD, include_usage=False).start(begins_call=True)) == [
+        _chunk(choices=_choice({"role": "assistant", "content": None, "refusal": None}))
+    ]
+
+
 def test_several_answers_are_told_apart() -> None:
     whole = orjson.loads(
         completion_object(HEAD, [Choice("a", LENGTH), Choice("b", FinishReason.STOP)], TOKENS)

@@ -50,8 +50,8 @@ class ChoiceWriter(ABC):
         self._before, _, self._after = self._said(_MARK).rpartition(orjson.dumps(_MARK))
 
     @abstractmethod
-    def start(self) -> bytes:
-        """What comes before all else."""
+    def start(self, *, begins_call: bool = False) -> bytes:
+        """What comes before all else; `begins_call` where a call of a tool is next."""
 
     @abstractmethod
     def delta(self, delta: Delta) -> bytes:

@@ -85,9 +85,9 @@ class ChunkWriter(ChoiceWriter):
             head.of("chat.completion.chunk"), _tail(head), include_usage=include_usage, index=index
         )
 
-    def start(self) -> bytes:
-        """Open the message."""
-        return self._chunk({"role": "assistant", "content": "", "refusal": None})
+    def start(self, *, begins_call: bool = False) -> bytes:
+        """Open the message; in front of a call without an empty text, of which clients would make a part."""
+        return self._chunk({"role": "assistant", "content": None if begins_call else "", "refusal": None})
 
     def delta(self, delta: Delta) -> bytes:
         """Add text to it."""

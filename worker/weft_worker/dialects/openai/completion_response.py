@@ -51,7 +51,7 @@ class TextWriter(ChoiceWriter):
         self._places = TokenPlaces()
         super().__init__(head.of(_KIND), _tail(head), include_usage=include_usage, index=index)
 
-    def start(self) -> bytes:
+    def start(self, *, begins_call: bool = False) -> bytes:
         """Nothing: the first event is the first text."""
         return b""
 
