@@ -165,6 +165,13 @@ def _option(text: str) -> tuple[str, str]:
     return key, value if colon else "true"
 
 
+def model_files_in(folder: Path) -> list[Path]:
+    """The model files of a folder in the order of their names; none where there is no folder."""
+    found = (path for path in folder.glob("*.y*ml") if path.suffix in (".yaml", ".yml"))
+    # Editors keep locks and swap files there.
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
 def read_model_file(path: Path) -> ModelFile:
     """Read one file; raises InvalidRequest that names the file and the field."""
     try:

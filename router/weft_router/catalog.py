@@ -8,7 +8,7 @@ from pathlib import Path
 
 from weft_common.clock import Clock
 from weft_common.errors import InvalidRequest, PartUnavailable
-from weft_common.model_file import ModelFile, read_model_file
+from weft_common.model_file import ModelFile, model_files_in, read_model_file
 from weft_common.purposes import Purpose
 from weft_common.side_files import with_places
 from weft_router.fleet.about import About
@@ -96,9 +96,7 @@ class Catalog:
     def _stamps(self) -> dict[Path, tuple[int, int]]:
         """Files as they are; one that cannot be looked at (a dangling link, say) has no stamp and is read as broken."""
         found: dict[Path, tuple[int, int]] = {}
-        for path in sorted(p for p in self._folder.glob("*.y*ml") if p.suffix in (".yaml", ".yml")):
-            if path.name.startswith("."):
-                continue  # editors keep locks and swap files there
+        for path in model_files_in(self._folder):
             try:
                 stat = path.stat()
                 found[path] = (stat.st_mtime_ns, stat.st_size)

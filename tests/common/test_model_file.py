@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from weft_common.errors import InvalidRequest
-from weft_common.model_file import read_model_file
+from weft_common.model_file import model_files_in, read_model_file
 from weft_common.purposes import Purpose
 
 
@@ -106,6 +106,13 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
 def test_a_file_that_yaml_cannot_make_values_of_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidRequest, match=r"m\.yaml cannot be read"):
         read_model_file(write(tmp_path, text))
+
+
+def test_model_files_are_those_of_both_endings_and_none_that_an_editor_keeps(tmp_path: Path) -> None:
+    for name in ("b.yml", "a.yaml", ".#a.yaml", "c.txt", "d.ytml"):
+        (tmp_path / name).touch()
+    assert [path.name for path in model_files_in(tmp_path)] == ["a.yaml", "b.yml"]
+    assert model_files_in(tmp_path / "nowhere") == []
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from weft_common.supervisor import PartChanged
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """All parts are up and a request was answered."""
+    """All parts are up and a request was answered; `model` is one to try, None where none answers conversations."""
 
     url: str
     join_url: str
     key_file: str
     join_token_file: str
-    model: str
+    model: str | None
     seconds: float
 
 

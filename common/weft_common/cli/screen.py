@@ -117,19 +117,23 @@ def _style(news: News) -> str:
 
 
 def _invitation(news: Serving) -> str:
-    body = json.dumps(
-        {"model": news.model, "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
-    )
     return "\n".join(
         (
             "",
             f"Weft serves at {news.url} after {news.seconds:.1f} s",
             f"  key     {Path(news.key_file).read_text().strip()}",
-            f"  try     curl -N {news.url}/v1/chat/completions -H 'Content-Type: application/json' "
-            f"-H \"Authorization: Bearer $(cat '{news.key_file}')\" -d '{body}'",
+            *(() if news.model is None else (_try_line(news, news.model),)),
             f"  join    weft worker --register-to {news.join_url} "
             f"--registration-token \"$(cat '{news.join_token_file}')\" --node-name NAME",
             "          and then, here: weft nodes approve NAME",
             "",
         )
+    )
+
+
+def _try_line(news: Serving, model: str) -> str:
+    body = json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": "Hello"}]})
+    return (
+        f"  try     curl -N {news.url}/v1/chat/completions -H 'Content-Type: application/json' "
+        f"-H \"Authorization: Bearer $(cat '{news.key_file}')\" -d '{body}'"
     )

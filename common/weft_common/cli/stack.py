@@ -1,5 +1,6 @@
 """The parts of one machine: which there are, where they answer, and what each is told."""
 
+import contextlib
 import importlib.util
 import resource
 import sys
@@ -15,15 +16,18 @@ from weft_common.embedded.postgres import Database, database, postgres_part
 from weft_common.embedded.postgres_place import locate
 from weft_common.embedded.probes import grpc_serving
 from weft_common.envoy_config import EnvoyParams, render_bootstrap
+from weft_common.errors import InvalidRequest
 from weft_common.home import Home, Secrets
 from weft_common.machine_memory import machine_memory
 from weft_common.mesh_token import mesh_token
 from weft_common.part import GATEWAY_LEVEL, Part, Stage
 from weft_common.ports import load_ports
 from weft_common.process import Command
+from weft_common.purposes import Purpose
 
 _MAX_CONNECTIONS = 20_000
 _LEAST_HEAP, _MOST_HEAP = 512 * 1024 * 1024, 4 * 1024 * 1024 * 1024
+_TINY_FILE = "weft-tiny.yaml"
 _TINY_MODEL = """\
 # The model that comes with Weft: small enough for any machine, and for nothing but trying things out.
 name: weft-tiny
@@ -199,7 +203,23 @@ def write_first_model(models: Path) -> None:
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         weights = Path(folder) / "models" / "weft-tiny.gguf"
         if weights.is_file():
-            (models / "weft-tiny.yaml").write_text(_TINY_MODEL.format(weights=weights))
+            (models / _TINY_FILE).write_text(_TINY_MODEL.format(weights=weights))
+
+
+def model_to_try(models: Path) -> str | None:
+    """Name a model that answers conversations: the packaged one or else the first; None where there is none.
+
+    A file that cannot be read is passed over: the router says what is wrong with it.
+    """
+    # Imported late: until the parts have started nobody needs the library that reads them.
+    from weft_common.model_file import model_files_in, read_model_file
+
+    for path in sorted(model_files_in(models), key=lambda path: path.name != _TINY_FILE):
+        with contextlib.suppress(InvalidRequest):
+            file = read_model_file(path)
+            if file.purpose is Purpose.CHAT and not file.disabled:
+                return file.name
+    return None
 
 
 def _most_connections() -> int:

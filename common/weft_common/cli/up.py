@@ -16,7 +16,7 @@ from weft_common.cli.leftovers import stop_leftovers
 from weft_common.cli.news import Failed, News, Serving, Stopped, Stopping, Teller
 from weft_common.cli.records import forget_parts
 from weft_common.cli.screen import choose
-from weft_common.cli.stack import Stack, build_stack, write_first_model
+from weft_common.cli.stack import Stack, build_stack, model_to_try, write_first_model
 from weft_common.cli.up_options import UpOptions
 from weft_common.embedded.probes import http_status
 from weft_common.home import Home, StartError, load_secrets, open_home, write_access_files
@@ -167,8 +167,7 @@ async def _answered(home: Home, options: UpOptions) -> None:
 
 
 def _serving(home: Home, options: UpOptions, seconds: float) -> Serving:
-    models = sorted(path.stem for path in home.models.glob("*.yaml"))
-    model = "weft-tiny" if "weft-tiny" in models or not models else models[0]
+    model = model_to_try(home.models)
     return Serving(options.url, options.join_url, str(home.key), str(home.join_token), model, seconds)
 
 

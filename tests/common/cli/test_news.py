@@ -1,5 +1,6 @@
 """News crosses a pipe unchanged and reads well."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,14 @@ SERVING = Serving(
 
 
 @pytest.mark.parametrize(
-    "news", [PartChanged("nats", PartState.READY, 7, "x"), SERVING, Stopping(), Failed("two\nlines")]
+    "news",
+    [
+        PartChanged("nats", PartState.READY, 7, "x"),
+        SERVING,
+        replace(SERVING, model=None),
+        Stopping(),
+        Failed("two\nlines"),
+    ],
 )
 def test_news_crosses_a_pipe_unchanged(news: News) -> None:
     line = encode(news)
@@ -32,6 +40,22 @@ def test_parts_are_lines_of_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == (
         "nats ready (pid 7)\nnats starting: ended by SIGKILL, starts again in 0 s\n"
     )
+
+
+def test_a_start_shows_how_to_try_a_model_where_there_is_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("secret")
+    serving = replace(SERVING, key_file=str(tmp_path / "key"))
+    tell_plainly(serving)
+    with_model = capsys.readouterr().out.splitlines()
+    tell_plainly(replace(serving, model=None))
+    without = capsys.readouterr().out.splitlines()
+
+    (line,) = (line for line in with_model if line not in without)
+    assert line.startswith("  try     curl -N http://127.0.0.1:8080/v1/chat/completions ")
+    assert '{"model": "weft-tiny", "stream": true' in line
+    assert without == [other for other in with_model if other != line]
 
 
 def test_scripts_get_one_document(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

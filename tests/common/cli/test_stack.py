@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from weft_common.cli.stack import Stack, build_stack, write_first_model
+from weft_common.cli.stack import Stack, build_stack, model_to_try, write_first_model
 from weft_common.cli.up_options import UpOptions
 from weft_common.embedded import postgres_place
 from weft_common.home import Home, Secrets, load_secrets, open_home
@@ -108,3 +108,32 @@ def test_models_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     write_first_model(tmp_path)
 
     assert not list(tmp_path.iterdir())
+
+
+def described(models: Path, **files: str) -> Path:
+    for file, more in files.items():
+        (models / file.replace("_", ".")).write_text(f"parameters: {{model: x.gguf}}\n{more}\n")
+    return models
+
+
+def test_the_model_to_try_is_the_first_that_answers_conversations_by_its_own_name(tmp_path: Path) -> None:
+    models = described(
+        tmp_path,
+        a_yaml="name: vectors\nembeddings: true",
+        b_yaml="name: scores\nreranking: true",
+        c_yaml="name: off\ndisabled: true",
+        d_yaml="name: [",
+        e_yml="name: org/chat:7b",
+        f_yaml="name: another",
+    )
+    assert model_to_try(models) == "org/chat:7b"
+
+
+def test_the_model_to_try_is_the_packaged_one_where_it_is_there(tmp_path: Path) -> None:
+    write_first_model(tmp_path / "models")
+    assert model_to_try(described(tmp_path / "models", a_yaml="name: a")) == "weft-tiny"
+
+
+def test_without_a_model_that_answers_conversations_there_is_none_to_try(tmp_path: Path) -> None:
+    assert model_to_try(tmp_path / "nowhere") is None
+    assert model_to_try(described(tmp_path, a_yaml="name: vectors\nembeddings: true")) is None

@@ -35,6 +35,16 @@ def test_start_shows_the_url_the_key_and_a_curl_line(shell: Shell) -> None:
     assert key not in (shell.home / "log" / "up.log").read_text()
 
 
+def test_start_shows_no_curl_line_that_no_model_could_answer(shell: Shell) -> None:
+    models = shell.home / "models"
+    models.mkdir(parents=True)
+    (models / "minilm.yaml").write_text("name: minilm\nparameters: {model: x.gguf}\nembeddings: true\n")
+    shown = shell.up().stdout
+
+    assert f"Weft serves at http://127.0.0.1:{shell.port}" in shown
+    assert "chat/completions" not in shown
+
+
 def test_parts_may_open_as_many_files_as_the_system_lets(shell: Shell) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     here = len(list(Path("/proc/self/fd").iterdir()))
