@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from weft_common.errors import FieldViolation, InvalidRequest
+from weft_gateway.model_context import context_of
 from weft_proto.pb.weft.types.v1 import model_pb2
 
 DEFAULT_LIMIT = 20
@@ -39,8 +40,8 @@ def anthropic_model(model: model_pb2.Model) -> dict[str, object]:
         "deprecated_at": None,
         "retires_at": None,
         "line": None,
-        "max_input_tokens": model.context_size or None,
-        "max_tokens": (model.context_size or None) if is_chat else None,
+        "max_input_tokens": context_of(model) or None,
+        "max_tokens": (context_of(model) or None) if is_chat else None,
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import orjson
 
 from weft_common.remote_backends import upstream_sees
+from weft_gateway.model_context import context_of
 from weft_gateway.model_tags import LATEST
 from weft_proto.pb.weft.types.v1 import model_pb2
 
@@ -110,14 +111,6 @@ def _details(model: model_pb2.Model) -> dict[str, object]:
         "parameter_size": model.about.parameter_size,
         "quantization_level": model.about.quantization,
     }
-
-
-def context_of(model: model_pb2.Model) -> int:
-    """How many tokens a request may have; those that make vectors read no more than they were trained to."""
-    trained = model.about.trained_context_size
-    if model.purpose == model_pb2.MODEL_PURPOSE_UNSPECIFIED or not trained:
-        return model.context_size
-    return min(model.context_size, trained)
 
 
 def _family(model: model_pb2.Model) -> str:

@@ -33,6 +33,17 @@ def test_a_model_has_all_that_the_library_knows() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("purpose", "size"),
+    [("MODEL_PURPOSE_EMBEDDING", 512), ("MODEL_PURPOSE_RERANKING", 512), ("MODEL_PURPOSE_UNSPECIFIED", 4096)],
+)
+def test_what_makes_vectors_takes_no_more_than_its_weights_read(purpose: str, size: int) -> None:
+    model = model_pb2.Model(name="m", context_size=4096, purpose=model_pb2.ModelPurpose.Value(purpose))
+    assert anthropic_model(model)["max_input_tokens"] == 4096
+    model.about.trained_context_size = 512
+    assert anthropic_model(model)["max_input_tokens"] == size
+
+
 def test_all_are_on_one_page_where_they_are_few() -> None:
     assert ids() == (["a", "b", "c", "d", "e"], False, "a", "e")
     assert anthropic_page({}) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
