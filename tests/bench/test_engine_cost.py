@@ -47,11 +47,11 @@ class Bench:
     source: Source
     stack: Stack
 
-    def best(self, at_once: int, count: int) -> dict[str, Figures]:
+    def best(self, at_once: int, count: int, rounds: int) -> dict[str, Figures]:
         """The best run of each, by tokens a second: what disturbs a run never makes it faster."""
         source = {"source": asdict(self.source)}
         runs: dict[str, list[Figures]] = {"library": [], "engine": [], "stack": []}
-        for _ in range(self.benched.rounds):
+        for _ in range(rounds):
             runs["library"].append(told("library", self.benched, at_once, count, **source))
             runs["engine"].append(told("engine", self.benched, at_once, count, **source))
             runs["stack"].append(self._through(at_once, count))
@@ -105,8 +105,8 @@ def test_what_the_stack_leaves_of_the_library(name: str, tmp_path: Path) -> None
     shares = {}
     with bench(benched, tmp_path) as opened:
         print(f"\n{HEAD}\n|{'---|' * (HEAD.count('|') - 1)}")
-        for at_once, count in benched.loads:
-            best = opened.best(at_once, count)
+        for at_once, count, rounds in benched.loads:
+            best = opened.best(at_once, count, rounds)
             print(row(name, at_once, best), flush=True)
             shares[at_once] = best["stack"]["tokens_per_second"] / best["library"]["tokens_per_second"]
     least = LEAST_SHARES.get(benched.name, 0)
