@@ -34,7 +34,7 @@ def open_server(model: EngineModel, thread_count: int, door_key: str, files: Sid
         try:
             return xllamacpp.Server(_parameters(model, thread_count, door_key, files))
         except RuntimeError as error:
-            cause = failure_cause(_last_words(log)) or str(error)
+            cause = failure_cause(last_words(log)) or str(error)
             raise LoadFailed(f"llama.cpp could not load {model.path}: {cause}.") from error
 
 
@@ -138,11 +138,15 @@ def _native_stderr() -> Iterator[BinaryIO]:
             os.close(real)
 
 
-def _last_words(log: BinaryIO) -> str:
+def last_words(log: BinaryIO) -> str:
     """Read the log of a failed load; the library writes it from a thread of its own, a moment late."""
     for _ in range(int(_LAST_WORDS_SECONDS / 0.01)):
-        log.seek(0)
-        if _LAST_WORDS in (text := log.read()):
+        if _LAST_WORDS in (text := _read_beside(log)):
             break
         time.sleep(0.01)
     return text.decode(errors="replace")
+
+
+def _read_beside(log: BinaryIO) -> bytes:
+    """All that is there by now; without moving the place in the file, at which the library writes meanwhile."""
+    return os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0)
