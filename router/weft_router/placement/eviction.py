@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from weft_router.fleet.entities import Replica, ReplicaState
-from weft_router.fleet.views import NodeView, Snapshot
+from weft_router.fleet.views import NodeView, ReplicaView, Snapshot
 from weft_router.placement.cover import cheapest_set, cost, rooms_after
 from weft_router.placement.decision import Evict, Explanation, Refuse, Rejected, Wait
 from weft_router.placement.filters.places import PLACES, too_many
@@ -25,6 +25,8 @@ _GIB = 1 << 30
 _CHANGES_SECONDS = 10.0
 _NEVER_SECONDS = 60.0
 _SOON_SECONDS = 5.0
+# Workers measure at once what has been loaded, and on a machine without an idle moment a little later.
+_MEASURED_SECONDS = 10.0
 _UNKNOWN = "what could go is loading or not known well yet"
 _RESTED = attrgetter("rested_since")
 
@@ -75,7 +77,7 @@ def _nothing_yet(court: Court, possible: Sequence[NodeView], why: Explanation) -
             return _wait_or_refuse(
                 request, "a replica that is on its way in or out is in the way", None, why, now
             )
-        if any(_is_unknown(court.reasons(r, v)) for v in possible for r in v.replicas):
+        if any(_is_unknown(r, now) for v in possible for r in v.replicas):
             return _wait_or_refuse(request, _UNKNOWN, None, why, now)
         kept = ", ".join(f"{n} {reason}" for reason, n in blockers(court, possible).items())
         return Refuse(f"nothing may be evicted: {kept}", _CHANGES_SECONDS * 3, why)
@@ -93,9 +95,13 @@ def _is_moving(replica: Replica) -> bool:
     return replica.state is ReplicaState.UNLOADING or not replica.begun
 
 
-def _is_unknown(reasons: Sequence[Kept]) -> bool:
-    """A node's free memory lacks what such a replica holds, and nobody knows yet what its end would add."""
-    return Kept.UNMEASURED in reasons and Kept.LOADING not in reasons
+def _is_unknown(view: ReplicaView, now: float) -> bool:
+    """A node's free memory lacks what such a replica holds, and nobody knows yet how much of its share that is.
+
+    Some devices never tell what a process holds: what has been ready for longer is as well known as it will be.
+    """
+    is_new = now < view.ready_since + _MEASURED_SECONDS
+    return is_new and view.replica.state is ReplicaState.READY and not view.holding.measured
 
 
 def _patience_ends(court: Court, ripe: float) -> float | None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.router.builders import GIB, a_device, a_fleet, a_held_replica, a_model, a_node
 from tests.router.placement.evicting import NOW, RULES, a_world, decided, full_node, victims, wish
-from weft_router.fleet.entities import ReplicaState, Share
+from weft_router.fleet.entities import Model, ReplicaState, Share
 from weft_router.fleet.policy import Policy
 from weft_router.placement.decision import Evict, Placed, Refuse, Wait
 
@@ -142,12 +142,18 @@ def test_what_was_not_measured_cannot_make_room_yet() -> None:
     assert isinstance(decided(wish(), fleet), Wait)
 
 
-def test_nobody_is_refused_while_it_is_not_known_what_somebodys_end_would_free() -> None:
-    """Its last heartbeat came between the end of a load and its measurement: the memory is used, and nobody's."""
+@pytest.mark.parametrize("held", [(), (Policy("a", min_replicas=1),), (a_model("a", pinned=True),)])
+def test_nobody_is_refused_while_it_is_not_known_what_is_free(held: tuple[Policy | Model, ...]) -> None:
+    """A node's last heartbeat came between the end of a load and its measurement: its memory is taken off twice."""
     ready = replace(a_held_replica("r-1", "a", 8), memory_bytes=0)
-    decision = decided(wish(deadline=NOW + 60), a_world(a_node(free_gib=7), ready))
+    models = () if any(isinstance(each, Model) for each in held) else (a_model("a"),)
+    fleet = a_fleet(a_node(free_gib=7), ready, *models, *held, now=NOW - 1)
+    fleet.measure("n-one", fleet.nodes["n-one"].devices, fleet.replicas_on("n-one"))
+    decision = decided(wish(deadline=NOW + 60), fleet)
     assert isinstance(decision, Wait), decision
     assert decision.reason == "what could go is loading or not known well yet"
+    # Some devices never tell what a process holds.
+    assert isinstance(decided(wish(deadline=NOW + 60), fleet, now=NOW + 10), Refuse)
 
 
 def test_on_a_node_that_does_not_report_its_load_everybody_may_be_busy() -> None:
