@@ -40,6 +40,8 @@ def test_what_asks_for_nothing_is_left_out_wherever_it_is(more: dict[str, Any]) 
         {"type": "object", "propertyNames": {"pattern": "^a"}},
         {"type": "object", "dependentRequired": {"a": ["b"]}},
         {"type": "string", "format": "nonsense"},
+        {"type": "string", "format": "uri", "pattern": "^h", "allOf": 5},
+        {"type": "array", "uniqueItems": 0},
     ],
 )
 def test_what_asks_for_something_is_kept_or_refused(schema: dict[str, Any]) -> None:
@@ -69,3 +71,11 @@ def test_an_address_is_one_in_other_words(more: dict[str, Any]) -> None:
     assert not keeps(schema, '"example"')
     assert not keeps(schema, '"https://a b"')
     assert keeps(schema, '"mailto:a@b"') == ("pattern" not in more)
+
+
+def test_an_address_in_several_parts_leaves_the_objects_beside_it_closed() -> None:
+    address = {"type": "string", "format": "uri", "pattern": "^h", "allOf": [{"minLength": 3}]}
+    schema = json.dumps({"type": "object", "properties": {"u": address, "o": NAMED}, "required": ["u", "o"]})
+    assert keeps(schema, '{"u": "https://a", "o": {"a": "b"}}')
+    assert not keeps(schema, '{"u": "https://a", "o": {"a": "b", "c": 1}}')
+    assert not keeps(schema, '{"u": "https", "o": {}}')

@@ -5,7 +5,7 @@ from typing import Any
 
 from weft_common.errors import FieldViolation, InvalidRequest
 from weft_worker.engines.closed_schema import closed
-from weft_worker.engines.plain_schema import plain
+from weft_worker.engines.plain_schema import plain, spelled_out
 
 # White space is fixed: a small model would else spend its tokens on it.
 _WRITTEN = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -68,4 +68,4 @@ def _written(schema: str) -> dict[str, Any]:
     read = json.loads(schema)
     if not isinstance(read, dict):
         raise ValueError("a JSON object is needed")
-    return {**closed(plain(read)), "x-guidance": _WRITTEN}
+    return {**spelled_out(closed(plain(read))), "x-guidance": _WRITTEN}

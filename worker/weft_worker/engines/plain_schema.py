@@ -19,27 +19,37 @@ _NOTHING_ASKED: Mapping[str, tuple[object, ...]] = {
 # Here `null` is data.
 _DATA = ("const", "default")
 # RFC 3986, without looking into what follows the scheme.
-_URI = r"^[A-Za-z][A-Za-z0-9+.-]*:[!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]+$"
+_URI = r"^[A-Za-z][A-Za-z0-9+.-]*:[!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]*$"
 _DRAFTS = ("http://json-schema.org/draft-0", "https://json-schema.org/draft/20")
 
 
 def plain(schema: Any) -> Any:
-    """The same schema, as every version of the library takes it."""
-    return rebuilt(schema, _make_plain)
+    """The same schema without what asks for nothing."""
+    return rebuilt(schema, _drop_nothing)
 
 
-def _make_plain(schema: dict[str, Any]) -> None:
+def spelled_out(schema: Any) -> Any:
+    """The same schema in words that every version of the library takes."""
+    return rebuilt(schema, _spell_out)
+
+
+def _drop_nothing(schema: dict[str, Any]) -> None:
     for key in [key for key, value in schema.items() if value is None and key not in _DATA]:
         del schema[key]
     for key, values in _NOTHING_ASKED.items():
-        if key in schema and any(schema[key] is value or schema[key] == value for value in values):
+        if any(type(schema.get(key)) is type(value) and schema[key] == value for value in values):
             del schema[key]
     if not str(schema.get("$schema", _DRAFTS[0])).startswith(_DRAFTS):
         del schema["$schema"]
-    if schema.get("format") == "uri":
-        # Known to newer versions of it only, and those before refuse the whole schema.
-        del schema["format"]
-        if "pattern" in schema:
-            schema["allOf"] = [*schema.get("allOf", ()), {"pattern": _URI}]
-        else:
-            schema["pattern"] = _URI
+
+
+def _spell_out(schema: dict[str, Any]) -> None:
+    """Newer versions know what an address is, and those before refuse the whole schema."""
+    more = schema.get("allOf", [])
+    if schema.get("format") != "uri" or not isinstance(more, list):
+        return
+    del schema["format"]
+    if "pattern" in schema:
+        schema["allOf"] = [*more, {"pattern": _URI}]
+    else:
+        schema["pattern"] = _URI
