@@ -1,9 +1,10 @@
 """Keeps the library from writing down what callers sent: its words quote answers, schemas and grammars.
 
-What they are about, it also answers with; and it has its last words all the same when it ends the process. Python has
-no way to say so: the symbols are of the library's own code, and of C's.
+What they are about, it also answers with; and where it gives up by its own `ggml_abort`, that is written all the same.
+Python has no way to say so: the symbols are of the library's own code, and of C's.
 """
 
+import atexit
 import ctypes
 import logging
 import os
@@ -20,11 +21,13 @@ _logger = logging.getLogger(__name__)
 def hush() -> None:
     """Have the library write nothing more, once its model is in use."""
     try:
+        # Parts of the library write past its log.
+        _point_stderr(_nowhere())
         library = ctypes.CDLL(xllamacpp.xllamacpp.__file__)
         library[_SET_VERBOSITY](_NOTHING)
         library.ggml_set_abort_callback(_LAST_WORDS)
-        # Parts of the library write past its log.
-        _point_stderr(_nowhere())
+        # Afterwards there is no interpreter to run it.
+        atexit.register(library.ggml_set_abort_callback, None)
     except (AttributeError, ValueError, OSError) as error:
         _logger.warning("engine_not_hushed", extra={"error": str(error)})
 
@@ -44,14 +47,22 @@ _LAST_WORDS = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(_write)
 
 
 def _place() -> Any:
-    """Where C keeps its `stderr`. Python writes to the descriptor itself, so that only native code uses it.
+    """Where C keeps its `stderr`; None where that cannot be changed.
 
-    None where that cannot be changed.
+    Python's log and its words on faults go to the descriptor itself. What else is written there is native code's: also
+    why C++ or the interpreter itself give up, which quotes whatever they were at.
     """
-    return ctypes.c_void_p.in_dll(ctypes.CDLL(None), "stderr") if platform.libc_ver()[0] == "glibc" else None
+    if platform.libc_ver()[0] != "glibc":
+        return None
+    return ctypes.c_void_p.in_dll(ctypes.CDLL(None), "stderr")
 
 
-_STDERR: int | None = place.value if (place := _place()) is not None else None
+def _file() -> int | None:
+    place = _place()
+    return None if place is None else place.value
+
+
+_STDERR = _file()
 
 
 def _point_stderr(file: int) -> None:
