@@ -184,6 +184,6 @@ def read_model_file(path: Path) -> ModelFile:
         # What is wrong with the file as a whole is in no field.
         where = f"{path.name}: {field}" if field else path.name
         raise InvalidRequest(f"{where}: {words}", violations=[FieldViolation(field, words)]) from error
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, LookupError, AttributeError, RecursionError, yaml.YAMLError) as error:
         # YAML's library lets out what Python says of a day that is none, and of lists in lists without end.
         raise InvalidRequest(f"{path.name} cannot be read: {error}") from error

@@ -102,7 +102,10 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
         read_model_file(write(tmp_path, text))
 
 
-@pytest.mark.parametrize("text", ["day: 2024-13-45", "count: !!int x", "[" * 5000])
+@pytest.mark.parametrize(
+    "text",
+    ["day: 2024-13-45", "count: !!int x", "x: !!int ''", "x: !!bool zz", "x: !!timestamp z", "[" * 5000],
+)
 def test_a_file_that_yaml_cannot_make_values_of_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidRequest, match=r"m\.yaml cannot be read"):
         read_model_file(write(tmp_path, text))

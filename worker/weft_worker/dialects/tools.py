@@ -5,7 +5,7 @@ import re
 
 import orjson
 
-# OpenAI's bound; the other APIs have none, and agents with a few servers of tools go beyond it.
+# OpenAI's bound, and that of our own rpcs. Anthropic and Ollama have none, and agents with many servers go beyond it.
 MAX_TOOL_COUNT = 128
 MOST_TOOLS_ELSEWHERE = 1024
 # Anthropic takes 128 letters, OpenAI 64.
