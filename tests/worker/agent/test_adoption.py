@@ -96,7 +96,7 @@ async def test_a_backend_that_died_with_its_agent_is_forgotten(fleet: Fleet) -> 
     await eventually(lambda: start_time(replica.pid) is None, "its end")
     async with fleet.agent():
         assert (await fleet.registered(2)).replicas == []
-        assert fleet.record() is None
+        await eventually(lambda: fleet.record() is None, "no record")
 
 
 async def test_a_backend_that_never_comes_back_is_ended(fleet: Fleet) -> None:
