@@ -26,13 +26,17 @@ async def running(loaded: Loaded, body: str, asked: Asked) -> AsyncGenerator[Eve
         loop = asyncio.get_running_loop()
         rests = Rests(_now(), most=asked.sampling.max_tokens)
         call = _Call(loaded, body, isinstance(asked, Completion), _Feed(loop), rests)
+        loaded.pair.enter()
         returned = loop.run_in_executor(loaded.threads, call.run)
         try:
             async for event in _events(call, asked):
                 yield event
         finally:
             call.cancel()
-            await settle(returned)
+            try:
+                await settle(returned)
+            finally:
+                loaded.pair.leave()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +89,11 @@ class _Call:
 
     def _on_chunk(self, chunk: str) -> bool:
         """Say whether to stop; does nothing that could raise, which the library would swallow."""
-        rest_seconds = self.rests.due(_now())
+        came = _now()
+        rest_seconds = self.rests.due(came)
         taken = self.feed.put(chunk)
         if rest_seconds:
+            self.loaded.pair.look(came)
             self.rests.sleep(rest_seconds)
         self.rests.leave(_now())
         return not taken or self._over()
