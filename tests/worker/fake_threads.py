@@ -2,32 +2,32 @@
 
 from collections.abc import Collection, Iterable
 
-from weft_worker.native_threads import Use
+from weft_worker.native_threads import CpuUse
 
 
 class FakeThreads:
-    """State: what each had, where each is and may be, how often somebody asked, and how asking fails."""
+    """State: what each had, where each is and may be, how often all were asked for, and how each call fails."""
 
     def __init__(self, anywhere: Collection[int], threads: Iterable[int] = ()) -> None:
         self._anywhere = frozenset(anywhere)
-        self._uses: dict[int, Use] = {}
+        self._uses: dict[int, CpuUse] = {}
         self.places: dict[int, int] = {}
-        self.allowed: dict[int, frozenset[int]] = {}
+        self.affinity: dict[int, frozenset[int]] = {}
         self.asked_count = 0
-        self.failure: OSError | None = None
+        self.failures: dict[str, Exception] = {}
         for thread in threads:
             self.begin(thread)
 
     def begin(self, thread: int) -> None:
         """Have one more."""
-        self._uses[thread] = Use(0.0, 0.0, 0)
+        self._uses[thread] = CpuUse(0.0, 0.0, 0)
         self.places[thread] = min(self._anywhere)
-        self.allowed[thread] = self._anywhere
+        self.affinity[thread] = self._anywhere
 
-    def run(self, thread: int, had: Use) -> None:
+    def run(self, thread: int, had: CpuUse) -> None:
         """Let it have so much more."""
         use = self._uses[thread]
-        self._uses[thread] = Use(
+        self._uses[thread] = CpuUse(
             use.ran_seconds + had.ran_seconds,
             use.waited_seconds + had.waited_seconds,
             use.turn_count + had.turn_count,
@@ -35,38 +35,43 @@ class FakeThreads:
 
     def end(self, thread: int) -> None:
         """Have one less."""
-        for kept in (self._uses, self.places, self.allowed):
+        for kept in (self._uses, self.places, self.affinity):
             kept.pop(thread)
 
-    def uses(self) -> dict[int, Use]:
+    def uses(self) -> dict[int, CpuUse]:
         """What each had."""
-        self._ask()
+        self.asked_count += 1
+        self._fail("uses")
         return dict(self._uses)
 
-    def use(self, thread: int) -> Use:
+    def use(self, thread: int) -> CpuUse:
         """What one had."""
-        self._ask(thread)
+        self._fail("use")
+        self._require(thread)
         return self._uses[thread]
 
     def processor(self, thread: int) -> int:
-        """Where it is."""
-        self._ask(thread)
+        """The place that it was given."""
+        self._fail("processor")
+        self._require(thread)
         return self.places[thread]
 
-    def keep(self, threads: Iterable[int], processor: int | None) -> None:
-        """Move them."""
-        for thread in threads:
-            self._require(thread)
-            self.allowed[thread] = self._anywhere if processor is None else frozenset({processor})
-            if self.places[thread] not in self.allowed[thread]:
-                self.places[thread] = min(self.allowed[thread])
+    def allowed(self, thread: int) -> frozenset[int]:
+        """Its affinity."""
+        self._require(thread)
+        return self.affinity[thread]
 
-    def _ask(self, thread: int | None = None) -> None:
-        self.asked_count += 1
-        if self.failure is not None:
-            raise self.failure
-        if thread is not None:
-            self._require(thread)
+    def allow(self, thread: int, processors: Collection[int]) -> None:
+        """Set its affinity, and move it."""
+        self._fail(f"allow {thread}")
+        self._require(thread)
+        self.affinity[thread] = frozenset(processors)
+        if self.places[thread] not in processors:
+            self.places[thread] = min(processors)
+
+    def _fail(self, call: str) -> None:
+        if call in self.failures:
+            raise self.failures.pop(call)
 
     def _require(self, thread: int) -> None:
         if thread not in self._uses:

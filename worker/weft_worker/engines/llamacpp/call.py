@@ -26,17 +26,14 @@ async def running(loaded: Loaded, body: str, asked: Asked) -> AsyncGenerator[Eve
         loop = asyncio.get_running_loop()
         rests = Rests(_now(), most=asked.sampling.max_tokens)
         call = _Call(loaded, body, isinstance(asked, Completion), _Feed(loop), rests)
-        loaded.pair.enter()
-        returned = loop.run_in_executor(loaded.threads, call.run)
-        try:
-            async for event in _events(call, asked):
-                yield event
-        finally:
-            call.cancel()
+        with loaded.pair.answering():
+            returned = loop.run_in_executor(loaded.threads, call.run)
             try:
-                await settle(returned)
+                async for event in _events(call, asked):
+                    yield event
             finally:
-                loaded.pair.leave()
+                call.cancel()
+                await settle(returned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +89,8 @@ class _Call:
         came = _now()
         rest_seconds = self.rests.due(came)
         taken = self.feed.put(chunk)
+        self.loaded.pair.look(came, fast=rest_seconds > 0)
         if rest_seconds:
-            self.loaded.pair.look(came)
             self.rests.sleep(rest_seconds)
         self.rests.leave(_now())
         return not taken or self._over()

@@ -36,9 +36,9 @@ from weft_worker.engines.llamacpp.facts import Facts, fitted, read_facts
 from weft_worker.engines.llamacpp.hush import hush
 from weft_worker.engines.llamacpp.loaded import CANCEL_SECONDS, InThread, Loaded
 from weft_worker.engines.llamacpp.native import open_server
-from weft_worker.engines.llamacpp.pair import Pair
 from weft_worker.engines.llamacpp.plain_tools import is_of_schema
 from weft_worker.engines.llamacpp.side_files import ignored_options, side_files_of
+from weft_worker.engines.llamacpp.thread_pair import ThreadPair
 from weft_worker.engines.llamacpp.vectors import Reader
 from weft_worker.engines.llamacpp.vocabulary import check_may_fit, longest_token_bytes, separating_token
 from weft_worker.engines.llamacpp.weights import check_weights, default_thread_count, read_ahead
@@ -72,7 +72,7 @@ class LlamaCppEngine:
         files = await asyncio.to_thread(side_files_of, model)
         if ignored := ignored_options(model.options):
             _logger.warning("engine_options_ignored", extra={"model": model.name, "options": ignored})
-        threads = LinuxThreads()
+        native = LinuxThreads()  # before the library begins its own
         server = await asyncio.to_thread(open_server, model, thread_count, key, files)
         door = Door(server.listening_address, key)
         self._loaded = Loaded(
@@ -86,7 +86,7 @@ class LlamaCppEngine:
             threads=ThreadPoolExecutor(model.slot_count, thread_name_prefix="llamacpp"),
             context_size=model.context_size,
             token_bytes=await asyncio.to_thread(longest_token_bytes, path),
-            pair=Pair(threads, is_one=thread_count == 1),
+            pair=ThreadPair(native, has_one_computing=thread_count == 1),
         )
         await self._use_once(model)
         hush()

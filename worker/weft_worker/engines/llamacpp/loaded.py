@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from weft_common.errors import EngineFailed
 from weft_worker.engines.llamacpp.door import Door
 from weft_worker.engines.llamacpp.facts import Facts
-from weft_worker.engines.llamacpp.pair import Pair
+from weft_worker.engines.llamacpp.thread_pair import ThreadPair
 from weft_worker.engines.llamacpp.vectors import Reader
 
 CANCEL_SECONDS = 30.0
@@ -39,7 +39,7 @@ class Loaded:
     context_size: int
     token_bytes: int | None
     """Of the longest token, if that bounds what a prompt can hold."""
-    pair: Pair
+    pair: ThreadPair
     thinks: bool = False
     vector_sizes: list[int] = field(default_factory=list)
     """One, once it is known."""
