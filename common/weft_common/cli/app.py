@@ -139,7 +139,9 @@ def down(
 @app.command()
 def chat(
     home: HomeOption,
-    model: Annotated[Text, typer.Argument(help="The model; else the first that is served.")] = None,
+    model: Annotated[
+        Text, typer.Argument(help="The model; else the first that answers conversations.")
+    ] = None,
     prompt: Annotated[
         Text, typer.Argument(help="One question; else a conversation, or what stdin holds.")
     ] = None,

@@ -23,7 +23,7 @@ def run_chat(
     """Answer one question, or as many as a person asks; return the exit code."""
     endpoint = endpoint_of(root, url, key)
     try:
-        chat = Chat(endpoint, model or _first_model(endpoint), max_tokens)
+        chat = Chat(endpoint, model or _first_chat_model(endpoint), max_tokens)
         if prompt is None and sys.stdin.isatty():
             return chat.converse()
         return 0 if chat.ask(sys.stdin.read() if prompt is None else prompt) else _INTERRUPTED
@@ -83,10 +83,13 @@ class Chat:
             print(f"weft: {error}", file=sys.stderr)
 
 
-def _first_model(endpoint: Endpoint) -> str:
+def _first_chat_model(endpoint: Endpoint) -> str:
     models = endpoint.models()
     if not models:
         raise CallFailed(
             f"{endpoint.url} serves no model: put a model file into the folder `models` of its WEFT_HOME"
         )
-    return models[0]
+    for model in models:
+        if endpoint.chats(model):
+            return model
+    raise CallFailed(f"no model that {endpoint.url} serves answers conversations: {', '.join(models)}")

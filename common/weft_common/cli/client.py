@@ -43,6 +43,11 @@ class Endpoint:
         with self._request("GET", "/v1/models") as answer:
             return tuple(str(model["id"]) for model in json.loads(answer.read())["data"])
 
+    def chats(self, model: str) -> bool:
+        """Whether it answers conversations, as other models make vectors or scores."""
+        with self._request("POST", "/api/show", {"model": model}) as answer:
+            return "completion" in json.loads(answer.read())["capabilities"]
+
     def answer(
         self, model: str, messages: Sequence[Message], *, max_tokens: int | None = None
     ) -> Iterator[str]:

@@ -24,6 +24,10 @@ class Replica(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
+        if self.path == "/api/show":
+            can = "embedding" if json.loads(body)["model"] in self.server.embedding_models else "completion"
+            self._answer(200, json.dumps({"capabilities": [can]}))
+            return
         self.server.asked.append((self.headers["authorization"], json.loads(body)))
         self._answer(self.server.status, self.server.body)
 
@@ -42,6 +46,7 @@ class Fake(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Replica)
         self.models = ["tiny"]
+        self.embedding_models: list[str] = []
         self.status = 200
         self.body = stream("Hel", "lo")
         self.asked: list[tuple[str, Any]] = []
@@ -135,6 +140,18 @@ def test_one_question_goes_to_the_first_model(
 
     assert (code, capsys.readouterr().out) == (0, "Hello\n")
     assert (fake.asked[0][1]["model"], fake.asked[0][1]["max_tokens"]) == ("first", 7)
+
+
+def test_a_model_that_makes_vectors_is_not_talked_to(
+    fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.models, fake.embedding_models = ["bge", "tiny"], ["bge"]
+    assert run_chat(tmp_path, None, "Hi", url=fake.endpoint.url, key="k", max_tokens=7) == 0
+    assert fake.asked[0][1]["model"] == "tiny"
+
+    fake.models, fake.embedding_models = ["bge", "minilm"], ["bge", "minilm"]
+    assert run_chat(tmp_path, None, "Hi", url=fake.endpoint.url, key="k", max_tokens=7) == 1
+    assert "answers conversations: bge, minilm" in capsys.readouterr().err
 
 
 def test_home_without_a_key_is_told_what_to_do(tmp_path: Path) -> None:
