@@ -79,3 +79,14 @@ def test_an_address_in_several_parts_leaves_the_objects_beside_it_closed() -> No
     assert keeps(schema, '{"u": "https://a", "o": {"a": "b"}}')
     assert not keeps(schema, '{"u": "https://a", "o": {"a": "b", "c": 1}}')
     assert not keeps(schema, '{"u": "https", "o": {}}')
+
+
+@pytest.mark.parametrize("more", [{}, {"pattern": "^2"}, {"maxLength": 40}])
+@pytest.mark.parametrize(("kind", "before"), [("date-time", "2054-03-09T"), ("time", "")])
+def test_a_minute_has_sixty_seconds(kind: str, before: str, more: dict[str, Any]) -> None:
+    schema = json.dumps({"type": "string", "format": kind, **more})
+    check_schema(schema, "f")
+    assert keeps(schema, f'"{before}23:13:59-01:52"')
+    assert keeps(schema, f'"{before}23:13:00.5Z"')
+    assert not keeps(schema, f'"{before}23:13:60-01:52"')
+    assert not keeps(schema, f'"{before}23:61:00Z"')

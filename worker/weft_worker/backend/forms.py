@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from weft_common.errors import FieldViolation, InvalidRequest
 from weft_worker.engines.base import Asked, Generation, GrammarForm, JsonForm, ToolMode, Tools
 from weft_worker.engines.forced_call import call_schema
+from weft_worker.engines.gbnf_bounds import check_grammar
 from weft_worker.engines.json_form import check_schema
 
 # A schema may be long: it holds up no stream, nor what else needs a thread.
@@ -22,11 +23,20 @@ async def check_forms(asked: Asked, field: str) -> None:
         raise _refused("grammar", "Where tools may be called, the answer can have no grammar of its own")
     if isinstance(form, GrammarForm) and form.grammar.lstrip().startswith(_OTHER_KIND):
         raise _refused("grammar", "Only grammars in the engine's own notation are taken")
+    if isinstance(form, GrammarForm):
+        await _check_grammar(form.grammar)
     if isinstance(form, JsonForm):
         await _checked(form.schema, field)
     is_held = form is not None or (tools is not None and tools.mode is ToolMode.REQUIRED)
     if tools is not None and may_call and is_held:
         await _check_tools(tools)
+
+
+async def _check_grammar(grammar: str) -> None:
+    try:
+        await asyncio.get_running_loop().run_in_executor(_THREADS, check_grammar, grammar)
+    except ValueError as error:
+        raise _refused("grammar", f"The grammar cannot be kept: {error}") from error
 
 
 async def _check_tools(tools: Tools) -> None:

@@ -6,9 +6,15 @@ from typing import Any
 from weft_common.errors import FieldViolation, InvalidRequest
 from weft_worker.engines.closed_schema import closed
 from weft_worker.engines.plain_schema import plain, spelled_out
+from weft_worker.engines.schema_bounds import bounded
 
 # White space is fixed: a small model would else spend its tokens on it.
 _WRITTEN = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+# By what the library says.
+_OUR_WORDS = {
+    "NoExtensionBias": "it refers to nothing but itself",
+    "coerce_one_of": "oneOf: its schemas overlap, which cannot be told apart; anyOf can be kept",
+}
 
 
 def check_schema(schema: str, field: str) -> None:
@@ -25,8 +31,14 @@ def check_schema(schema: str, field: str) -> None:
     except (ValueError, RecursionError) as error:
         trouble = str(error)
     if trouble:
-        message = f"The JSON schema cannot be kept: {trouble.strip().splitlines()[-1].strip()}"
+        message = f"The JSON schema cannot be kept: {_in_our_words(trouble)}"
         raise InvalidRequest(f"{field}: {message}.", violations=[FieldViolation(field, message)])
+
+
+def _in_our_words(trouble: str) -> str:
+    """The last line says most, but where it is about the library and not about the schema."""
+    told = next((words for mark, words in _OUR_WORDS.items() if mark in trouble), "")
+    return told or trouble.strip().splitlines()[-1].strip()
 
 
 def _first_trouble(schema: str) -> str:
@@ -68,4 +80,4 @@ def _written(schema: str) -> dict[str, Any]:
     read = json.loads(schema)
     if not isinstance(read, dict):
         raise ValueError("a JSON object is needed")
-    return {**spelled_out(closed(plain(read))), "x-guidance": _WRITTEN}
+    return {**spelled_out(closed(bounded(plain(read)))), "x-guidance": _WRITTEN}

@@ -19,7 +19,9 @@ _NOTHING_ASKED: Mapping[str, tuple[object, ...]] = {
 # Here `null` is data.
 _DATA = ("const", "default")
 # RFC 3986, without looking into what follows the scheme.
-_URI = r"^[A-Za-z][A-Za-z0-9+.-]*:[!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]*$"
+_URI = r"^[A-Za-z][A-Za-z0-9+.-]*:[!#$%&'()*+,./0-9:;=?@A-Z_a-z~-]*$"
+# Without the leap seconds that the library lets every minute have.
+_PLAIN_SECONDS = {"date-time": "^[^:]*:[0-9]{2}:[0-5]", "time": "^[0-9]{2}:[0-9]{2}:[0-5]"}
 _DRAFTS = ("http://json-schema.org/draft-0", "https://json-schema.org/draft/20")
 
 
@@ -45,11 +47,13 @@ def _drop_nothing(schema: dict[str, Any]) -> None:
 
 def _spell_out(schema: dict[str, Any]) -> None:
     """Newer versions know what an address is, and those before refuse the whole schema."""
-    more = schema.get("allOf", [])
-    if schema.get("format") != "uri" or not isinstance(more, list):
+    kind, more = schema.get("format"), schema.get("allOf", [])
+    pattern = _URI if kind == "uri" else _PLAIN_SECONDS.get(str(kind))
+    if pattern is None or not isinstance(more, list):
         return
-    del schema["format"]
+    if kind == "uri":
+        del schema["format"]
     if "pattern" in schema:
-        schema["allOf"] = [*more, {"pattern": _URI}]
+        schema["allOf"] = [*more, {"pattern": pattern}]
     else:
-        schema["pattern"] = _URI
+        schema["pattern"] = pattern

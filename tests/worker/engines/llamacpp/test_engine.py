@@ -191,9 +191,11 @@ async def test_what_looks_like_a_call_is_text_where_no_tool_was_offered(engine: 
     assert (answer.text, answer.reason) == (said, FinishReason.STOP)
 
 
-async def test_a_grammar_that_is_none_is_the_callers_mistake(engine: LlamaCppEngine) -> None:
+@pytest.mark.parametrize("grammar", ["root ::= nonsense", "root ::= [z-a]", "root ::= <[99999]>"])
+async def test_a_grammar_that_is_none_is_the_callers_mistake(engine: LlamaCppEngine, grammar: str) -> None:
     with pytest.raises(InvalidRequest, match="grammar"):
-        await ask(engine, replace(question(), form=GrammarForm("root ::= nonsense")))
+        await ask(engine, replace(question(), form=GrammarForm(grammar)))
+    assert (await ask(engine, question())).text
 
 
 async def test_biases_keep_tokens_out_and_bring_them_in(engine: LlamaCppEngine) -> None:

@@ -9,9 +9,10 @@ from weft_common.errors import (
     InvalidRequest,
     WeftError,
 )
-from weft_worker.engines.base import Asked, Completion
+from weft_worker.engines.base import Asked, Completion, GrammarForm
 from weft_worker.engines.limits import messages_too_long, prompt_too_long, unknown_prompt_token
 
+_BAD_GRAMMAR = "empty grammar stack"
 _UNKNOWN_TOKENS = "invalid tokens"
 
 
@@ -25,6 +26,9 @@ def failure_of(error: Any, asked: Asked) -> WeftError:
             return unknown_prompt_token(max(token for token in asked.prompt if isinstance(token, int)))
         case "invalid_request_error":
             return InvalidRequest(message)
+        case _ if isinstance(asked.form, GrammarForm) and _BAD_GRAMMAR in message:
+            words = "The grammar cannot be kept: nothing can follow, as where a range ends before it begins"
+            return InvalidRequest(f"grammar: {words}.", violations=[FieldViolation("grammar", words)])
         case _:
             return EngineFailed(f"llama.cpp failed: {message}")
 

@@ -1,0 +1,76 @@
+"""Grammars that llama.cpp would read for minutes, or never to the end, are refused; those that people use are not."""
+
+import pytest
+
+from weft_worker.engines.gbnf_bounds import check_grammar
+
+JSON = r"""
+root   ::= value  # as llama.cpp's own example has it
+value  ::= object | array | string | number | ("true" | "false" | "null") ws
+object ::= "{" ws ( string ":" ws value ("," ws string ":" ws value)* )? "}" ws
+array  ::= "[" ws ( value ("," ws value)* )? "]" ws
+string ::= "\"" ( [^"\\\x7F\x00-\x1F] | "\\" (["\\bfnrt] | "u" [0-9a-fA-F]{4}) )* "\"" ws
+number ::= ("-"? ([0-9] | [1-9] [0-9]{0,15})) ("." [0-9]+)? ([eE] [-+]? [0-9] [1-9]{0,15})? ws
+ws ::= | " " | "\n" [ \t]{0,20}
+"""
+
+
+def rule(text: str) -> str:
+    return f"root ::= {text}"
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        "",
+        "no grammar at all {3,2",
+        JSON,
+        rule("[a-z]{1,2000}"),
+        rule('("a" | "b"){0,1000}'),
+        rule('x{200}\nx ::= "a" "b"?'),
+        rule('"a"? ' * 100),
+        rule('("a"? "b"?){20}'),
+        rule('"{3,2}" [{3,2})(] # {3,2}\n'),
+        rule('"\\"{3,2}" '),
+        rule("(" * 99 + '"a"' + ")" * 99),
+        rule('"{" ' + " ".join(f'"p{index}" ws value ws "," ws' for index in range(300)) + ' "}"') + JSON,
+        rule(" ".join(f'(ws "p{index}")?' for index in range(90))) + JSON,
+        rule('"a" | root "b"'),
+        rule(" | ".join(f'"{index}"' for index in range(10_000))),
+        'start: "a"~3 | /[a-z]{3}/  // of another kind',
+    ],
+)
+def test_what_people_write_passes(grammar: str) -> None:
+    check_grammar(grammar)
+
+
+@pytest.mark.parametrize(
+    ("grammar", "words"),
+    [
+        (rule('("a"? "b"?){200}'), "100 parts in a row"),
+        (rule('("a"? "b"?){50}'), "100 parts in a row"),
+        (rule('("a"?){1000}'), "100 parts in a row"),
+        (rule('(("a"? "b"?){20}){20}'), "100 parts in a row"),
+        (rule('x{200}\nx ::= "a"?'), "100 parts in a row"),
+        (rule('x{20}\nx ::= y{20}\ny ::= "a"?'), "100 parts in a row"),
+        (rule('x ("b" | x{101}) \nx ::= "" | "a" root'), "100 parts in a row"),
+        (rule('("x" | ){150}'), "100 parts in a row"),
+        (rule('"a"? ' * 101), "100 parts in a row"),
+        (rule('("" | "a"){101}'), "100 parts in a row"),
+        (rule('"a"{3,2}'), r"\{3,2\} asks for more"),
+        (rule('("x" [a-z]{5,4} "y")?'), r"\{5,4\} asks for more"),
+        (rule("[a-z]{20001}"), "repeats too often"),
+        (rule('(("a"{100}){100}){100}'), "repeats too often"),
+        (rule("(" * 200_000 + '"a"' + ")" * 200_000), "100 deep"),
+        ("\n".join(f"r{index} ::= r{index + 1}" for index in range(1001)), "1,000 rules"),
+    ],
+)
+def test_what_would_be_read_for_ever_is_refused(grammar: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        check_grammar(grammar)
+
+
+@pytest.mark.parametrize("count", [10, 1000])
+def test_rules_that_hold_each_other_are_read_to_the_end(count: int) -> None:
+    check_grammar("\n".join(f'r{index} ::= r{(index + 1) % count} | "a"' for index in range(count)))
+    check_grammar("\n".join(f'r{index} ::= r{(index + 1) % count}? "a"' for index in range(count)))
