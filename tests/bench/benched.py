@@ -83,7 +83,7 @@ class Benched:
 BENCHED = {
     each.label: each
     for each in (
-        Benched("llama-cpp", "xllamacpp", 300, ((1, 8, 15), (SLOTS, 24, 5), (32, 48, 5))),
+        Benched("llama-cpp", "xllamacpp", 300, ((1, 8, 15), (SLOTS, 24, 10), (32, 48, 10))),
         # A token takes 4 ms, as with the smallest models that people use on processors.
         Benched("llama-cpp", "xllamacpp", 100, ((1, 4, 3), (SLOTS, 16, 3), (32, 32, 3)), layers=20),
         Benched("openai", "llama.cpp's own server", 300, ((1, 8, 5), (SLOTS, 24, 5), (32, 48, 5))),
