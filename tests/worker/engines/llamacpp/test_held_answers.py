@@ -90,7 +90,14 @@ async def test_a_stop_string_does_not_cut_a_call_that_has_to_be(engine: LlamaCpp
     assert events[-1].reason is FinishReason.TOOL_CALLS
 
 
-ODD = [{"type": "array", "items": True}, True, {"$ref": "#"}, {"enum": []}, {"type": "file"}]
+ODD: list[object] = [{"type": "array", "items": True}, True, {"$ref": "#"}, {"enum": []}, {"type": "file"}]
+# Those of which it would make a grammar without end, or one that it cannot read again.
+ODD += [
+    {"type": "integer", "minimum": -(2**63), "maximum": -(2**63) + 5},
+    {"type": "array", "items": {"type": "boolean"}, "minItems": 2**40},
+    {"type": "string", "minLength": 100_000, "maxLength": 200_000},
+    {"const": -(2**63)},
+]
 
 
 @pytest.mark.parametrize("odd", ODD)

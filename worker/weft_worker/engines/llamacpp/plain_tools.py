@@ -9,13 +9,14 @@ from typing import Any
 
 from weft_common.errors import WeftError
 
-_UNREAD = "JSON schema error at"
+# Of a schema that it cannot read, and of one of which it made a grammar that it cannot.
+_UNREAD = ("JSON schema error at", "failed to parse grammar")
 _TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
 
 
 def is_of_schema(error: WeftError) -> bool:
     """Whether the library refused a request for the schema of a tool."""
-    return _UNREAD in error.message
+    return any(words in error.message for words in _UNREAD)
 
 
 def plain_parameters(parameters: Any) -> dict[str, object]:
