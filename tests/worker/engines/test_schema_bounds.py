@@ -4,6 +4,7 @@ Some of these ended the process, took all memory, or lost digits before.
 """
 
 import json
+import time
 from typing import Any
 
 import jsonschema
@@ -11,9 +12,11 @@ import pytest
 
 from weft_common.errors import InvalidRequest
 from weft_worker.engines.json_form import check_schema, keeps
-from weft_worker.engines.schema_bounds import bounded, pattern_size
+from weft_worker.engines.pattern_size import pattern_size
+from weft_worker.engines.schema_bounds import bounded
 
 FLAG = {"type": "boolean"}
+DRAFT_7 = {"$schema": "http://json-schema.org/draft-07/schema#"}
 
 
 def chain(count: int) -> dict[str, Any]:
@@ -47,12 +50,24 @@ def optional(count: int) -> dict[str, Any]:
         ({"type": "array", "items": FLAG, "minItems": 10_001}, "minItems: at most 10,000"),
         ({"type": "object", "minProperties": 1e12}, "minProperties: at most 10,000"),
         ({"type": "string", "minLength": 2**40}, "minLength: at most 1,000,000"),
-        (
-            {"anyOf": [{"type": "array", "minItems": n, "maxItems": 10_000} for n in range(6)]},
-            "50,000 of all",
-        ),
+        ({"anyOf": [{"type": "array", "minItems": 10_000}] * 6}, "minItems: at most 50,000 of all arrays"),
         ({"type": "string", "pattern": "^(a{1000}){1000}$"}, "pattern: it repeats too often"),
-        ({"type": "object", "patternProperties": {"^(a{1000}){1000}$": FLAG}}, "pattern: it repeats"),
+        (
+            {"type": "object", "patternProperties": {"^(a{1000}){1000}$": FLAG}},
+            "patternProperties: it repeats",
+        ),
+        ({"type": "integer", "multipleOf": 1_000_003}, "multipleOf: 1000003 has too many remainders"),
+        ({"type": "number", "multipleOf": 1.00000007}, "multipleOf: 1.00000007 has"),
+        ({"type": "integer", "minimum": 10**400}, "minimum: 1000"),
+        ({"items": {"pattern": r"(?x)^((a{ 1000 }){ 1000 }){ 1000 }$"}}, "pattern: it repeats too often"),
+        ({"anyOf": [{"pattern": "^a{40000}$"}] * 3}, "pattern: all of them together"),
+        ({"$ref": "#/x", "x": {"const": -(2**63)}}, r"\$ref: '#/x' leads to no schema"),
+        ({"$ref": "#/default", "default": {"const": -(2**63)}}, r"\$ref: '#/default' leads to no schema"),
+        ({"$ref": "#a", "x": {"$anchor": "a", "const": -(2**63)}}, r"\$ref: '#a' leads to no schema"),
+        ({"$ref": "https://elsewhere.example/x"}, r"\$ref: 'https://elsewhere"),
+        ({"$ref": "#/$defs/none"}, r"\$ref: '#/\$defs/none' leads"),
+        (DRAFT_7 | {"type": "array", "items": [{"const": -(2**63)}]}, "const: -9223372036854775808"),
+        (DRAFT_7 | {"items": [FLAG], "additionalItems": {"const": -(2**63)}}, "const: -9223372036854775808"),
         (chain(502), r"\$ref: at most 500"),
         (chain(5000), r"\$ref: at most 500"),
         (optional(801), "properties: at most 800"),
@@ -86,6 +101,20 @@ def test_what_cannot_be_held_is_refused_by_name(schema: dict[str, Any], words: s
         ({"type": "string", "maxLength": 2**40}, ["", "abc"], [1]),
         ({"type": "array", "items": FLAG, "minItems": 2, "maxItems": 3}, [[True, False]], [[True]]),
         ({"exclusiveMinimum": 1.5, "type": "number"}, [1.75], [1.5]),
+        ({"type": "integer", "multipleOf": 86_400}, [0, 172_800], [86_401]),
+        ({"type": "number", "multipleOf": 0.01}, [0.25], [0.255]),
+        (
+            {"properties": {"a": {"$ref": "#/$defs/x~1y%20z"}}, "$defs": {"x/y z": FLAG}},
+            [{"a": True}],
+            [{"a": 1}],
+        ),
+        ({"properties": {"a": FLAG, "b": {"$ref": "#/properties/a"}}}, [{"b": False}], [{"b": 0}]),
+        (
+            {"properties": {"a": {"$ref": "#f"}}, "$defs": {"x": {"$anchor": "f", **FLAG}}},
+            [{"a": True}],
+            [{"a": 1}],
+        ),
+        ({"$id": "https://a.example/s", "properties": {"a": {"$ref": "#"}}}, [{"a": {"a": {}}}], [{"b": 1}]),
         (chain(3), [{"x": {"x": None}}], [{"x": None}]),
         (optional(4), [{"p0": True, "p3": False}], [{"p0": 1}]),
         ({"type": "string", "pattern": "^[a-z]{2}$"}, ["ab"], ["abc"]),
@@ -111,6 +140,33 @@ def test_what_is_no_number_is_the_librarys_to_judge() -> None:
         "properties": [],
     }
     assert bounded(schema) == schema
+
+
+def test_bounds_are_shared_out_among_arrays() -> None:
+    lists = [{"type": "array", "maxItems": 10_000, "minItems": least} for least in (0, 0, 0, 0, 0, 9_999)]
+    made = bounded({"prefixItems": [*lists, {"maxItems": 10**9}, {"maxItems": 5}]})
+    assert [each["maxItems"] for each in made["prefixItems"]] == [6_250] * 5 + [9_999, 6_250, 5]
+
+
+def test_what_is_only_shown_loses_one_keyword() -> None:
+    odd = {"enum": [1234567890123456789], "description": "an id"}
+    schema = {
+        "properties": {"id": odd, "unit": {"enum": ["C", "F"]}, "n": {"minimum": 2**70, "maximum": 2**70}}
+    }
+    assert bounded(schema, leaves_out=True) == {
+        "properties": {
+            "id": {"description": "an id"},
+            "unit": {"enum": ["C", "F"]},
+            "n": {"maximum": 2**62},
+        }
+    }
+
+
+@pytest.mark.parametrize("text", ["[", "\\p{", "(", "\\", "{1,", "a{9", "[^]"])
+def test_long_patterns_are_read_once(text: str) -> None:
+    began = time.process_time()
+    pattern_size(text * 200_000)
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize("schema", [chain(500), optional(800), {"items": {"pattern": "^[a-z]{49998}$"}}])

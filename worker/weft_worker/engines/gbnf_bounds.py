@@ -1,175 +1,225 @@
 """Keeps llama.cpp's own grammars (GBNF) within what it can hold: it reads them while all answers of a model wait.
 
-It unrolls what repeats, and of what may be empty as well it follows all ways at once. Here only that is read; whether
-the rest is a grammar the library says itself.
+It unrolls what repeats, and follows all ways at once by which a text may begin, or go on where something is left out.
+Here only that is read; whether the rest is a grammar the library says itself.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
-_MOST_SIZE = 20_000
+_MOST_LENGTH = 1 << 18
 _MOST_DEPTH = 100
-_MOST_RULES = 1_000
-# 100 that may each be left out take 0.2 s, 200 of them half a second, and of two kinds hours.
+_MOST_RULES = 10_000
+# Characters, rules and groups, with what they repeat.
+_MOST_SIZE = 100_000
+# 100 in a row that may each be left out take 0.2 s, 200 of them half a second, and of two kinds hours.
 _MOST_EMPTY = 100
+_MOST_BEGINNINGS = 20_000
+# What stands in no rule.
+_NOWHERE = "::="
+# Rules are read after those that they name, so that only rules that name each other need more than two.
+_PASSES = 20
+# What is not closed reaches to the end.
 _TOKEN = re.compile(
-    r"""(?P<word>(?P<name>[A-Za-z][A-Za-z0-9_-]*)(?P<begins>\s*::=)?
-        |"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|<[^>]*>|\.)
-    |(?P<repeat>\{\s*\d+\s*(?:,\s*\d*\s*)?\}|[*+?])
+    r"""(?P<word>(?P<name>[A-Za-z][A-Za-z0-9_-]*+)(?P<begins>\s{0,100}::=)?
+        |"(?:[^"\\]|\\.)*+(?:"|\Z)|\[(?:[^\]\\]|\\.)*+(?:\]|\Z)|<[^>]*+(?:>|\Z)|\.)
+    |(?P<repeat>\{\s{0,9}\d{1,20}\s{0,9}(?:,\s{0,9}\d{0,20}\s{0,9})?\}|[*+?])
     |(?P<mark>[()|])
-    |(?:\s+|\#[^\n]*|.)""",
+    |\s++|\#[^\n]*+|.""",
     re.VERBOSE | re.DOTALL,
 )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Part:
-    """A word, a rule by its name, or a group of ways, with how often it comes."""
+    """A word of so many characters, or a rule or group by its name, with how often it comes."""
 
     name: str = ""
-    ways: "list[_Way] | None" = None
+    length: int = 1
     is_empty: bool = False
     least: int = 1
     most: int | None = 1
 
+    @property
+    def times(self) -> int:
+        """How often the library writes it down."""
+        return max(1, self.least, self.most or 1)
+
 
 _Way = list[_Part]
+# By the names of rules; those of groups are numbers.
 _Rules = dict[str, list[_Way]]
 
 
 def check_grammar(grammar: str) -> None:
     """Raise ValueError that says what of it cannot be kept."""
-    rules = _read(grammar)
-    empty = _empty_rules(rules)
-    sizes = _empty_sizes(rules, empty)
-    size = 0
-    for way in _all_ways(rules):
-        for part in way:
-            if part.most is not None and part.most < part.least:
-                raise ValueError(f"{{{part.least},{part.most}}} asks for more than it allows")
-            size += part.most * _size(part) if part.most not in (None, 1) else 0
-        if _empty_size(way, empty, sizes) > _MOST_EMPTY:
-            raise ValueError(f"more than {_MOST_EMPTY} parts in a row may be left out")
-    if size > _MOST_SIZE:
-        raise ValueError("it repeats too often")
-
-
-def _read(grammar: str) -> _Rules:
-    rules: _Rules = {}
-    # The ways of the rule, and of the groups in it that are open.
-    open_ways: list[list[_Way]] = [[[]]]
+    if len(grammar) > _MOST_LENGTH:
+        raise ValueError(f"it may have at most {_MOST_LENGTH:,} characters")
+    reader = _Reader()
     for token in _TOKEN.finditer(grammar):
-        way = open_ways[-1][-1]
+        reader.read(token)
+    known = _Known(reader.rules)
+    parts = [part for ways in reader.rules.values() for way in ways for part in way]
+    for part in parts:
+        if part.most is not None and part.most < part.least:
+            raise ValueError(f"{{{part.least},{part.most}}} asks for more than it allows")
+    if sum(known.size(part) for part in parts if part.times > 1) > _MOST_SIZE:
+        raise ValueError("it repeats too often")
+    if known.most_in_a_row() > _MOST_EMPTY:
+        raise ValueError(f"at most {_MOST_EMPTY} parts in a row may be left out")
+    if known.most_beginnings() > _MOST_BEGINNINGS:
+        raise ValueError(f"a text may begin in at most {_MOST_BEGINNINGS:,} ways")
+
+
+class _Reader:
+    """State: the rules and groups so far, and the names of the one that is read and of those that it lies in."""
+
+    def __init__(self) -> None:
+        self.rules: _Rules = {_NOWHERE: [[]]}
+        self._open = [_NOWHERE]
+        self._group_count = 0
+
+    def read(self, token: re.Match[str]) -> None:
+        """Take what comes next; raises ValueError where it is too much."""
+        way = self.rules[self._open[-1]][-1]
         if token["begins"]:
-            open_ways = [rules.setdefault(token["name"], [[]])]
+            self._open = [token["name"]]
+            self.rules.setdefault(token["name"], []).append([])
         elif token["word"]:
-            way.append(_Part(name=token["name"] or "", is_empty=token["word"] == '""'))
+            length = 1 if token["name"] else len(token["word"])
+            way.append(_Part(token["name"] or "", length, is_empty=token["word"] == '""'))
         elif token["repeat"] and way:
-            way[-1].least, way[-1].most = _times(token["repeat"])
+            way[-1] = _repeated(way[-1], token["repeat"])
         elif token["mark"]:
-            _mark(token["mark"], open_ways)
-    if len(rules) > _MOST_RULES:
-        raise ValueError(f"it can have {_MOST_RULES:,} rules")
-    return rules
+            self._mark(token["mark"], way)
+        if len(self.rules) > _MOST_RULES:
+            raise ValueError(f"it may have at most {_MOST_RULES:,} rules and groups")
+
+    def _mark(self, mark: str, way: _Way) -> None:
+        if mark == "|":
+            self.rules[self._open[-1]].append([])
+        elif mark == "(":
+            self._group_count += 1
+            name = str(self._group_count)
+            way.append(_Part(name))
+            self.rules[name] = [[]]
+            self._open.append(name)
+        elif len(self._open) > 1:
+            self._open.pop()
+        if len(self._open) > _MOST_DEPTH + 1:
+            raise ValueError(f"groups can be at most {_MOST_DEPTH} deep")
 
 
-def _mark(mark: str, open_ways: list[list[_Way]]) -> None:
-    if mark == "|":
-        open_ways[-1].append([])
-    elif mark == "(":
-        ways: list[_Way] = [[]]
-        open_ways[-1][-1].append(_Part(ways=ways))
-        open_ways.append(ways)
-    elif len(open_ways) > 1:
-        open_ways.pop()
-    if len(open_ways) > _MOST_DEPTH:
-        raise ValueError(f"groups can be {_MOST_DEPTH} deep")
-
-
-def _times(repeat: str) -> tuple[int, int | None]:
+def _repeated(part: _Part, repeat: str) -> _Part:
     if repeat in "*+?":
-        return (1 if repeat == "+" else 0), (1 if repeat == "?" else None)
+        return replace(part, least=1 if repeat == "+" else 0, most=1 if repeat == "?" else None)
     least, comma, most = repeat.strip("{}").partition(",")
-    return int(least), int(most) if most.strip() else None if comma else int(least)
+    if not comma:
+        return replace(part, least=int(least), most=int(least))
+    return replace(part, least=int(least), most=int(most) if most.strip() else None)
 
 
-def _empty_rules(rules: _Rules) -> set[str]:
-    """Those that may be empty; found again and again until none is new."""
-    empty: set[str] = set()
-    while found := {
-        name
-        for name, ways in rules.items()
-        if name not in empty and any(all(_may_be_left_out(part, empty) for part in way) for way in ways)
-    }:
-        empty |= found
-    return empty
+class _Known:
+    """What there is to know of some rules, by their names: which may be empty, and numbers that end where they are
+    too large."""
 
+    def __init__(self, rules: _Rules) -> None:
+        self._rules = rules
+        self._order = _named_first(rules)
+        self._empty: set[str] = set()
+        for _ in range(_PASSES):
+            found = {name for name in self._order if any(map(self._may_all_be_left_out, rules[name]))}
+            if found == self._empty:
+                break
+            self._empty = found
+        self._sizes = self._settled(self._ways_size, _MOST_SIZE)
+        self._rows = self._settled(self._ways_in_a_row, _MOST_EMPTY)
+        self._beginnings = self._settled(self._ways_beginnings, _MOST_BEGINNINGS)
 
-def _may_be_left_out(part: _Part, empty: set[str]) -> bool:
-    return part.least == 0 or _may_be_empty(part, empty)
+    def size(self, part: _Part) -> int:
+        """What the library writes down for it; of a rule only its name."""
+        is_group = part.name.isdecimal()
+        return part.times * (self._sizes.get(part.name, 1) if is_group else part.length)
 
+    def most_in_a_row(self) -> int:
+        """How many parts in a row may be left out, each as often as it comes."""
+        return max(self._in_a_row(way, self._rows) for ways in self._rules.values() for way in ways)
 
-def _may_be_empty(part: _Part, empty: set[str]) -> bool:
-    """Whether one of it may be."""
-    if part.ways is not None:
-        return any(all(_may_be_left_out(each, empty) for each in way) for way in part.ways)
-    return part.is_empty or part.name in empty
+    def most_beginnings(self) -> int:
+        """In how many ways some rule may begin."""
+        return max(self._beginnings.values())
 
+    def _settled(self, value: Callable[[list[_Way], Mapping[str, int]], int], most: int) -> dict[str, int]:
+        """A number for each rule that depends on those of the rules that it names."""
+        numbers = dict.fromkeys(self._order, 1)
+        for _ in range(_PASSES):
+            before = dict(numbers)
+            for name in self._order:
+                numbers[name] = min(max(1, value(self._rules[name], numbers)), most + 1)
+            if numbers == before:
+                break
+        return numbers
 
-def _empty_sizes(rules: _Rules, empty: set[str]) -> dict[str, int]:
-    """How many parts in a row may be left out of each rule that may be empty, as far as that matters."""
-    sizes = dict.fromkeys(empty, 1)
-    for _ in range(_MOST_EMPTY):  # one that holds itself grows with each
-        found = {name: _ways_size(rules[name], empty, sizes) for name in sizes}
-        grown = {name: min(size, _MOST_EMPTY + 1) for name, size in found.items()}
-        if grown == sizes:
-            break
-        sizes = grown
-    return sizes
-
-
-def _empty_size(way: _Way, empty: set[str], sizes: Mapping[str, int]) -> int:
-    """How many parts in a row may be left out of it, each as often as it comes."""
-    most = in_a_row = 0
-    for part in way:
-        in_a_row = in_a_row + _left_out(part, empty, sizes) if _may_be_left_out(part, empty) else 0
-        most = max(most, in_a_row)
-    return most
-
-
-def _left_out(part: _Part, empty: set[str], sizes: Mapping[str, int]) -> int:
-    """One that may be empty although it is there goes with all ways of the next one."""
-    if not _may_be_empty(part, empty):
-        return 1
-    times = max(part.most or 1, 1)
-    size = sizes.get(part.name, 1) if part.ways is None else _ways_size(part.ways, empty, sizes)
-    return size if times == 1 else times * size**2
-
-
-def _ways_size(ways: list[_Way], empty: set[str], sizes: Mapping[str, int]) -> int:
-    """Of those that may be empty, all together."""
-    return max(
-        1,
-        sum(
-            _empty_size(way, empty, sizes)
+    def _ways_size(self, ways: list[_Way], sizes: Mapping[str, int]) -> int:
+        return sum(
+            part.times * (sizes.get(part.name, 1) if part.name.isdecimal() else part.length)
             for way in ways
-            if all(_may_be_left_out(part, empty) for part in way)
-        ),
-    )
+            for part in way
+        )
 
+    def _ways_in_a_row(self, ways: list[_Way], rows: Mapping[str, int]) -> int:
+        """Of those that may be empty, all together."""
+        return sum(self._in_a_row(way, rows) for way in ways if self._may_all_be_left_out(way))
 
-def _size(part: _Part) -> int:
-    """Of one of it, where what repeats within counts as often."""
-    if part.ways is None:
-        return 1
-    return sum(_size(each) * max(each.most or each.least, 1) for way in part.ways for each in way)
-
-
-def _all_ways(rules: _Rules) -> Iterator[_Way]:
-    waiting = [way for ways in rules.values() for way in ways]
-    while waiting:
-        way = waiting.pop()
-        yield way
+    def _in_a_row(self, way: _Way, rows: Mapping[str, int]) -> int:
+        most = in_a_row = 0
         for part in way:
-            waiting += part.ways or ()
+            in_a_row = in_a_row + self._left_out(part, rows) if self._may_be_left_out(part) else 0
+            most = max(most, in_a_row)
+        return most
+
+    def _left_out(self, part: _Part, rows: Mapping[str, int]) -> int:
+        """One that may be empty although it is there goes with all ways of the next one."""
+        if not self._may_be_empty(part):
+            return 1
+        row = rows.get(part.name, 1)
+        return row if part.times == 1 else part.times * row**2
+
+    def _ways_beginnings(self, ways: list[_Way], beginnings: Mapping[str, int]) -> int:
+        """As many as of all parts up to the first that has to be there."""
+        count = 0
+        for way in ways:
+            for part in way:
+                count += beginnings.get(part.name, 1)
+                if not self._may_be_left_out(part):
+                    break
+        return count
+
+    def _may_all_be_left_out(self, way: _Way) -> bool:
+        return all(map(self._may_be_left_out, way))
+
+    def _may_be_left_out(self, part: _Part) -> bool:
+        return part.least == 0 or self._may_be_empty(part)
+
+    def _may_be_empty(self, part: _Part) -> bool:
+        """Whether one of it may be."""
+        return part.is_empty or part.name in self._empty
+
+
+def _named_first(rules: _Rules) -> list[str]:
+    """All names, those that a rule names before its own as far as that can be."""
+    order: dict[str, None] = {}
+    seen: set[str] = set()
+    for first in rules:
+        waiting = [(first, False)]
+        while waiting:
+            name, is_done = waiting.pop()
+            if is_done:
+                order[name] = None
+            elif name not in seen:
+                seen.add(name)
+                waiting.append((name, True))
+                named = (part.name for way in rules[name] for part in way)
+                waiting += ((each, False) for each in named if each in rules and each not in seen)
+    return list(order)

@@ -1,10 +1,22 @@
 """Where a JSON schema has other schemas in itself: none of it is looked for in data, whatever that looks like."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
-_OF_ONE = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")
-_OF_MANY = ("anyOf", "oneOf", "allOf", "prefixItems")
+_OF_ONE = (
+    "items",
+    "additionalItems",
+    "additionalProperties",
+    "contains",
+    "not",
+    "if",
+    "then",
+    "else",
+    "propertyNames",
+)
+# `items` is one, or many as older drafts have it.
+_OF_MANY = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 
 
@@ -41,3 +53,36 @@ def within(schema: Any) -> Iterator[Mapping[str, Any]]:
         for key in _BY_NAME:
             if isinstance(each.get(key), Mapping):
                 waiting += each[key].values()
+
+
+def first_that_leads_out(schema: Mapping[str, Any], references: Iterable[str]) -> str | None:
+    """One that does not lead to one of those schemas; an engine's library follows it wherever it leads."""
+    known = list(within(schema))
+    places = {id(each) for each in known}
+    roots = [schema, *(each for each in known if "$id" in each)]
+    names = {str(each.get("$id")).partition("#")[0] for each in known if "$id" in each}
+    anchors = {each.get(key) for each in known for key in ("$anchor", "$dynamicAnchor")}
+
+    def leads_within(reference: str) -> bool:
+        base, _, fragment = reference.partition("#")
+        if base and not any(name.endswith(base) for name in names):
+            return False
+        if fragment and not fragment.startswith("/"):
+            return fragment in anchors
+        found = [place for root in roots if (place := _pointed_at(root, fragment)) is not None]
+        return bool(found) and all(isinstance(place, bool) or id(place) in places for place in found)
+
+    return next((each for each in references if not leads_within(each)), None)
+
+
+def _pointed_at(place: Any, pointer: str) -> Any:
+    """What a JSON pointer leads to; None where there is nothing."""
+    for step in unquote(pointer).split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(place, Mapping):
+            place = place.get(name)
+        elif isinstance(place, list) and name.isdecimal() and int(name) < len(place):
+            place = place[int(name)]
+        else:
+            return None
+    return place

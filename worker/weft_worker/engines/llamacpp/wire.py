@@ -154,8 +154,8 @@ def _readable(parameters: object) -> object:
     if not isinstance(parameters, Mapping):
         return parameters
     try:
-        return bounded(parameters)
-    except ValueError:
+        return bounded(parameters, leaves_out=True)
+    except (ValueError, RecursionError):
         return plain_parameters(parameters)
 
 
