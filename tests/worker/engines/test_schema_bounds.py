@@ -63,6 +63,10 @@ def optional(count: int) -> dict[str, Any]:
         ({"anyOf": [{"pattern": "^a{40000}$"}] * 3}, "pattern: all of them together"),
         ({"$ref": "#/x", "x": {"const": -(2**63)}}, r"\$ref: '#/x' leads to no schema"),
         ({"$ref": "#/default", "default": {"const": -(2**63)}}, r"\$ref: '#/default' leads to no schema"),
+        (
+            {"$ref": "#/components/schemas/x", "components": {"schemas": {"x": {"const": -(2**63)}}}},
+            "const: -9",
+        ),
         ({"$ref": "#a", "x": {"$anchor": "a", "const": -(2**63)}}, r"\$ref: '#a' leads to no schema"),
         ({"$ref": "https://elsewhere.example/x"}, r"\$ref: 'https://elsewhere"),
         ({"$ref": "#/$defs/none"}, r"\$ref: '#/\$defs/none' leads"),
@@ -115,6 +119,7 @@ def test_what_cannot_be_held_is_refused_by_name(schema: dict[str, Any], words: s
             [{"a": 1}],
         ),
         ({"$id": "https://a.example/s", "properties": {"a": {"$ref": "#"}}}, [{"a": {"a": {}}}], [{"b": 1}]),
+        ({"$ref": "#/components/schemas/x", "components": {"schemas": {"x": FLAG}}}, [True], [1]),
         (chain(3), [{"x": {"x": None}}], [{"x": None}]),
         (optional(4), [{"p0": True, "p3": False}], [{"p0": 1}]),
         ({"type": "string", "pattern": "^[a-z]{2}$"}, ["ab"], ["abc"]),

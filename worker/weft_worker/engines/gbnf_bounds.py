@@ -133,14 +133,13 @@ class _Known:
             if found == self._empty:
                 break
             self._empty = found
-        self._sizes = self._settled(self._ways_size, _MOST_SIZE)
+        self._sizes = self._settled(_ways_size, _MOST_SIZE)
         self._rows = self._settled(self._ways_in_a_row, _MOST_EMPTY)
         self._beginnings = self._settled(self._ways_beginnings, _MOST_BEGINNINGS)
 
     def size(self, part: _Part) -> int:
         """What the library writes down for it; of a rule only its name."""
-        is_group = part.name.isdecimal()
-        return part.times * (self._sizes.get(part.name, 1) if is_group else part.length)
+        return _size(part, self._sizes)
 
     def most_in_a_row(self) -> int:
         """How many parts in a row may be left out, each as often as it comes."""
@@ -160,13 +159,6 @@ class _Known:
             if numbers == before:
                 break
         return numbers
-
-    def _ways_size(self, ways: list[_Way], sizes: Mapping[str, int]) -> int:
-        return sum(
-            part.times * (sizes.get(part.name, 1) if part.name.isdecimal() else part.length)
-            for way in ways
-            for part in way
-        )
 
     def _ways_in_a_row(self, ways: list[_Way], rows: Mapping[str, int]) -> int:
         """Of those that may be empty, all together."""
@@ -205,6 +197,14 @@ class _Known:
     def _may_be_empty(self, part: _Part) -> bool:
         """Whether one of it may be."""
         return part.is_empty or part.name in self._empty
+
+
+def _ways_size(ways: list[_Way], sizes: Mapping[str, int]) -> int:
+    return sum(_size(part, sizes) for way in ways for part in way)
+
+
+def _size(part: _Part, sizes: Mapping[str, int]) -> int:
+    return part.times * (sizes.get(part.name, 1) if part.name.isdecimal() else part.length)
 
 
 def _named_first(rules: _Rules) -> list[str]:

@@ -1,7 +1,7 @@
 """JSON schemas as grammars of llguidance, which xllamacpp holds inside and other engines use as it is."""
 
 import json
-from typing import Any
+from functools import lru_cache
 
 from weft_common.errors import FieldViolation, InvalidRequest
 from weft_worker.engines.closed_schema import closed
@@ -10,6 +10,8 @@ from weft_worker.engines.schema_bounds import bounded
 
 # White space is fixed: a small model would else spend its tokens on it.
 _WRITTEN = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+# 64 of these take 8 MB with what was made of them.
+_KEPT_BYTES = 1 << 16
 # By what the library says.
 _OUR_WORDS = {
     "NoExtensionBias": "it refers to nothing but itself",
@@ -26,7 +28,7 @@ def check_schema(schema: str, field: str) -> None:
     from llguidance import LLMatcher
 
     try:
-        trouble = LLMatcher.validate_grammar(json.dumps({"grammars": [{"json_schema": _written(schema)}]}))
+        trouble = LLMatcher.validate_grammar(f'{{"grammars": [{{"json_schema": {_written(schema)}}}]}}')
         trouble = trouble or _first_trouble(schema)
     except (ValueError, RecursionError) as error:
         trouble = str(error)
@@ -53,16 +55,16 @@ def _first_trouble(schema: str) -> str:
 
 def lark_grammar(schema: str) -> str:
     """The same as xllamacpp takes it."""
-    return f"%llguidance {{}}\nstart: %json {json.dumps(_written(schema))}\n"
+    return f"%llguidance {{}}\nstart: %json {_written(schema)}\n"
 
 
 def lark_choice(schema: str, call_schema: str, *, single_call: bool) -> str:
     """The grammar of JSON after the one schema, or of calls between their marks after the other."""
     more = "" if single_call else ' ("\\n" call)*'
     return (
-        f"%llguidance {{}}\nstart: answer | call{more}\nanswer: %json {json.dumps(_written(schema))}\n"
+        f"%llguidance {{}}\nstart: answer | call{more}\nanswer: %json {_written(schema)}\n"
         'call: "<tool_call>\\n" body "\\n</tool_call>"\n'
-        f"body: %json {json.dumps(_written(call_schema))}\n"
+        f"body: %json {_written(call_schema)}\n"
     )
 
 
@@ -70,14 +72,20 @@ def keeps(schema: str, text: str) -> bool:
     """Say whether a text is all that a schema asks for, read as the engine writes it; blocks for a millisecond."""
     from llguidance import LLMatcher, LLTokenizer
 
-    form = LLMatcher.grammar_from_json_schema(json.dumps(_written(schema)))
+    form = LLMatcher.grammar_from_json_schema(_written(schema))
     matcher = LLMatcher(LLTokenizer("byte"), form, log_level=0)
     written = text.encode()
     return matcher.try_consume_tokens(list(written)) == len(written) and matcher.is_accepting()
 
 
-def _written(schema: str) -> dict[str, Any]:
+def _written(schema: str) -> str:
+    """As the library takes it; each answer needs it several times, and clients ask by the same one again and again."""
+    return _kept(schema) if len(schema) <= _KEPT_BYTES else _kept.__wrapped__(schema)
+
+
+@lru_cache(maxsize=64)
+def _kept(schema: str) -> str:
     read = json.loads(schema)
     if not isinstance(read, dict):
         raise ValueError("a JSON object is needed")
-    return {**spelled_out(closed(bounded(plain(read)))), "x-guidance": _WRITTEN}
+    return json.dumps({**spelled_out(closed(bounded(plain(read)))), "x-guidance": _WRITTEN})

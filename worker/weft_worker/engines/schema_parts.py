@@ -18,6 +18,8 @@ _OF_ONE = (
 # `items` is one, or many as older drafts have it.
 _OF_MANY = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 _BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+# Where OpenAPI has its definitions.
+_COMPONENTS, _SCHEMAS = "components", "schemas"
 
 
 def rebuilt(schema: Any, change: Callable[[dict[str, Any]], None]) -> Any:
@@ -34,6 +36,9 @@ def rebuilt(schema: Any, change: Callable[[dict[str, Any]], None]) -> Any:
     for key in _BY_NAME:
         if isinstance(made.get(key), Mapping):
             made[key] = {name: rebuilt(each, change) for name, each in made[key].items()}
+    if isinstance(components := _components(made), Mapping):
+        again = {name: rebuilt(each, change) for name, each in components.items()}
+        made[_COMPONENTS] = {**made[_COMPONENTS], _SCHEMAS: again}
     change(made)
     return made
 
@@ -53,6 +58,13 @@ def within(schema: Any) -> Iterator[Mapping[str, Any]]:
         for key in _BY_NAME:
             if isinstance(each.get(key), Mapping):
                 waiting += each[key].values()
+        if isinstance(components := _components(each), Mapping):
+            waiting += components.values()
+
+
+def _components(schema: Mapping[str, Any]) -> Any:
+    components = schema.get(_COMPONENTS)
+    return components.get(_SCHEMAS) if isinstance(components, Mapping) else None
 
 
 def first_that_leads_out(schema: Mapping[str, Any], references: Iterable[str]) -> str | None:

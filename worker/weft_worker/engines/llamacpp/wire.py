@@ -24,8 +24,7 @@ from weft_worker.engines.base import (
 )
 from weft_worker.engines.forms import HeldForm, JsonOrCalls, held_form, held_sampling, shown_tools
 from weft_worker.engines.json_form import lark_choice, lark_grammar
-from weft_worker.engines.llamacpp.plain_tools import plain_parameters
-from weft_worker.engines.schema_bounds import bounded
+from weft_worker.engines.llamacpp.plain_tools import may_be_endless, plain_parameters, readable
 from weft_worker.engines.thoughts import template_switches
 
 # llama.cpp takes 32 bits and reads the highest value as "draw one".
@@ -144,19 +143,12 @@ def _tools(generation: Generation, *, plain: bool) -> dict[str, object]:
 
 def _tool(tool: Tool, *, plain: bool = False) -> dict[str, object]:
     parameters = orjson.loads(tool.parameters) if tool.parameters else {"type": "object", "properties": {}}
-    parameters = plain_parameters(parameters) if plain else _readable(parameters)
+    if plain:
+        parameters = plain_parameters(parameters)
+    elif may_be_endless(tool.parameters):
+        parameters = readable(tool.parameters)
     function = {"name": tool.name, "description": tool.description, "parameters": parameters}
     return {"type": "function", "function": function}
-
-
-def _readable(parameters: object) -> object:
-    """Parameters that the library can make a grammar of without end or loss."""
-    if not isinstance(parameters, Mapping):
-        return parameters
-    try:
-        return bounded(parameters, leaves_out=True)
-    except (ValueError, RecursionError):
-        return plain_parameters(parameters)
 
 
 def _grammar(form: HeldForm | None) -> str | None:
