@@ -1,7 +1,6 @@
 """Grammars that llama.cpp would read for minutes, or never to the end, are refused; those that people use are not."""
 
 import contextlib
-import time
 
 import pytest
 
@@ -62,6 +61,9 @@ def test_what_people_write_passes(grammar: str) -> None:
         (rule('("" | "a"){101}'), "100 parts in a row"),
         (rule('"a"{3,2}'), r"\{3,2\} asks for more"),
         (rule('("x" [a-z]{5,4} "y")?'), r"\{5,4\} asks for more"),
+        (rule('"a"{100}{100}{100}'), "repeats too often"),
+        (rule('("a"?){20}{20}'), "100 parts in a row"),
+        (rule('"a"{2}{3,1}'), r"\{3,1\} asks for more"),
         (rule("[a-z]{20001}"), "repeats too often"),
         (rule('(("a"{100}){100}){100}'), "repeats too often"),
         (rule("(" * 101 + '"a"' + ")" * 101), "100 deep"),
@@ -87,22 +89,21 @@ def test_what_would_be_read_for_ever_is_refused(grammar: str, words: str) -> Non
         check_grammar(grammar)
 
 
+# Each takes well below a second; what reads them more than once takes hours.
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("count", [10, 1000])
 @pytest.mark.parametrize("rest", ['| "a"', '? "a"', '{2} "a" | "b"'])
 def test_rules_that_hold_each_other_are_read_to_the_end(count: int, rest: str) -> None:
-    began = time.process_time()
     with contextlib.suppress(
         ValueError
     ):  # many that begin with each other: the library would refuse them too
         check_grammar("\n".join(f"r{index} ::= r{(index + 1) % count} {rest}" for index in range(count)))
-    assert time.process_time() - began < 10
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "text", ["[", '"', "<", "{1, ", "(", "((a?)?)? ", "a ::= b? ", "#", "\\", "a" * 99 + "\n"], ids=repr
 )
 def test_long_grammars_are_read_once(text: str) -> None:
-    began = time.process_time()
     with contextlib.suppress(ValueError):
         check_grammar((rule('"a" ') + text * 260_000)[:262_144])
-    assert time.process_time() - began < 20

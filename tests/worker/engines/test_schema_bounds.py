@@ -4,7 +4,6 @@ Some of these ended the process, took all memory, or lost digits before.
 """
 
 import json
-import time
 from typing import Any
 
 import jsonschema
@@ -167,11 +166,11 @@ def test_what_is_only_shown_loses_one_keyword() -> None:
     }
 
 
+# Each takes below a second; what reads them more than once takes minutes, and more.
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("text", ["[", "\\p{", "(", "\\", "{1,", "a{9", "[^]"])
 def test_long_patterns_are_read_once(text: str) -> None:
-    began = time.process_time()
-    pattern_size(text * 200_000)
-    assert time.process_time() - began < 10
+    assert pattern_size("a" + text * 200_000) >= 1
 
 
 @pytest.mark.parametrize("schema", [chain(500), optional(800), {"items": {"pattern": "^[a-z]{49998}$"}}])

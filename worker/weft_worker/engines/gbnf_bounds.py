@@ -33,18 +33,14 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A word of so many characters, or a rule or group by its name, with how often it comes."""
+    """A word of so many characters, or a rule or group by its name; how often it has to come, and how often the library
+    writes it down."""
 
     name: str = ""
     length: int = 1
     is_empty: bool = False
     least: int = 1
-    most: int | None = 1
-
-    @property
-    def times(self) -> int:
-        """How often the library writes it down."""
-        return max(1, self.least, self.most or 1)
+    times: int = 1
 
 
 _Way = list[_Part]
@@ -61,9 +57,6 @@ def check_grammar(grammar: str) -> None:
         reader.read(token)
     known = _Known(reader.rules)
     parts = [part for ways in reader.rules.values() for way in ways for part in way]
-    for part in parts:
-        if part.most is not None and part.most < part.least:
-            raise ValueError(f"{{{part.least},{part.most}}} asks for more than it allows")
     if sum(known.size(part) for part in parts if part.times > 1) > _MOST_SIZE:
         raise ValueError("it repeats too often")
     if known.most_in_a_row() > _MOST_EMPTY:
@@ -112,12 +105,15 @@ class _Reader:
 
 
 def _repeated(part: _Part, repeat: str) -> _Part:
+    """The same with one repeat more: those that follow each other multiply."""
     if repeat in "*+?":
-        return replace(part, least=1 if repeat == "+" else 0, most=1 if repeat == "?" else None)
+        return part if repeat == "+" else replace(part, least=0)
     least, comma, most = repeat.strip("{}").partition(",")
-    if not comma:
-        return replace(part, least=int(least), most=int(least))
-    return replace(part, least=int(least), most=int(most) if most.strip() else None)
+    fewest = int(least)
+    if most.strip() and int(most) < fewest:
+        raise ValueError(f"{{{fewest},{int(most)}}} asks for more than it allows")
+    times = max(1, fewest, int(most.strip() or 0) if comma else 1)
+    return replace(part, least=part.least * fewest, times=part.times * times)
 
 
 class _Known:

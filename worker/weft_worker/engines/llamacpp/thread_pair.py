@@ -47,8 +47,8 @@ class Pair:
 class ThreadPair:
     """The two of one model.
 
-    State: how many answers there are, and by whom the two are kept where; all of it behind a lock, since the event loop
-    begins and ends answers and any thread that carries tokens may look.
+    State: how many answers there are, what is known of the two, and whether they are kept; all of it behind a lock,
+    since the event loop begins and ends answers and any thread that carries tokens may look.
     """
 
     def __init__(self, threads: NativeThreads, *, has_one_computing: bool) -> None:
